@@ -1,0 +1,1 @@
+"""What workflows call: control activities on `gamepipe`, node activities on `node-<id>`."""

@@ -1,0 +1,52 @@
+"""One `Settings` object, built in `main()` and passed down; environment prefix `GAMEPIPE_`."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from gamepipe.wire import RunSettings
+
+
+class Settings(BaseSettings):
+    """Settings of gateway and worker. Durations are seconds in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="GAMEPIPE_", extra="ignore")
+
+    store_url: str = "sqlite:///gamepipe.db"
+    """`sqlite:///path` or `postgresql://user:password@host:port/database`."""
+    temporal_address: str = "127.0.0.1:7233"
+    temporal_namespace: str = "default"
+    temporal_ui_url: str = "http://127.0.0.1:8233"
+    rest_host: str = "127.0.0.1"
+    rest_port: int = 8080
+    grpc_host: str = "127.0.0.1"
+    grpc_port: int = 50061
+    token_file: Path | None = None
+    """Bearer token for REST, gRPC and agents; needed to bind another address than loopback."""
+    insecure: bool = False
+    node_ttl: timedelta = Field(default=timedelta(seconds=30))
+    """Silence after which a node may be lost."""
+    heartbeat_timeout: timedelta = Field(default=timedelta(seconds=30))
+    schedule_to_start: timedelta = Field(default=timedelta(seconds=60))
+    grace: timedelta = Field(default=timedelta(seconds=10))
+    sweep_interval: timedelta = Field(default=timedelta(seconds=5))
+    retention: timedelta = Field(default=timedelta(days=30))
+    """Terminal pipelines older than this are removed with their logs."""
+    log_level: str = "INFO"
+
+    def run_settings(self) -> RunSettings:
+        """What a run keeps for its whole life."""
+        return RunSettings(
+            heartbeat_seconds=self.heartbeat_timeout.total_seconds(),
+            schedule_to_start_seconds=self.schedule_to_start.total_seconds(),
+            node_ttl_seconds=self.node_ttl.total_seconds(),
+            grace_seconds=self.grace.total_seconds(),
+        )
+
+    def token(self) -> SecretStr | None:
+        """The bearer token, read anew so that a rotated file counts; None when none is set."""
+        if self.token_file is None:
+            return None
+        return SecretStr(self.token_file.read_text(encoding="utf-8").strip())

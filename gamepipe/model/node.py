@@ -1,0 +1,78 @@
+"""Game nodes: the facts an agent declares, where the machine is, what is observed of it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from gamepipe.model.state import Connectivity, NodeState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GpuFacts:
+    """One GPU device, from NVML or declared by `--facts`."""
+
+    index: int
+    model: str
+    memory_bytes: int = 0
+    uuid: str = ""
+    encoders: int = 0
+    """NVENC sessions at once; 0 means unknown or none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeFacts:
+    """What a node has. `cpu` in cores; sizes in bytes."""
+
+    cpu: float
+    memory_bytes: int
+    disk_bytes: int
+    gpus: tuple[GpuFacts, ...] = ()
+    os: str = ""
+    kernel: str = ""
+    architecture: str = ""
+    docker_version: str = ""
+    """Empty: no Docker engine answered."""
+    agent_version: str = ""
+    features: tuple[str, ...] = ()
+    """What the agent can run: `command`, `container`."""
+    images: tuple[str, ...] = ()
+    """Container images cached on the node."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Location:
+    text: str = ""
+    region: str = ""
+    zone: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeMetrics:
+    """A sample that a heartbeat carries; shares in 0..1."""
+
+    cpu_share: float = 0.0
+    memory_used_bytes: int = 0
+    disk_used_bytes: int = 0
+    running_steps: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GameNode:
+    """A machine of the fleet as the store knows it."""
+
+    id: str
+    facts: NodeFacts
+    alias: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    location: Location = field(default_factory=Location)
+    state: NodeState = NodeState.NORMAL
+    connectivity: Connectivity = Connectivity.ONLINE
+    session: int = 0
+    """Issued by the server at each registration; the newest wins."""
+    transport: str = "temporal"
+    registered_at: datetime | None = None
+    last_seen_at: datetime | None = None
+    metrics: NodeMetrics = field(default_factory=NodeMetrics)
+    stop_orders: int = 0
+    """Stored stop orders that the node has not confirmed; above 0 it takes nothing new."""

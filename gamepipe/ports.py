@@ -1,0 +1,317 @@
+"""Ports: what the layers above ask of the store. One contract test suite runs over every adapter.
+
+Every method is one transaction and raises `StoreUnavailable` when the database does not answer.
+Times are aware and UTC; `now` comes from the caller, so that tests and replays decide it.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from gamepipe.model.node import GameNode, Location, NodeFacts, NodeMetrics
+from gamepipe.model.record import (
+    Allocation,
+    EventKind,
+    GenerationRecord,
+    Instance,
+    LogKey,
+    LogLine,
+    NewPipeline,
+    PipelineRecord,
+    QueueEntry,
+    StopOrder,
+    StoredEvent,
+)
+from gamepipe.model.spec import PipelineSpec
+from gamepipe.model.state import Connectivity, InstanceState, NodeState, PipelineState
+from gamepipe.wire import PlaceAnswer, PlaceRequest, SaveAck, SaveRequest, WithdrawRequest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PipelineFilter:
+    """Every given field must match; `labels` are `key` -> `value`; times bound `created_at`."""
+
+    states: tuple[PipelineState, ...] = ()
+    node_id: str = ""
+    template: str = ""
+    tenant: str = ""
+    name: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    sort_by: str = "created_at"
+    """created_at, updated_at, started_at, ended_at, name, state or priority."""
+    sort_order: str = "desc"
+    page: int = 1
+    size: int = 50
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PipelinePage:
+    items: tuple[PipelineRecord, ...]
+    total: int
+    page: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PipelineChange:
+    """None: leave as it is."""
+
+    name: str | None = None
+    labels: dict[str, str] | None = None
+    priority: int | None = None
+    definition: PipelineSpec | None = None
+    """Only while no placement was committed; raises the definition revision."""
+    envs: dict[str, str] | None = None
+    secrets: dict[str, str] | None = None
+    args: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OfferMade:
+    """An allocation that was written for a queued pipeline; its workflow must be signalled."""
+
+    pipeline_id: str
+    generation: int
+    node_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogChunk:
+    """Lines of one attempt with consecutive numbers."""
+
+    key: LogKey
+    lines: tuple[LogLine, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogQuery:
+    """`attempt`/`step_index`/`generation` None: all of them. Ordered by generation, step, attempt,
+    number; `after` continues behind a line (number) of one attempt; `tail` keeps the last n."""
+
+    pipeline_id: str
+    generation: int | None = None
+    step_index: int | None = None
+    attempt: int | None = None
+    after: int = 0
+    tail: int | None = None
+    since: datetime | None = None
+    search: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registration:
+    node_id: str
+    facts: NodeFacts
+    labels: dict[str, str] = field(default_factory=dict)
+    location: Location = field(default_factory=Location)
+    transport: str = "temporal"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeChange:
+    alias: str | None = None
+    labels: dict[str, str] | None = None
+    location: Location | None = None
+    state: NodeState | None = None
+
+
+class PipelineRepository(Protocol):
+    async def add(self, new: NewPipeline, *, now: datetime) -> tuple[PipelineRecord, bool]:
+        """Store as `not_started`; (record, True) when created, (existing, False) when the same id
+        with the same `content_digest` is there. Raises `AlreadyExists` for other content."""
+
+    async def get(self, pipeline_id: str) -> PipelineRecord:
+        """Raises `NotFound`; a deleted pipeline is not found."""
+
+    async def list(self, query: PipelineFilter) -> PipelinePage: ...
+
+    async def generations(self, pipeline_id: str) -> tuple[GenerationRecord, ...]:
+        """Every generation by number, earlier ones included."""
+
+    async def update(
+        self, pipeline_id: str, change: PipelineChange, *, now: datetime
+    ) -> tuple[PipelineRecord, tuple[OfferMade, ...]]:
+        """Apply under the placement lock. A definition after a committed placement (or in a
+        terminal state) raises `IllegalTransition`. A changed definition or priority of a queued
+        pipeline is placed anew in the same transaction: offers may follow."""
+
+    async def update_status(
+        self,
+        pipeline_id: str,
+        state: PipelineState,
+        *,
+        reason: str,
+        message: str,
+        now: datetime,
+        run_id: str | None = None,
+    ) -> tuple[PipelineRecord, tuple[OfferMade, ...]]:
+        """The sweep's verdict where the workflow cannot speak (WORKFLOW_LOST ...): running steps
+        fail, pending ones are skipped, the allocation is released, stop orders are stored for the
+        node. With `run_id`: only while that run owns the row (else `RevisionConflict`).
+        A terminal row is left alone. An illegal transition raises `IllegalTransition`."""
+
+    async def save(self, request: SaveRequest, *, now: datetime) -> tuple[SaveAck, tuple[OfferMade, ...]]:
+        """See `SaveRequest`; never creates a row, never changes a terminal or deleted one."""
+
+    async def take_over(self, pipeline_id: str, *, run_id: str, now: datetime) -> None:
+        """A reset or continued run becomes the owner: its saves count from revision 0."""
+
+    async def mark_started(self, pipeline_id: str, *, run_id: str) -> None:
+        """Remember the run that was started for a row without one."""
+
+    async def list_live(self) -> tuple[PipelineRecord, ...]:
+        """Every pipeline that is not terminal (for the sweep), oldest first."""
+
+    async def delete(self, pipeline_id: str, *, force: bool = False, now: datetime) -> None:
+        """Remove a terminal pipeline with its logs, steps and values; its events stay and
+        PIPELINE_DELETED follows them. Raises `IllegalTransition` while it is live (unless `force`:
+        also a live row goes; the caller canceled it before) or has a live instance (always)."""
+
+    async def cleanup(self, *, ended_before: datetime, limit: int, now: datetime) -> int:
+        """Delete up to `limit` terminal pipelines without a live instance; the number deleted."""
+
+    async def step_values(
+        self, pipeline_id: str, *, generation: int, step_index: int, attempt: int, node_id: str
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """(envs, secrets) that the step names. Raises `Forbidden` unless the node holds the live
+        allocation of that generation."""
+
+
+class PlacementRepository(Protocol):
+    async def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
+        """Under the lock: the standing allocation, else a new one, else a queue entry with a
+        verdict per node. A newcomer never passes a queued pipeline that would fit."""
+
+    async def withdraw(
+        self, request: WithdrawRequest, *, now: datetime
+    ) -> tuple[OfferMade, ...]:
+        """Leave the queue, release an untaken or taken allocation. Idempotent."""
+
+    async def release(
+        self, pipeline_id: str, generation: int, *, now: datetime
+    ) -> tuple[OfferMade, ...]:
+        """Release unless a live instance holds it. Idempotent."""
+
+    async def offer(self, *, now: datetime) -> tuple[OfferMade, ...]:
+        """Try the queue in order (priority, then age) and write an allocation for each that fits."""
+
+    async def untaken_offers(self) -> tuple[OfferMade, ...]: ...
+
+    async def live_allocations(self) -> tuple[Allocation, ...]: ...
+
+    async def queue(self) -> tuple[QueueEntry, ...]: ...
+
+    async def queue_entry(self, pipeline_id: str) -> QueueEntry | None: ...
+
+    async def live_pipelines_on(self, node_id: str) -> tuple[tuple[str, int], ...]:
+        """(pipeline id, generation) of live allocations whose pipeline is not terminal."""
+
+
+class NodeRepository(Protocol):
+    async def register(self, registration: Registration, *, now: datetime) -> GameNode:
+        """Insert or refresh (labels, location, alias and state set by people stay), with the next session number; offers are the caller's next
+        step."""
+
+    async def heartbeat(
+        self, beats: Sequence[tuple[str, int, NodeMetrics]], *, now: datetime
+    ) -> tuple[str, ...]:
+        """(node id, session, metrics) in one batch; the ids whose session is superseded."""
+
+    async def get(self, node_id: str) -> GameNode:
+        """Raises `NotFound`."""
+
+    async def list(self) -> tuple[GameNode, ...]: ...
+
+    async def update(self, node_id: str, change: NodeChange, *, now: datetime) -> GameNode:
+        """Raises `IllegalTransition` for disabled -> maintenance."""
+
+    async def mark(self, node_id: str, connectivity: Connectivity, *, now: datetime) -> GameNode:
+        """Observed connectivity; lost releases allocations held for an unconfirmed stop and marks
+        the node's live instances lost."""
+
+    async def stop_orders(self, node_id: str) -> tuple[StopOrder, ...]: ...
+
+    async def confirm_stop(self, order_id: int, *, now: datetime) -> tuple[OfferMade, ...]:
+        """The node carried it out: the order goes, what it held is released. Idempotent."""
+
+    async def gateway_beat(self, gateway_id: str, *, started_at: datetime, now: datetime) -> None: ...
+
+    async def gateways(self) -> tuple[tuple[str, datetime, datetime], ...]:
+        """(gateway id, started at, last beat at)."""
+
+
+class InstanceRepository(Protocol):
+    async def get(self, instance_id: str) -> Instance:
+        """Raises `NotFound`."""
+
+    async def list(
+        self, *, node_id: str = "", pipeline_id: str = "", live_only: bool = False
+    ) -> tuple[Instance, ...]: ...
+
+    async def observe(
+        self,
+        instance_id: str,
+        state: InstanceState,
+        *,
+        now: datetime,
+        exit_code: int | None = None,
+        reason: str = "",
+        message: str = "",
+    ) -> tuple[Instance, tuple[OfferMade, ...]]:
+        """Record a transition with its event; an end releases the allocation when no live
+        instance and no live pipeline holds it. The present state again is no change. An
+        observation of an ended instance changes nothing."""
+
+
+class LogRepository(Protocol):
+    async def append(self, chunks: Sequence[LogChunk]) -> dict[LogKey, int]:
+        """Store each line once (a resend is trimmed by number); the last stored number per key.
+        A chunk that begins behind a gap is not stored: the answer says where to resume. Lines of
+        a pipeline that is gone are acknowledged and dropped."""
+
+    def read(self, query: LogQuery) -> AsyncIterator[tuple[LogKey, LogLine]]: ...
+
+    async def last_number(self, key: LogKey) -> int: ...
+
+
+class EventRepository(Protocol):
+    async def read(
+        self,
+        *,
+        after_id: int = 0,
+        pipeline_id: str = "",
+        kinds: tuple[EventKind, ...] = (),
+        limit: int = 1000,
+    ) -> tuple[StoredEvent, ...]:
+        """In id order; an event is readable only when every lower id is, so resume has no gap."""
+
+    async def last_id(self) -> int: ...
+
+
+class Wakeup(Protocol):
+    """Tells readers in any process that something was written: `events` or `logs`."""
+
+    async def wait(self, *, timeout_seconds: float) -> bool:
+        """Wait for a write since the last call (True) or the timeout (False)."""
+
+
+class Store(Protocol):
+    """What `GamePipelineStore` offers."""
+
+    pipelines: PipelineRepository
+    placements: PlacementRepository
+    nodes: NodeRepository
+    instances: InstanceRepository
+    logs: LogRepository
+    events: EventRepository
+
+    def wakeup(self) -> Wakeup:
+        """A new subscription; several processes may write (LISTEN/NOTIFY, data_version)."""
+
+    async def ping(self) -> None:
+        """Raises `StoreUnavailable`."""
+
+    async def close(self) -> None: ...

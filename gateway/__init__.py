@@ -1,0 +1,1 @@
+"""gRPC and REST, both thin over one service layer."""

@@ -1,0 +1,1 @@
+"""SQLModel tables, engine, repositories, migrations."""
