@@ -153,7 +153,9 @@ class PipelineRepository(Protocol):
         node. With `run_id`: only while that run owns the row (else `RevisionConflict`).
         A terminal row is left alone. An illegal transition raises `IllegalTransition`."""
 
-    async def save(self, request: SaveRequest, *, now: datetime) -> tuple[SaveAck, tuple[OfferMade, ...]]:
+    async def save(
+        self, request: SaveRequest, *, now: datetime
+    ) -> tuple[SaveAck, tuple[OfferMade, ...]]:
         """See `SaveRequest`; never creates a row, never changes a terminal or deleted one."""
 
     async def take_over(self, pipeline_id: str, *, run_id: str, now: datetime) -> None:
@@ -185,9 +187,7 @@ class PlacementRepository(Protocol):
         """Under the lock: the standing allocation, else a new one, else a queue entry with a
         verdict per node. A newcomer never passes a queued pipeline that would fit."""
 
-    async def withdraw(
-        self, request: WithdrawRequest, *, now: datetime
-    ) -> tuple[OfferMade, ...]:
+    async def withdraw(self, request: WithdrawRequest, *, now: datetime) -> tuple[OfferMade, ...]:
         """Leave the queue, release an untaken or taken allocation. Idempotent."""
 
     async def release(
@@ -237,7 +237,9 @@ class NodeRepository(Protocol):
     async def confirm_stop(self, order_id: int, *, now: datetime) -> tuple[OfferMade, ...]:
         """The node carried it out: the order goes, what it held is released. Idempotent."""
 
-    async def gateway_beat(self, gateway_id: str, *, started_at: datetime, now: datetime) -> None: ...
+    async def gateway_beat(
+        self, gateway_id: str, *, started_at: datetime, now: datetime
+    ) -> None: ...
 
     async def gateways(self) -> tuple[tuple[str, datetime, datetime], ...]:
         """(gateway id, started at, last beat at)."""

@@ -1,0 +1,149 @@
+"""The port between the step runner and what really runs a step (a process, a container).
+
+A runtime owns no state of its own: what it needs to adopt a running step after the agent died
+lies on disk or in the container engine, found by `AttemptKey`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from gamepipe.model.record import LogStream
+from gamepipe.model.spec import Step
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptKey:
+    """One attempt; two attempts of one step never run at the same time."""
+
+    pipeline_id: str
+    generation: int
+    step_index: int
+    attempt: int
+
+    @property
+    def folder(self) -> Path:
+        """Relative folder of the attempt: names come from ids and indices, never from users' texts."""
+        return (
+            Path(self.pipeline_id)
+            / f"g{self.generation}"
+            / f"step-{self.step_index}"
+            / f"a{self.attempt}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepPlan:
+    """A step ready to run: every template is resolved, so it may hold secrets; never log it."""
+
+    key: AttemptKey
+    step: Step
+    workspace: Path
+    """Shared by the steps of one generation; `/workspace` inside containers."""
+    attempt_dir: Path
+    """Private files of the attempt (script, shim files), mode 0700."""
+    output_file: Path
+    """`$GAMEPIPE_OUTPUT`: the step writes `KEY=value` lines here."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """GAMEPIPE_* variables that every step gets."""
+    gpu_devices: tuple[int, ...] = ()
+    grace_seconds: float = 10.0
+    node_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exit:
+    """How it ended. `reason` "" with exit code 0 is success; see `gamepipe.model.reason`."""
+
+    exit_code: int | None
+    started_at: datetime | None
+    ended_at: datetime
+    reason: str = ""
+    message: str = ""
+    retryable: bool = True
+    service_up: bool = False
+    """A `service` whose container is up (healthy, or it ran long enough) and was left running."""
+    container_id: str = ""
+    container_name: str = ""
+    ports: dict[str, str] = field(default_factory=dict)
+
+
+class LineSink(Protocol):
+    """Where a runtime writes output. Awaiting `write` is the back pressure on a chatty step."""
+
+    async def write(
+        self,
+        stream: LogStream,
+        text: str,
+        *,
+        at: datetime,
+        position: str = "",
+        continued: bool = False,
+    ) -> None:
+        """Spool one line (at most 64 KiB). `position` is the runtime's own mark behind this line;
+        it is kept with the line, so that a restarted agent goes on exactly there."""
+
+    def resume_position(self) -> str:
+        """The mark behind the last spooled line that had one; "" at the beginning."""
+
+
+class Runtime(Protocol):
+    """Runs attempts of one kind of step."""
+
+    async def run(
+        self,
+        plan: StepPlan,
+        sink: LineSink,
+        *,
+        on_running: Callable[[datetime], Awaitable[None]],
+        on_progress: Callable[[float | None, str], Awaitable[None]],
+        stop: "StopRequest",
+    ) -> Exit:
+        """Start the attempt, or adopt it when it is there already, and follow it to its end.
+
+        Calls `on_running` once with the (original) start time. When `stop` is set it sends TERM,
+        after the grace KILL, and returns once the process group or container is gone. A cancelled
+        `run` (the agent ends) leaves the attempt running for a later adoption. Every line is
+        written before it returns. Refusals are an `Exit` with a reason, not an exception.
+        """
+
+    async def remove(self, pipeline_id: str, generation: int, *, keep_services: bool) -> None:
+        """Remove what is left of a generation (containers, shim files). Idempotent."""
+
+    async def kill(self, key: AttemptKey, *, grace_seconds: float) -> bool:
+        """Stop an attempt that no `run` follows; True when something ran. Idempotent."""
+
+
+class StopRequest:
+    """Asks a running attempt to stop; a later, shorter grace replaces a longer one."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._shortened = asyncio.Event()
+        self.grace_seconds = 0.0
+        self.reason = ""
+        self.message = ""
+
+    @property
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    def set(self, *, grace_seconds: float, reason: str, message: str = "") -> None:
+        """First call decides the reason; later calls may only shorten the grace."""
+        if not self._event.is_set():
+            self.grace_seconds, self.reason, self.message = grace_seconds, reason, message
+            self._event.set()
+        elif grace_seconds < self.grace_seconds:
+            self.grace_seconds = grace_seconds
+            self._shortened.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+    async def wait_shortened(self) -> None:
+        """Wait until the grace was shortened (again)."""
+        await self._shortened.wait()
+        self._shortened.clear()
