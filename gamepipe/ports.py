@@ -196,7 +196,7 @@ class PlacementRepository(Protocol):
         """Release unless a live instance holds it. Idempotent."""
 
     async def offer(self, *, now: datetime) -> tuple[OfferMade, ...]:
-        """Try the queue in order (priority, then age) and write an allocation for each that fits."""
+        """Try the queue in order (priority, then age); an allocation for each that fits."""
 
     async def untaken_offers(self) -> tuple[OfferMade, ...]: ...
 
@@ -212,8 +212,8 @@ class PlacementRepository(Protocol):
 
 class NodeRepository(Protocol):
     async def register(self, registration: Registration, *, now: datetime) -> GameNode:
-        """Insert or refresh (labels, location, alias and state set by people stay), with the next session number; offers are the caller's next
-        step."""
+        """Insert or refresh (labels, location, alias and state set by people stay), with the next
+        session number; offers are the caller's next step."""
 
     async def heartbeat(
         self, beats: Sequence[tuple[str, int, NodeMetrics]], *, now: datetime

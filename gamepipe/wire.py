@@ -6,7 +6,6 @@ These values land in Temporal's history, so no value of an env or a secret is ev
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from gamepipe.model.record import Instance, PipelineEvent, Progress, StepRecord
 from gamepipe.model.spec import PipelineSpec, Step
@@ -59,6 +58,8 @@ class StepAssignment:
     heartbeat_seconds: float
     """The activity's heartbeat timeout; the agent sends one per third of it."""
     gpu_devices: tuple[int, ...] = ()
+    clean_after: bool = False
+    """Nothing follows this step: when it completes, the agent removes the workspace itself."""
     stop_when_cut_off: bool = False
     """`on_node_lost: reschedule`: an agent that cannot renew for the TTL stops the step itself."""
 
@@ -78,7 +79,7 @@ class StepResult:
     outputs: dict[str, str] = field(default_factory=dict)
     log_lines: int = 0
     retryable: bool = True
-    """False: another attempt would meet the same refusal (unsupported field, commands forbidden)."""
+    """False: another attempt would meet the same refusal (an unsupported field, say)."""
     instance: Instance | None = None
 
 
@@ -89,7 +90,7 @@ class ReportKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class StepReport:
-    """Signal `report_step`: what happened while the attempt runs. At most 40 progress an attempt."""
+    """Signal `report_step`: news of a running attempt; at most 40 progress reports each."""
 
     generation: int
     step_index: int
@@ -146,17 +147,13 @@ class CleanWorkspace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PipelineStart:
-    """Input of the workflow `GamePipeline`. `carried` is set only when it continues as new."""
+class Placement:
+    """Where a generation runs; `node` is what `${{ node.X }}` may name."""
 
-    pipeline_id: str
-    spec: PipelineSpec
-    args: dict[str, str] = field(default_factory=dict)
-    env_names: tuple[str, ...] = ()
-    secret_names: tuple[str, ...] = ()
-    definition_revision: int = 1
-    settings: "RunSettings" = field(default_factory=lambda: RunSettings())
-    carried: dict[str, Any] | None = None
+    node_id: str
+    generation: int
+    gpu_devices: tuple[int, ...] = ()
+    node: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +165,39 @@ class RunSettings:
     node_ttl_seconds: float = 30.0
     grace_seconds: float = 10.0
     max_dispatches: int = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarriedRun:
+    """What a run that continues as new hands to the next: everything acknowledged by the store."""
+
+    state: PipelineState
+    reason: str
+    message: str
+    generation: int
+    revision: int
+    last_event: int
+    started_at: datetime
+    generation_started_at: datetime
+    steps: tuple[StepRecord, ...]
+    lost_nodes: tuple[str, ...] = ()
+    instances: tuple[Instance, ...] = ()
+    placement: Placement | None = None
+    workspace_used: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineStart:
+    """Input of the workflow `GamePipeline`. `carried` is set only when it continues as new."""
+
+    pipeline_id: str
+    spec: PipelineSpec
+    args: dict[str, str] = field(default_factory=dict)
+    env_names: tuple[str, ...] = ()
+    secret_names: tuple[str, ...] = ()
+    definition_revision: int = 1
+    settings: RunSettings = field(default_factory=RunSettings)
+    carried: CarriedRun | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,16 +272,6 @@ class SaveAck:
     status: SaveStatus
     state: PipelineState | None = None
     """The row's state when CLOSED."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Placement:
-    """Where a generation runs; `node` is what `${{ node.X }}` may name."""
-
-    node_id: str
-    generation: int
-    gpu_devices: tuple[int, ...] = ()
-    node: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ class AttemptKey:
 
     @property
     def folder(self) -> Path:
-        """Relative folder of the attempt: names come from ids and indices, never from users' texts."""
+        """Relative folder of the attempt: named by ids and indices, never by users' texts."""
         return (
             Path(self.pipeline_id)
             / f"g{self.generation}"

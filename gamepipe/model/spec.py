@@ -68,7 +68,7 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceRequest:
-    """`deploy.resources.reservations.devices`: `count` -1 means all; `device_ids` exclude `count`."""
+    """`deploy.resources.reservations.devices`; `count` -1: all; `device_ids` exclude `count`."""
 
     capabilities: tuple[str, ...]
     driver: str = ""
@@ -118,7 +118,7 @@ class Container:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retry:
-    """Attempts in all (1 = no retry); the wait before attempt n+1 is initial * factor^(n-1), capped."""
+    """Attempts in all (1 = no retry); before attempt n+1 it waits initial * factor^(n-1), capped."""
 
     max_attempts: int = 1
     initial_seconds: float = 1.0

@@ -1,0 +1,47 @@
+"""Every timeout and retry policy of the workflows, named, in one place."""
+
+from datetime import timedelta
+from typing import Any, Final
+
+from temporalio.common import RetryPolicy
+
+ONE_TRY: Final = RetryPolicy(maximum_attempts=1)
+"""Node activities: the workflow counts attempts and dispatches itself."""
+
+STORE: Final[dict[str, Any]] = {
+    "start_to_close_timeout": timedelta(seconds=15),
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(milliseconds=100),
+        backoff_coefficient=2.0,
+        maximum_interval=timedelta(seconds=5),
+    ),
+    # A longer wait becomes a timer, so that a store that is down does not hold a workflow task.
+    "local_retry_threshold": timedelta(seconds=1),
+}
+"""Local activities that talk to the store: retried without limit."""
+
+UNLIMITED: Final = timedelta(days=3650)
+"""Start-to-close of a step without a timeout of its own (Temporal wants one)."""
+
+STEP_MARGIN: Final = timedelta(seconds=30)
+"""Added to a step's timeout and grace: the agent enforces them, Temporal only backs it up."""
+
+STOP_DELIVERY: Final = timedelta(seconds=10)
+"""How long a stop may wait for the node to take it."""
+
+STOP_MARGIN: Final = timedelta(seconds=15)
+"""Above the grace, until a stop that the node took must have returned."""
+
+STOPPED_STEP_END: Final = timedelta(seconds=10)
+"""How long a stopped step's own `run_step` may still take to answer."""
+
+CLEAN_UP: Final = timedelta(seconds=60)
+"""Removal of a workspace."""
+
+CLEAN_UP_DELIVERY: Final = timedelta(seconds=10)
+
+ALWAYS_STEP_IN_CANCEL: Final = timedelta(minutes=5)
+"""Timeout of an `always` step without its own while the pipeline is being canceled."""
+
+UNREACHABLE_AFTER: Final = timedelta(seconds=30)
+"""A canceled pipeline on an unreachable node ends within its grace and this."""
