@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from gamepipe.model.record import Instance, PipelineEvent, Progress, StepRecord
+from gamepipe.model.run import BookState
 from gamepipe.model.spec import PipelineSpec, Step
 from gamepipe.model.state import PipelineState, StepState
 
@@ -136,6 +137,22 @@ class InstanceEnd:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InstanceStop:
+    """Input of the workflow `StopInstance`, id `stop-instance-<instance id>`."""
+
+    node_id: str
+    order: StopInstanceOrder
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceEnded:
+    """Input of the control activity `end_instance`."""
+
+    instance_id: str
+    end: InstanceEnd
+
+
+@dataclass(frozen=True, kw_only=True)
 class CleanWorkspace:
     """Input of `clean_workspace`; idempotent. Removes the workspace, containers, shim files."""
 
@@ -171,17 +188,9 @@ class RunSettings:
 class CarriedRun:
     """What a run that continues as new hands to the next: everything acknowledged by the store."""
 
-    state: PipelineState
-    reason: str
-    message: str
-    generation: int
+    book: BookState
     revision: int
-    last_event: int
-    started_at: datetime
-    generation_started_at: datetime
-    steps: tuple[StepRecord, ...]
     lost_nodes: tuple[str, ...] = ()
-    instances: tuple[Instance, ...] = ()
     placement: Placement | None = None
     workspace_used: bool = False
 
@@ -198,6 +207,28 @@ class PipelineStart:
     definition_revision: int = 1
     settings: RunSettings = field(default_factory=RunSettings)
     carried: CarriedRun | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineEnd:
+    """Output of the workflow `GamePipeline`."""
+
+    state: PipelineState
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunProgress:
+    """Answer of the query `progress`."""
+
+    state: PipelineState
+    reason: str
+    message: str
+    generation: int
+    node_id: str
+    progress: Progress
+    steps: tuple[StepRecord, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,6 +337,10 @@ class PlaceAnswer:
     definition: PipelineSpec | None = None
     """Set when the definition changed since the workflow's revision."""
     definition_revision: int = 1
+    args: dict[str, str] = field(default_factory=dict)
+    """With `definition`, like the names below."""
+    env_names: tuple[str, ...] = ()
+    secret_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

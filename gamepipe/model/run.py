@@ -25,6 +25,20 @@ class Unsaved:
     instances: tuple[Instance, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BookState:
+    """A book that a run hands to the next when it continues as new."""
+
+    state: PipelineState
+    reason: str
+    message: str
+    generation: int
+    last_event: int
+    started_at: datetime | None
+    steps: tuple[StepRecord, ...]
+    instances: tuple[Instance, ...]
+
+
 class RunBook:
     """State of one run. `now` gives the time of each event (the workflow's clock)."""
 
@@ -53,6 +67,27 @@ class RunBook:
             for step in spec.steps
         ]
 
+    def snapshot(self) -> BookState:
+        """What the next run needs; take it only when everything is saved."""
+        return BookState(
+            state=self.state,
+            reason=self.reason,
+            message=self.message,
+            generation=self.generation,
+            last_event=self.last_event,
+            started_at=self.started_at,
+            steps=tuple(self.steps),
+            instances=tuple(self.instances.values()),
+        )
+
+    def restore(self, before: BookState) -> None:
+        """Go on where the run before this one stopped."""
+        self.state, self.reason, self.message = before.state, before.reason, before.message
+        self.generation, self.last_event = before.generation, before.last_event
+        self.started_at = before.started_at
+        self.steps = list(before.steps)
+        self.instances = {instance.id: instance for instance in before.instances}
+
     # --- the pipeline ---------------------------------------------------------------------------
 
     def become(
@@ -72,6 +107,28 @@ class RunBook:
         if state.is_terminal:
             self.ended_at = self._now()
         self._record_pipeline(before)
+
+    def preview_running(self) -> None:
+        """Write down the event of `pending -> running` before the store decided about it.
+
+        `confirm_running` makes it true; `forget_running` gives its number back.
+        """
+        self._record(
+            EventKind.PIPELINE_STATE_CHANGED,
+            previous=self.state.value,
+            state=PipelineState.RUNNING.value,
+            reason="",
+            message="",
+            generation=self.generation,
+        )
+
+    def confirm_running(self) -> None:
+        self.state, self.reason, self.message = PipelineState.RUNNING, "", ""
+
+    def forget_running(self, summary: str) -> None:
+        """No room: the store keeps `summary` as the message while the pipeline waits."""
+        self.last_event -= 1
+        self.reason, self.message = reasons.NO_CAPACITY, summary
 
     def explain(self, reason: str, message: str) -> None:
         """Change reason and message only (CANCELING, WAITING_FOR_NODE)."""
@@ -258,6 +315,6 @@ def outcome(book: RunBook) -> tuple[PipelineState, str, str]:
     failed = book.failed_steps()
     if not failed:
         return PipelineState.COMPLETED, "", ""
-    first = min(failed, key=lambda step: (step.ended_at or datetime.max, step.index))
+    first = min(failed, key=lambda step: (str(step.ended_at), step.index))
     detail = first.message or first.reason
     return PipelineState.FAILED, reasons.STEP_FAILED, f"step {first.name!r} failed: {detail}"

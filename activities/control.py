@@ -1,0 +1,109 @@
+"""Activities on the control queue: the only way from a workflow to the store."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import Client
+
+from gamepipe.model.errors import NotFound
+from gamepipe.model.state import InstanceState
+from gamepipe.offer import OfferSender
+from gamepipe.ports import Store
+from gamepipe.wire import (
+    InstanceEnded,
+    PlaceAnswer,
+    PlaceRequest,
+    PlaceStatus,
+    SaveAck,
+    SaveRequest,
+    SaveStatus,
+    WithdrawRequest,
+    workflow_id,
+)
+
+
+class ControlActivities:
+    """Each one is a store transaction, then the signals that follow from it."""
+
+    def __init__(
+        self, *, store: Store, client: Client, offers: OfferSender, now: Callable[[], datetime]
+    ) -> None:
+        self._store = store
+        self._client = client
+        self._offers = offers
+        self._now = now
+
+    def all(self) -> list[Callable[..., Any]]:
+        """Every activity, for the worker."""
+        return [
+            self.place_pipeline,
+            self.save_progress,
+            self.withdraw_placement,
+            self.begin_instance_stop,
+            self.end_instance,
+        ]
+
+    @activity.defn(name="place_pipeline")
+    async def place_pipeline(self, request: PlaceRequest) -> PlaceAnswer:
+        """See `PlaceRequest`; a run that was reset takes the row over first."""
+        answer = await self._store.placements.place(request, now=self._now())
+        if answer.status is PlaceStatus.CLOSED and await self._took_over(
+            request.pipeline_id, request.run_id
+        ):
+            answer = await self._store.placements.place(request, now=self._now())
+        return answer
+
+    @activity.defn(name="save_progress")
+    async def save_progress(self, request: SaveRequest) -> SaveAck:
+        """See `SaveRequest`; a run that was reset takes the row over first."""
+        ack, offers = await self._store.pipelines.save(request, now=self._now())
+        if ack.status is SaveStatus.STALE_RUN and await self._took_over(
+            request.pipeline_id, request.run_id
+        ):
+            ack, offers = await self._store.pipelines.save(request, now=self._now())
+        await self._offers.send(offers)
+        return ack
+
+    @activity.defn(name="withdraw_placement")
+    async def withdraw_placement(self, request: WithdrawRequest) -> None:
+        await self._offers.send(await self._store.placements.withdraw(request, now=self._now()))
+
+    @activity.defn(name="begin_instance_stop")
+    async def begin_instance_stop(self, instance_id: str) -> None:
+        """`stopping`, unless it ended meanwhile."""
+        instance = await self._store.instances.get(instance_id)
+        if not instance.state.is_terminal:
+            await self._store.instances.observe(
+                instance_id, InstanceState.STOPPING, now=self._now()
+            )
+
+    @activity.defn(name="end_instance")
+    async def end_instance(self, ended: InstanceEnded) -> None:
+        """`stopped`, and what it held is released."""
+        _, offers = await self._store.instances.observe(
+            ended.instance_id,
+            InstanceState.STOPPED,
+            exit_code=ended.end.exit_code,
+            message=ended.end.message,
+            now=self._now(),
+        )
+        await self._offers.send(offers)
+
+    async def _took_over(self, pipeline_id: str, run_id: str) -> bool:
+        """Whether `run_id` is the workflow's present run and now owns a live row.
+
+        A reset in Temporal's UI starts a new run that the store has not heard of.
+        """
+        try:
+            record = await self._store.pipelines.get(pipeline_id)
+        except NotFound:
+            return False
+        if record.state.is_terminal or record.run_id == run_id:
+            return False
+        description = await self._client.get_workflow_handle(workflow_id(pipeline_id)).describe()
+        if description.run_id != run_id:
+            return False
+        await self._store.pipelines.take_over(pipeline_id, run_id=run_id, now=self._now())
+        return True

@@ -1,0 +1,137 @@
+"""The sweep: compares the store with Temporal and repairs what crashes left behind.
+
+Idempotent, so that several workers may run it; a lease keeps them from doing it twice.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from gamepipe.model import reason as reasons
+from gamepipe.model.errors import GamePipeError, RevisionConflict
+from gamepipe.model.record import PipelineRecord
+from gamepipe.model.state import PipelineState
+from gamepipe.offer import OfferSender
+from gamepipe.ports import Store
+from gamepipe.starting import start_pipeline
+from gamepipe.wire import RunSettings, workflow_id
+
+_log = structlog.get_logger()
+
+STUCK_AFTER_ATTEMPTS = 5
+"""A workflow task that failed this often in a row needs a person."""
+
+START_GRACE = timedelta(seconds=5)
+"""How long the gateway that stored a row has for starting its workflow itself."""
+
+
+class PipelineSweep:
+    """Starts rows without a workflow, ends rows whose workflow is gone, sends offers again."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        client: Client,
+        offers: OfferSender,
+        settings: RunSettings,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._client = client
+        self._offers = offers
+        self._settings = settings
+        self._now = now
+
+    async def run_once(self) -> None:
+        """One pass. A row that cannot be repaired now is logged and tried again next time."""
+        for record in await self._store.pipelines.list_live():
+            try:
+                await self._check(record)
+            except RevisionConflict:
+                continue  # it moved while we looked: the next pass sees the new state
+            except (RPCError, GamePipeError) as error:
+                _log.warning(
+                    "sweep.pipeline_failed",
+                    action="sweep.pipeline_failed",
+                    pipeline_id=record.id,
+                    error=str(error),
+                )
+        await self._offers.send(await self._store.placements.offer(now=self._now()))
+        await self._offers.send(await self._store.placements.untaken_offers())
+
+    async def _check(self, record: PipelineRecord) -> None:
+        description = await self._describe(record)
+        if description is None:
+            await self._start_or_lose(record)
+        elif description.status is not WorkflowExecutionStatus.RUNNING:
+            await self._lose(record, description)
+        else:
+            await self._compare_run(record, description)
+
+    async def _describe(self, record: PipelineRecord) -> WorkflowExecutionDescription | None:
+        try:
+            return await self._client.get_workflow_handle(workflow_id(record.id)).describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise
+
+    async def _start_or_lose(self, record: PipelineRecord) -> None:
+        """No workflow: never started, or Temporal lost it."""
+        if record.state is not PipelineState.NOT_STARTED or record.run_id:
+            await self._mark_lost(record, "Temporal does not know its workflow any more")
+        elif self._now() - record.created_at > START_GRACE:
+            run_id = await start_pipeline(self._client, record, self._settings)
+            await self._store.pipelines.mark_started(record.id, run_id=run_id)
+
+    async def _lose(
+        self, record: PipelineRecord, description: WorkflowExecutionDescription
+    ) -> None:
+        """The workflow ended without saving the end: somebody terminated it, or it failed."""
+        status = description.status.name.lower() if description.status else "gone"
+        await self._mark_lost(record, f"its workflow was {status} in Temporal")
+
+    async def _mark_lost(self, record: PipelineRecord, message: str) -> None:
+        current = await self._store.pipelines.get(record.id)
+        if current.state.is_terminal or current.revision != record.revision:
+            return
+        _, offers = await self._store.pipelines.update_status(
+            record.id,
+            PipelineState.FAILED,
+            reason=reasons.WORKFLOW_LOST,
+            message=message,
+            now=self._now(),
+            run_id=record.run_id or None,
+        )
+        _log.error(
+            "sweep.workflow_lost",
+            action="sweep.workflow_lost",
+            pipeline_id=record.id,
+            message=message,
+        )
+        await self._offers.send(offers)
+
+    async def _compare_run(
+        self, record: PipelineRecord, description: WorkflowExecutionDescription
+    ) -> None:
+        if record.run_id and description.run_id != record.run_id:
+            await self._store.pipelines.take_over(
+                record.id, run_id=description.run_id, now=self._now()
+            )
+        pending = description.raw_description.pending_workflow_task
+        stuck = pending.attempt >= STUCK_AFTER_ATTEMPTS
+        if stuck and record.reason != reasons.WORKFLOW_STUCK:
+            _log.error(
+                "sweep.workflow_stuck", action="sweep.workflow_stuck", pipeline_id=record.id
+            )
+            await self._store.pipelines.update_status(
+                record.id,
+                record.state,
+                reason=reasons.WORKFLOW_STUCK,
+                message=f"its workflow task failed {pending.attempt} times; see Temporal's UI",
+                now=self._now(),
+            )

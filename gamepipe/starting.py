@@ -1,0 +1,36 @@
+"""Starting the workflow of a stored pipeline; safe to repeat, from gateway and sweep alike."""
+
+from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+from gamepipe.model.record import PipelineRecord
+from gamepipe.wire import CONTROL_QUEUE, PipelineStart, RunSettings, workflow_id
+
+
+async def start_pipeline(client: Client, record: PipelineRecord, settings: RunSettings) -> str:
+    """Start `pipeline-<id>`, or find it there already; the run's id.
+
+    Raises `temporalio.service.RPCError` when Temporal does not answer.
+    """
+    try:
+        handle = await client.start_workflow(
+            "GamePipeline",
+            PipelineStart(
+                pipeline_id=record.id,
+                spec=record.spec,
+                args=record.args,
+                env_names=record.env_names,
+                secret_names=record.secret_names,
+                definition_revision=record.definition_revision,
+                settings=settings,
+            ),
+            id=workflow_id(record.id),
+            task_queue=CONTROL_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary=record.name[:200],
+        )
+    except WorkflowAlreadyStartedError as error:
+        return error.run_id or ""
+    return handle.first_execution_run_id or ""

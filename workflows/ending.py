@@ -1,0 +1,141 @@
+"""The end of a run: services, workspace, the last save."""
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from gamepipe.model import reason as reasons
+    from gamepipe.model.record import Instance
+    from gamepipe.model.run import outcome
+    from gamepipe.model.state import InstanceState, PipelineState
+    from gamepipe.wire import (
+        CleanWorkspace,
+        InstanceEnd,
+        PipelineEnd,
+        StopInstanceOrder,
+        node_queue,
+    )
+
+from workflows import policy, searching
+from workflows.context import HaltKind, RunContext
+from workflows.generation import Generation, GenerationEnd
+
+
+class Ending:
+    """Brings a run to its terminal state; nothing here is interrupted by a cancel."""
+
+    def __init__(self, context: RunContext, generation: Generation | None) -> None:
+        self._context = context
+        self._generation = generation
+
+    async def finish(self, end: GenerationEnd | None) -> PipelineEnd:
+        """Clean up, save the terminal state until it is acknowledged, and answer it."""
+        context = self._context
+        lost = end is GenerationEnd.LOST
+        if lost:
+            context.unreachable = True
+        state, reason, message = self._verdict(lost=lost)
+        context.lose_steps(reason, message)
+        if self._generation is not None:
+            await self._clean_up(self._generation, completed=state is PipelineState.COMPLETED)
+        if context.unreachable and state is PipelineState.CANCELED:
+            reason, message = reasons.NODE_UNREACHABLE, self._unreachable_message(message)
+        context.book.become(state, reason, message)
+        searching.show_state(state)
+        await context.saver.save(
+            release=True, hold_for_node=context.unreachable and self._generation is not None
+        )
+        return PipelineEnd(state=state, reason=reason, message=message)
+
+    def _verdict(self, *, lost: bool) -> tuple[PipelineState, str, str]:
+        context = self._context
+        halt = context.halt
+        if halt is not None:
+            return {
+                HaltKind.CANCEL: (PipelineState.CANCELED, reasons.CANCELED, halt.message),
+                HaltKind.TIMEOUT: (PipelineState.FAILED, reasons.PIPELINE_TIMEOUT, halt.message),
+                HaltKind.CLOSED: (PipelineState.FAILED, reasons.WORKFLOW_LOST, halt.message),
+            }[halt.kind]
+        if context.give_up_reason:
+            reason, message = context.give_up_reason
+            return PipelineState.FAILED, reason, message
+        if lost and self._generation is not None:
+            message = f"node {self._generation.node_id} was lost"
+            return PipelineState.FAILED, reasons.NODE_LOST, message
+        return outcome(context.book)
+
+    def _unreachable_message(self, message: str) -> str:
+        node = self._generation.node_id if self._generation else ""
+        return f"{message}; node {node} has not confirmed that everything stopped"
+
+    # --- the node -------------------------------------------------------------------------------
+
+    async def _clean_up(self, generation: Generation, *, completed: bool) -> None:
+        instances = list(self._context.book.live_instances())
+        if completed and instances:
+            return
+        for instance in instances:
+            await self._stop_instance(generation, instance)
+        if self._workspace_remains(completed):
+            await self._clean_workspace(generation)
+
+    def _workspace_remains(self, completed: bool) -> bool:
+        """The agent removed it itself behind a last step that completed."""
+        if self._context.unreachable or not self._context.workspace_used:
+            return False
+        return not (completed and self._context.cleaned_by_agent)
+
+    async def _stop_instance(self, generation: Generation, instance: Instance) -> None:
+        """A service of a pipeline that does not complete is stopped, unless out of reach."""
+        grace = self._context.grace_seconds
+        order = StopInstanceOrder(
+            instance_id=instance.id,
+            pipeline_id=instance.pipeline_id,
+            generation=instance.generation,
+            step_index=instance.step_index,
+            grace_seconds=grace,
+        )
+        stopped = not self._context.unreachable and await self._ask(
+            generation, "stop_instance", order, InstanceEnd, timedelta(seconds=grace)
+        )
+        self._context.unreachable = self._context.unreachable or not stopped
+        state = InstanceState.STOPPED if stopped else InstanceState.LOST
+        self._context.book.end_instance(instance.id, state=state, reason=reasons.CANCELED)
+
+    async def _clean_workspace(self, generation: Generation) -> None:
+        order = CleanWorkspace(
+            pipeline_id=self._context.start.pipeline_id, generation=generation.number
+        )
+        cleaned = await self._ask(
+            generation, "clean_workspace", order, type(None), policy.CLEAN_UP
+        )
+        self._context.unreachable = not cleaned
+
+    async def _ask(
+        self,
+        generation: Generation,
+        activity: str,
+        order: object,
+        result_type: type,
+        limit: timedelta,
+    ) -> bool:
+        """Whether the node carried the order out."""
+        try:
+            await workflow.execute_activity(
+                activity,
+                order,
+                result_type=result_type,
+                task_queue=node_queue(generation.node_id),
+                schedule_to_start_timeout=policy.CLEAN_UP_DELIVERY,
+                start_to_close_timeout=limit + policy.STOP_MARGIN,
+                retry_policy=policy.ONE_TRY,
+                summary=f"{activity}, {generation.node_id}"[:200],
+            )
+        except ActivityError as error:
+            workflow.logger.warning(
+                "node order failed", extra={"action": activity, "cause": str(error.cause)}
+            )
+            return False
+        return True

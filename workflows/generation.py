@@ -1,0 +1,248 @@
+"""One placement of a pipeline: runs the graph of steps on its node."""
+
+import asyncio
+from datetime import timedelta
+from enum import StrEnum
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from gamepipe.model import reason as reasons
+    from gamepipe.model.errors import GamePipeError
+    from gamepipe.model.expression import ConditionScope, StepFacts, evaluate, is_always
+    from gamepipe.model.graph import ancestors
+    from gamepipe.model.interpolation import scope_for
+    from gamepipe.model.spec import OnNodeLost, Step, StepType
+    from gamepipe.model.state import StepState
+    from gamepipe.wire import Placement, StepAssignment, StopAnswer, StopStep, node_queue
+
+from workflows import policy
+from workflows.attempt import StepRun
+from workflows.context import RunContext
+
+
+class GenerationEnd(StrEnum):
+    FINISHED = "finished"
+    """Every step has ended."""
+    LOST = "lost"
+    """The node is lost: what ran on it is gone."""
+    CARRY = "carry"
+    """History is long: nothing is in flight, the run may continue as new."""
+
+
+class Generation:
+    """Runs every step whose needs have ended, until all have."""
+
+    def __init__(self, context: RunContext, placement: Placement) -> None:
+        self._context = context
+        self._placement = placement
+        self.node_id = placement.node_id
+        self.number = placement.generation
+        self.lost = False
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._ancestors = ancestors(context.start.spec.steps)
+
+    async def drive(self) -> GenerationEnd:
+        while True:
+            self._start_ready()
+            if self.lost:
+                await self._settle()
+                return GenerationEnd.LOST
+            if not self._tasks:
+                break
+            await workflow.wait(
+                self._tasks.values(), return_when=asyncio.FIRST_COMPLETED
+            )
+            self._reap()
+        if all(step.state.is_terminal for step in self._context.book.steps):
+            return GenerationEnd.FINISHED
+        return GenerationEnd.CARRY
+
+    def mark_lost(self) -> None:
+        """The node was declared lost; waiting pipelines go on waiting for it."""
+        if self._context.start.spec.on_node_lost is OnNodeLost.WAIT and not self._context.halted:
+            self._context.book.explain(
+                reasons.WAITING_FOR_NODE, f"node {self.node_id} is lost; waiting for its return"
+            )
+        else:
+            self.lost = True
+
+    # --- the graph ------------------------------------------------------------------------------
+
+    def _start_ready(self) -> None:
+        """Start or skip every step whose needs have ended; skipping may make others ready."""
+        if self._holding:
+            return
+        moved = True
+        while moved and not self.lost:
+            moved = False
+            for step in self._ready():
+                moved = self._start_or_skip(step) or moved
+
+    @property
+    def _holding(self) -> bool:
+        return workflow.info().is_continue_as_new_suggested() and not self._context.halted
+
+    def _ready(self) -> list[Step]:
+        records = self._context.book.steps
+        ended = {record.name for record in records if record.state.is_terminal}
+        return [
+            step
+            for step in self._context.start.spec.steps
+            if records[step.index].state is StepState.PENDING
+            and step.index not in self._tasks
+            and ended.issuperset(step.needs)
+        ]
+
+    def _start_or_skip(self, step: Step) -> bool:
+        """True when the step ended at once (skipped, or its condition cannot be evaluated)."""
+        end = self._verdict(step)
+        if end is None:
+            run = StepRun(self._context, self, step)
+            self._tasks[step.index] = asyncio.create_task(run.run())
+            return False
+        state, reason, message = end
+        self._context.book.end_step(step.index, state, reason=reason, message=message)
+        return True
+
+    def _verdict(self, step: Step) -> tuple[StepState, str, str] | None:
+        """None: run it. Else the state, reason and message that it ends with at once."""
+        context = self._context
+        if context.closed or context.unreachable:
+            return StepState.SKIPPED, reasons.CANCELED, "the pipeline was stopped"
+        always = step.always or is_always(step.condition)
+        if context.halted and not always:
+            return StepState.SKIPPED, reasons.CANCELED, "the pipeline was canceled"
+        if step.always:
+            return None
+        if not step.condition:
+            if not self._has_failed_ancestor(step):
+                return None
+            return StepState.SKIPPED, reasons.DEPENDENCY_FAILED, "a step that it needs failed"
+        try:
+            met = evaluate(step.condition, self._condition_scope(step))
+        except GamePipeError as error:
+            return StepState.FAILED, reasons.CONDITION_INVALID, error.message
+        return None if met else (StepState.SKIPPED, reasons.CONDITION_FALSE, step.condition)
+
+    def _has_failed_ancestor(self, step: Step) -> bool:
+        failed = {record.name for record in self._context.book.failed_steps()}
+        return not failed.isdisjoint(self._ancestors[step.name])
+
+    def _condition_scope(self, step: Step) -> ConditionScope:
+        start, book = self._context.start, self._context.book
+        return ConditionScope(
+            args=start.args,
+            env_names=frozenset(start.env_names),
+            steps={
+                record.name: StepFacts(state=record.state.value, outputs=record.outputs)
+                for record in book.steps
+            },
+            ancestors=self._ancestors[step.name],
+            failed_ancestors=self._has_failed_ancestor(step),
+            canceled=self._context.halted,
+            node=self._placement.node,
+            pipeline=self._pipeline_facts(),
+        )
+
+    def _reap(self) -> None:
+        for index in [index for index, task in self._tasks.items() if task.done()]:
+            self._tasks.pop(index).result()
+
+    async def _settle(self) -> None:
+        """Let the step runs notice that the node is lost; they end without waiting for it."""
+        while self._tasks:
+            await workflow.wait(self._tasks.values())
+            self._reap()
+
+    # --- the node -------------------------------------------------------------------------------
+
+    def assignment(self, step: Step, attempt: int, dispatch: int) -> StepAssignment:
+        """What one dispatch hands to the node."""
+        start, settings = self._context.start, self._context.start.settings
+        return StepAssignment(
+            pipeline_id=start.pipeline_id,
+            generation=self.number,
+            attempt=attempt,
+            dispatch=dispatch,
+            step=step,
+            scope=scope_for(
+                step,
+                args=start.args,
+                outputs={record.name: record.outputs for record in self._context.book.steps},
+                node=self._placement.node,
+                pipeline=self._pipeline_facts(),
+                env_names=start.env_names,
+                secret_names=start.secret_names,
+            ),
+            timeout_seconds=self._timeout_seconds(step),
+            grace_seconds=self._context.grace_seconds,
+            heartbeat_seconds=settings.heartbeat_seconds,
+            gpu_devices=self._placement.gpu_devices,
+            clean_after=self._is_last(step),
+            stop_when_cut_off=start.spec.on_node_lost is OnNodeLost.RESCHEDULE,
+        )
+
+    def _timeout_seconds(self, step: Step) -> float | None:
+        limit = step.timeout_seconds or self._context.start.spec.timeouts.step_seconds
+        if limit is None and self._context.halted:
+            return policy.ALWAYS_STEP_IN_CANCEL.total_seconds()
+        return limit
+
+    def _is_last(self, step: Step) -> bool:
+        """Whether nothing can follow, so that the agent may remove the workspace itself."""
+        others_ended = all(
+            record.state.is_terminal
+            for record in self._context.book.steps
+            if record.index != step.index
+        )
+        no_service = not any(True for _ in self._context.book.live_instances())
+        return others_ended and no_service and step.type is not StepType.SERVICE
+
+    def _pipeline_facts(self) -> dict[str, str]:
+        start = self._context.start
+        return {
+            "id": start.pipeline_id,
+            "name": start.spec.name,
+            "tenant": start.spec.tenant,
+            "generation": str(self.number),
+        }
+
+    async def stop_step(self, step: Step, attempt: int) -> bool:
+        """Stop an attempt; True once nothing of it runs any more. A shortened grace is sent on."""
+        while True:
+            grace = self._context.grace_seconds
+            activity = workflow.start_activity(
+                "stop_step",
+                StopStep(
+                    pipeline_id=self._context.start.pipeline_id,
+                    generation=self.number,
+                    step_index=step.index,
+                    attempt=attempt,
+                    grace_seconds=grace,
+                ),
+                result_type=StopAnswer,
+                task_queue=node_queue(self.node_id),
+                schedule_to_start_timeout=policy.STOP_DELIVERY,
+                start_to_close_timeout=timedelta(seconds=grace) + policy.STOP_MARGIN,
+                retry_policy=policy.ONE_TRY,
+                summary=f"stop step {step.name}, {self.node_id}"[:200],
+            )
+            await workflow.wait_condition(
+                lambda activity=activity, grace=grace: (  # type: ignore[misc]
+                    activity.done() or self._context.grace_seconds < grace or self.lost
+                )
+            )
+            if self.lost:
+                return False
+            if activity.done():
+                return await self._stopped(activity)
+
+    @staticmethod
+    async def _stopped(activity: workflow.ActivityHandle[StopAnswer]) -> bool:
+        try:
+            await activity
+        except ActivityError:
+            return False
+        return True

@@ -1,0 +1,96 @@
+"""Getting a placement: asking, waiting in the queue, taking an offer, giving up."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from gamepipe.model import reason as reasons
+    from gamepipe.model.state import PipelineState
+    from gamepipe.wire import Placement, PlaceAnswer, PlaceStatus, WithdrawRequest
+
+from workflows import policy, searching
+from workflows.context import HaltKind, RunContext
+from workflows.waiting import wait_at_most
+
+
+class Placing:
+    """Asks for the placement of each generation."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._offered = 0
+        """Highest generation that an offer was signalled for."""
+
+    def take_offer(self, generation: int) -> None:
+        self._offered = max(self._offered, generation)
+
+    async def place(self) -> Placement | None:
+        """The next generation's placement; None when the run must end without one."""
+        context = self._context
+        context.book.start_generation()
+        if context.book.state is PipelineState.NOT_STARTED:
+            context.book.become(PipelineState.PENDING)
+        patience = self._deadline()
+        while not context.halted:
+            answer = await context.saver.place(
+                context.lost_nodes, context.start.definition_revision
+            )
+            self._redefine(answer)
+            if answer.status is PlaceStatus.CLOSED:
+                context.halt_for(HaltKind.CLOSED, "the store closed the pipeline")
+                return None
+            if answer.placement is not None:
+                self._hold(answer.placement)
+                return answer.placement
+            if not await self._wait_for_offer(patience):
+                break
+        await self._give_up()
+        return None
+
+    def _hold(self, placement: Placement) -> None:
+        self._context.placement = placement
+        searching.show_placement(self._context.start, placement)
+
+    def _deadline(self) -> float | None:
+        seconds = self._context.start.spec.timeouts.queue_seconds
+        return None if seconds is None else workflow.time() + seconds
+
+    async def _wait_for_offer(self, deadline: float | None) -> bool:
+        """False when the wait in the queue timed out."""
+        context = self._context
+        left = None if deadline is None else timedelta(seconds=deadline - workflow.time())
+        return await wait_at_most(
+            lambda: self._offered >= context.book.generation or context.halted,
+            left,
+            summary="waiting for a node",
+        )
+
+    async def _give_up(self) -> None:
+        """Leave the queue; an offer that crossed this is released with it."""
+        context = self._context
+        await workflow.execute_local_activity(
+            "withdraw_placement",
+            WithdrawRequest(
+                pipeline_id=context.start.pipeline_id, generation=context.book.generation
+            ),
+            **policy.STORE,
+        )
+        if not context.halted:
+            waited = context.book.message or "no node fits"
+            context.give_up_reason = (reasons.QUEUE_TIMEOUT, f"waited too long: {waited}")
+
+    def _redefine(self, answer: PlaceAnswer) -> None:
+        if answer.definition is None:
+            return
+        context = self._context
+        context.start = replace(
+            context.start,
+            spec=answer.definition,
+            definition_revision=answer.definition_revision,
+            args=answer.args,
+            env_names=answer.env_names,
+            secret_names=answer.secret_names,
+        )
+        context.book.define(answer.definition)

@@ -1,0 +1,105 @@
+"""Saves what changed: one save in flight per pipeline, retried without limit, nothing twice."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from gamepipe.model.run import RunBook, Unsaved
+    from gamepipe.model.state import PipelineState
+    from gamepipe.wire import (
+        PipelineStart,
+        PlaceAnswer,
+        PlaceRequest,
+        PlaceStatus,
+        SaveAck,
+        SaveRequest,
+        SaveStatus,
+    )
+
+from workflows import policy
+
+
+class Saver:
+    """Owns the revision; builds every `SaveRequest` of the run."""
+
+    def __init__(self, start: PipelineStart, book: RunBook) -> None:
+        self._start = start
+        self._book = book
+        self._lock = asyncio.Lock()
+        self.revision = start.carried.revision if start.carried else 0
+        self.node_id = ""
+        self.closed = False
+        """The store refused a save: the pipeline ended or belongs to another run."""
+
+    async def follow(self) -> None:
+        """Save whenever the book is dirty, for as long as the run lasts."""
+        while True:
+            await workflow.wait_condition(lambda: self._book.dirty)
+            await self.save(only_if_dirty=True)
+
+    async def save(self, *, only_if_dirty: bool = False, **flags: Any) -> None:
+        """Save now; returns when the store acknowledged it."""
+        async with self._lock:
+            if only_if_dirty and not self._book.dirty:
+                return
+            request = self._request(self._book.take_unsaved(), **flags)
+            ack = await workflow.execute_local_activity(
+                "save_progress", request, result_type=SaveAck, **policy.STORE
+            )
+            self.closed = self.closed or ack.status is not SaveStatus.SAVED
+
+    async def place(self, avoid: tuple[str, ...], definition_revision: int) -> PlaceAnswer:
+        """Ask for a placement; the same transaction saves `pending`, or `running` with room."""
+        async with self._lock:
+            saved = self._request(self._book.take_unsaved())
+            self._book.preview_running()
+            placed = self._request(self._book.take_unsaved(), state=PipelineState.RUNNING)
+            request = PlaceRequest(
+                pipeline_id=self._start.pipeline_id,
+                generation=self._book.generation,
+                run_id=saved.run_id,
+                definition_revision=definition_revision,
+                saved=saved,
+                placed=placed,
+                avoid=avoid,
+            )
+            answer = await workflow.execute_local_activity(
+                "place_pipeline", request, result_type=PlaceAnswer, **policy.STORE
+            )
+            self._take(answer)
+            return answer
+
+    def _take(self, answer: PlaceAnswer) -> None:
+        if answer.status is PlaceStatus.PLACED:
+            assert answer.placement is not None  # noqa: S101 - the answer's contract
+            self.node_id = answer.placement.node_id
+            self._book.confirm_running()
+        else:
+            self._book.forget_running(answer.summary)
+            self.closed = self.closed or answer.status is PlaceStatus.CLOSED
+
+    def _request(self, unsaved: Unsaved, **changes: Any) -> SaveRequest:
+        self.revision += 1
+        info = workflow.info()
+        book = self._book
+        request = SaveRequest(
+            pipeline_id=self._start.pipeline_id,
+            run_id=info.run_id,
+            previous_run_id=info.continued_run_id or "",
+            revision=self.revision,
+            state=book.state,
+            reason=book.reason,
+            message=book.message,
+            generation=book.generation,
+            node_id=self.node_id,
+            progress=book.progress(),
+            started_at=book.started_at,
+            ended_at=book.ended_at,
+            steps=unsaved.steps,
+            events=unsaved.events,
+            instances=unsaved.instances,
+        )
+        return replace(request, **changes)

@@ -1,0 +1,47 @@
+"""The workflow `StopInstance`: stops a running game and writes what became of it."""
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+with workflow.unsafe.imports_passed_through():
+    from gamepipe.wire import (
+        InstanceEnd,
+        InstanceEnded,
+        InstanceStop,
+        node_queue,
+    )
+
+from workflows import policy
+
+_KEEP_TRYING = RetryPolicy(
+    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30)
+)
+
+
+@workflow.defn(name="StopInstance")
+class StopInstance:
+    """Idempotent: an instance that is gone already is written as stopped."""
+
+    @workflow.run
+    async def run(self, stop: InstanceStop) -> InstanceEnd:
+        """Keeps trying while the node is away: a stop that was asked for is never forgotten."""
+        await workflow.execute_local_activity(
+            "begin_instance_stop", stop.order.instance_id, **policy.STORE
+        )
+        end = await workflow.execute_activity(
+            "stop_instance",
+            stop.order,
+            result_type=InstanceEnd,
+            task_queue=node_queue(stop.node_id),
+            start_to_close_timeout=timedelta(seconds=stop.order.grace_seconds) + policy.STOP_MARGIN,
+            retry_policy=_KEEP_TRYING,
+            summary=f"stop instance {stop.order.instance_id}"[:200],
+        )
+        await workflow.execute_local_activity(
+            "end_instance",
+            InstanceEnded(instance_id=stop.order.instance_id, end=end),
+            **policy.STORE,
+        )
+        return end
