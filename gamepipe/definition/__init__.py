@@ -1,0 +1,1 @@
+"""The pipeline file: its fields, parser, validation, binding, JSON Schema and codec."""
