@@ -1,17 +1,18 @@
 """Activities on the control queue: the only way from a workflow to the store."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from gamepipe.offer import OfferSender
 from temporalio import activity
 from temporalio.client import Client
 
 from gamepipe.model.errors import NotFound
 from gamepipe.model.state import InstanceState
-from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
 from gamepipe.wire import (
+    CleanUp,
     InstanceEnded,
     PlaceAnswer,
     PlaceRequest,
@@ -43,6 +44,7 @@ class ControlActivities:
             self.withdraw_placement,
             self.begin_instance_stop,
             self.end_instance,
+            self.clean_up_pipelines,
         ]
 
     @activity.defn(name="place_pipeline")
@@ -90,6 +92,21 @@ class ControlActivities:
             now=self._now(),
         )
         await self._offers.send(offers)
+
+    @activity.defn(name="clean_up_pipelines")
+    async def clean_up_pipelines(self, clean_up: CleanUp) -> int:
+        """Remove terminal pipelines that ended before the retention, batch by batch."""
+        now = self._now()
+        ended_before = now - timedelta(seconds=clean_up.retention_seconds)
+        removed = 0
+        while True:
+            batch = await self._store.pipelines.cleanup(
+                ended_before=ended_before, limit=clean_up.batch, now=now
+            )
+            removed += batch
+            activity.heartbeat(removed)
+            if batch < clean_up.batch:
+                return removed
 
     async def _took_over(self, pipeline_id: str, run_id: str) -> bool:
         """Whether `run_id` is the workflow's present run and now owns a live row.

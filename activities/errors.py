@@ -18,12 +18,12 @@ _RETRIED = (Unavailable, RevisionConflict)
 class ErrorInterceptor(Interceptor):
     """Turns `GamePipeError`s into application errors typed by their `reason`."""
 
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 - the SDK's name
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         return _TranslatingInbound(next)
 
 
 class _TranslatingInbound(ActivityInboundInterceptor):
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         try:
             return await self.next.execute_activity(input)
         except GamePipeError as error:

@@ -3,10 +3,11 @@
 Idempotent, so that several workers may run it; a lease keeps them from doing it twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
+from gamepipe.offer import OfferSender
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -14,7 +15,6 @@ from gamepipe.model import reason as reasons
 from gamepipe.model.errors import GamePipeError, RevisionConflict
 from gamepipe.model.record import PipelineRecord
 from gamepipe.model.state import PipelineState
-from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
 from gamepipe.starting import start_pipeline
 from gamepipe.wire import RunSettings, workflow_id
@@ -23,6 +23,11 @@ _log = structlog.get_logger()
 
 STUCK_AFTER_ATTEMPTS = 5
 """A workflow task that failed this often in a row needs a person."""
+
+RUNNING_PIPELINES = "WorkflowType = 'GamePipeline' AND ExecutionStatus = 'Running'"
+
+QUIET = timedelta(seconds=30)
+"""A live row that was not saved for this long is looked at closely on every pass."""
 
 START_GRACE = timedelta(seconds=5)
 """How long the gateway that stored a row has for starting its workflow itself."""
@@ -48,7 +53,8 @@ class PipelineSweep:
 
     async def run_once(self) -> None:
         """One pass. A row that cannot be repaired now is logged and tried again next time."""
-        for record in await self._store.pipelines.list_live():
+        live = await self._store.pipelines.list_live()
+        for record in await self._suspects(live):
             try:
                 await self._check(record)
             except RevisionConflict:
@@ -62,6 +68,22 @@ class PipelineSweep:
                 )
         await self._offers.send(await self._store.placements.offer(now=self._now()))
         await self._offers.send(await self._store.placements.untaken_offers())
+
+    async def _suspects(self, live: Sequence[PipelineRecord]) -> list[PipelineRecord]:
+        """Rows to look at closely: those that Temporal's list does not show as running under the
+        run that owns them (the list lags a little), and those that have not moved for a while."""
+        if not live:
+            return []
+        running: dict[str, str] = {}
+        async for execution in self._client.list_workflows(RUNNING_PIPELINES, page_size=1000):
+            running[execution.id] = execution.run_id
+        quiet_before = self._now() - QUIET
+        return [
+            record
+            for record in live
+            if running.get(workflow_id(record.id)) != record.run_id
+            or record.updated_at < quiet_before
+        ]
 
     async def _check(self, record: PipelineRecord) -> None:
         description = await self._describe(record)
@@ -125,9 +147,7 @@ class PipelineSweep:
         pending = description.raw_description.pending_workflow_task
         stuck = pending.attempt >= STUCK_AFTER_ATTEMPTS
         if stuck and record.reason != reasons.WORKFLOW_STUCK:
-            _log.error(
-                "sweep.workflow_stuck", action="sweep.workflow_stuck", pipeline_id=record.id
-            )
+            _log.error("sweep.workflow_stuck", action="sweep.workflow_stuck", pipeline_id=record.id)
             await self._store.pipelines.update_status(
                 record.id,
                 record.state,

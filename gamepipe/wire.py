@@ -344,6 +344,14 @@ class PlaceAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CleanUp:
+    """Input of the workflow `Retention` and of `clean_up_pipelines`."""
+
+    retention_seconds: float
+    batch: int = 200
+
+
+@dataclass(frozen=True, kw_only=True)
 class WithdrawRequest:
     """Input of `withdraw_placement`: leave the queue and release an offer, if one stands."""
 

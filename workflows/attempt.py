@@ -104,9 +104,7 @@ class StepRun:
             return await self._stop_dispatch(activity, attempt)
         return await self._read(activity, attempt)
 
-    def _start_activity(
-        self, attempt: int, dispatch: int
-    ) -> workflow.ActivityHandle[StepResult]:
+    def _start_activity(self, attempt: int, dispatch: int) -> workflow.ActivityHandle[StepResult]:
         assignment = self._generation.assignment(self._step, attempt, dispatch)
         self._context.cleaned_by_agent = assignment.clean_after
         settings = self._context.start.settings

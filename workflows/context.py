@@ -11,7 +11,6 @@ with workflow.unsafe.imports_passed_through():
     from gamepipe.model.run import RunBook
     from gamepipe.model.state import StepState
     from gamepipe.wire import CarriedRun, PipelineStart, Placement
-
     from workflows.saver import Saver
 
 
@@ -66,9 +65,7 @@ class RunContext:
 
     def halt_for(self, kind: HaltKind, message: str, grace_seconds: float | None = None) -> None:
         """Stop dispatching. The first halt decides; a later one may only shorten the grace."""
-        if grace_seconds is not None and (
-            self.halt is None or grace_seconds < self.grace_seconds
-        ):
+        if grace_seconds is not None and (self.halt is None or grace_seconds < self.grace_seconds):
             self.grace_seconds = grace_seconds
         if self.halt is None or kind is HaltKind.CLOSED:
             self.halt = Halt(kind=kind, message=message)

@@ -108,9 +108,7 @@ class Ending:
         order = CleanWorkspace(
             pipeline_id=self._context.start.pipeline_id, generation=generation.number
         )
-        cleaned = await self._ask(
-            generation, "clean_workspace", order, type(None), policy.CLEAN_UP
-        )
+        cleaned = await self._ask(generation, "clean_workspace", order, type(None), policy.CLEAN_UP)
         self._context.unreachable = not cleaned
 
     async def _ask(

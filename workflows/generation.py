@@ -8,11 +8,12 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
+    from gamepipe.model.expression import ConditionScope, StepFacts, evaluate, is_always
+    from gamepipe.model.interpolation import scope_for
+
     from gamepipe.model import reason as reasons
     from gamepipe.model.errors import GamePipeError
-    from gamepipe.model.expression import ConditionScope, StepFacts, evaluate, is_always
     from gamepipe.model.graph import ancestors
-    from gamepipe.model.interpolation import scope_for
     from gamepipe.model.spec import OnNodeLost, Step, StepType
     from gamepipe.model.state import StepState
     from gamepipe.wire import Placement, StepAssignment, StopAnswer, StopStep, node_queue
@@ -51,9 +52,7 @@ class Generation:
                 return GenerationEnd.LOST
             if not self._tasks:
                 break
-            await workflow.wait(
-                self._tasks.values(), return_when=asyncio.FIRST_COMPLETED
-            )
+            await workflow.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
             self._reap()
         if all(step.state.is_terminal for step in self._context.book.steps):
             return GenerationEnd.FINISHED

@@ -71,9 +71,7 @@ class GamePipeline:
         if report.kind is ReportKind.RUNNING:
             book.run_step(report.step_index, attempt=report.attempt, at=report.at)
         else:
-            book.progress_step(
-                report.step_index, percent=report.percent, message=report.message
-            )
+            book.progress_step(report.step_index, percent=report.percent, message=report.message)
 
     @workflow.signal(name="offer_placement")
     def offer_placement(self, offer: Offer) -> None:
@@ -151,9 +149,7 @@ class GamePipeline:
         context.placement = None
         context.lost_nodes += (generation.node_id,)
         context.saver.node_id = ""
-        context.book.become(
-            PipelineState.PENDING, reasons.NODE_LOST, message, new_generation=True
-        )
+        context.book.become(PipelineState.PENDING, reasons.NODE_LOST, message, new_generation=True)
 
     async def _watch_timeout(self) -> None:
         limit = self._context.time_left()

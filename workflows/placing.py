@@ -8,7 +8,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from gamepipe.model import reason as reasons
     from gamepipe.model.state import PipelineState
-    from gamepipe.wire import Placement, PlaceAnswer, PlaceStatus, WithdrawRequest
+    from gamepipe.wire import PlaceAnswer, Placement, PlaceStatus, WithdrawRequest
 
 from workflows import policy, searching
 from workflows.context import HaltKind, RunContext

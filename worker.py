@@ -1,0 +1,173 @@
+"""Builds and runs the control worker: workflows, control activities, the sweep, the schedules."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from gamepipe.offer import OfferSender
+from store.store import GamePipelineStore
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleIntervalSpec,
+    ScheduleSpec,
+    ScheduleUpdate,
+)
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Worker
+
+from activities.control import ControlActivities
+from activities.errors import ErrorInterceptor
+from activities.liveness import NodeSweep
+from activities.sweep import PipelineSweep
+from gamepipe import searchattribute
+from gamepipe.config import Settings
+from gamepipe.connecting import connect_temporal
+from gamepipe.logs import configure_logging
+from gamepipe.model.errors import GamePipeError
+from gamepipe.ports import Store
+from gamepipe.wire import CONTROL_QUEUE, CleanUp
+from workflows.pipeline import GamePipeline
+from workflows.retention import Retention
+from workflows.stop_instance import StopInstance
+
+_log = structlog.get_logger()
+
+RETENTION_EVERY = timedelta(hours=1)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def build_worker(client: Client, store: Store) -> Worker:
+    """The Temporal worker on the control queue."""
+    control = ControlActivities(store=store, client=client, offers=OfferSender(client), now=utc_now)
+    return Worker(
+        client,
+        task_queue=CONTROL_QUEUE,
+        workflows=[GamePipeline, StopInstance, Retention],
+        activities=control.all(),
+        interceptors=[ErrorInterceptor()],
+        max_cached_workflows=2000,
+        max_concurrent_workflow_tasks=200,
+        max_concurrent_local_activities=100,
+        graceful_shutdown_timeout=timedelta(seconds=2),
+    )
+
+
+class Sweeper:
+    """The loop that repairs: pipelines, offers, nodes. Idle while another worker holds the lease."""
+
+    def __init__(self, client: Client, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._interval = settings.sweep_interval
+        self._holder = client.identity
+        self._pipelines = PipelineSweep(
+            store=store,
+            client=client,
+            offers=OfferSender(client),
+            settings=settings.run_settings(),
+            now=utc_now,
+        )
+        self._nodes = NodeSweep(store=store, client=client, ttl=settings.node_ttl, now=utc_now)
+
+    async def run(self, shutdown: asyncio.Event) -> None:
+        """Sweep every interval until `shutdown`; a pass that fails is logged and tried again."""
+        while not shutdown.is_set():
+            if await self._attempt(self._hold_lease):
+                await self._attempt(self._pipelines.run_once)
+                await self._attempt(self._nodes.run_once)
+            await _wait(shutdown, self._interval)
+
+    async def _hold_lease(self) -> bool:
+        return await self._store.lease("sweep", self._holder, ttl=self._interval * 3, now=utc_now())
+
+    @staticmethod
+    async def _attempt(sweep: Callable[[], Awaitable[bool | None]]) -> bool:
+        try:
+            return bool(await sweep())
+        except (RPCError, GamePipeError) as error:
+            _log.warning("sweep.failed", action="sweep.failed", error=str(error))
+            return False
+
+
+async def _wait(event: asyncio.Event, limit: timedelta) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), limit.total_seconds())
+    except TimeoutError:
+        return
+
+
+async def register_search_attributes(client: Client) -> None:
+    """Make the namespace know our search attributes; safe to repeat."""
+    wanted = {key.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD for key in searchattribute.ALL}
+    try:
+        await client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(namespace=client.namespace, search_attributes=wanted)
+        )
+    except RPCError as error:
+        if error.status is not RPCStatusCode.ALREADY_EXISTS:
+            raise
+
+
+async def schedule_retention(client: Client, retention: timedelta) -> None:
+    """Create the hourly clean-up, or bring an existing one to the present setting."""
+    schedule = Schedule(
+        action=ScheduleActionStartWorkflow(
+            "Retention",
+            CleanUp(retention_seconds=retention.total_seconds()),
+            id="retention",
+            task_queue=CONTROL_QUEUE,
+        ),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=RETENTION_EVERY)]),
+    )
+    try:
+        await client.create_schedule("gamepipe-retention", schedule)
+    except ScheduleAlreadyRunningError:
+        handle = client.get_schedule_handle("gamepipe-retention")
+        await handle.update(lambda _: ScheduleUpdate(schedule=schedule))
+
+
+async def run(settings: Settings, shutdown: asyncio.Event) -> None:
+    """Run the control worker until `shutdown`."""
+    client = await connect_temporal(settings.temporal_address, settings.temporal_namespace)
+    store = await GamePipelineStore.open(settings.store_url)
+    try:
+        await register_search_attributes(client)
+        await schedule_retention(client, settings.retention)
+        async with build_worker(client, store), asyncio.TaskGroup() as group:
+            group.create_task(Sweeper(client, store, settings).run(shutdown))
+            _log.info("worker.started", action="worker.started", task_queue=CONTROL_QUEUE)
+            await shutdown.wait()
+    finally:
+        await store.close()
+
+
+async def _main() -> None:
+    settings = Settings()
+    configure_logging(settings.log_level)
+    shutdown = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, shutdown.set)
+    await run(settings, shutdown)
+
+
+def main() -> None:
+    """Entry of `python worker.py`; settings come from the environment."""
+    try:
+        asyncio.run(_main())
+    except GamePipeError as error:
+        sys.exit(f"worker: {error.message}")
+
+
+if __name__ == "__main__":
+    main()
