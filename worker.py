@@ -64,7 +64,7 @@ def build_worker(client: Client, store: Store) -> Worker:
 
 
 class Sweeper:
-    """The loop that repairs: pipelines, offers, nodes. Idle while another worker holds the lease."""
+    """The loop that repairs pipelines, offers and nodes; idle while another worker does."""
 
     def __init__(self, client: Client, store: Store, settings: Settings) -> None:
         self._store = store

@@ -107,18 +107,24 @@ class Generation:
 
     def _verdict(self, step: Step) -> tuple[StepState, str, str] | None:
         """None: run it. Else the state, reason and message that it ends with at once."""
-        context = self._context
-        if context.closed or context.unreachable:
+        if self._is_barred(step):
             return StepState.SKIPPED, reasons.CANCELED, "the pipeline was stopped"
-        always = step.always or is_always(step.condition)
-        if context.halted and not always:
-            return StepState.SKIPPED, reasons.CANCELED, "the pipeline was canceled"
         if step.always:
             return None
-        if not step.condition:
-            if not self._has_failed_ancestor(step):
-                return None
+        if step.condition:
+            return self._verdict_of_condition(step)
+        if self._has_failed_ancestor(step):
             return StepState.SKIPPED, reasons.DEPENDENCY_FAILED, "a step that it needs failed"
+        return None
+
+    def _is_barred(self, step: Step) -> bool:
+        """In a stopped pipeline only `always` steps run, and none on a node out of reach."""
+        context = self._context
+        if context.closed or context.unreachable:
+            return True
+        return context.halted and not (step.always or is_always(step.condition))
+
+    def _verdict_of_condition(self, step: Step) -> tuple[StepState, str, str] | None:
         try:
             met = evaluate(step.condition, self._condition_scope(step))
         except GamePipeError as error:

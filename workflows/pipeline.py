@@ -41,7 +41,7 @@ class GamePipeline:
         self._cancel_requested = False
 
     @workflow.run
-    async def run(self, start: PipelineStart) -> PipelineEnd:
+    async def run(self, start: PipelineStart) -> PipelineEnd:  # noqa: ARG002 - taken by __init__
         """Returns for completed; closes as Failed or Canceled in Temporal otherwise."""
         main = asyncio.create_task(self._drive())
         while not main.done():

@@ -1,0 +1,157 @@
+"""Ten and more shapes of pipeline; `make histories` records each, CI replays the committed ones."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from temporalio.client import WorkflowHandle
+
+from gamepipe.model.record import Instance
+from gamepipe.model.state import Connectivity
+from gamepipe.wire import CancelOrder, NodeLost, StepAssignment, StepResult
+from tests.workflows.conftest import Stack
+from tests.workflows.node import (
+    ScriptedNode,
+    done,
+    failed,
+    fails,
+    not_delivered,
+    now,
+    until_stopped,
+)
+
+Handle = WorkflowHandle[object, object]
+Shape = Callable[[Stack], Awaitable[Handle]]
+STEP = "type: command, command: 'true'"
+
+
+def _file(*steps: str, head: str = "") -> str:
+    lines = "\n".join(f"  - {{{step}, {STEP}}}" for step in steps)
+    return f"name: shape\n{head}\nsteps:\n{lines}\n"
+
+
+async def _fail(node: ScriptedNode, assignment: StepAssignment) -> StepResult:
+    return failed(3)
+
+
+async def _service(node: ScriptedNode, assignment: StepAssignment) -> StepResult:
+    instance = Instance(
+        id=f"{assignment.pipeline_id}.g1.s{assignment.step.index}",
+        pipeline_id=assignment.pipeline_id,
+        generation=1,
+        step_index=assignment.step.index,
+        step_name=assignment.step.name,
+        attempt=1,
+        node_id=node.id,
+        started_at=now(),
+    )
+    return done(instance=instance)
+
+
+async def success(stack: Stack) -> Handle:
+    await stack.node()
+    return await stack.submit(_file("name: one", "name: two", "name: three"))
+
+
+async def failure(stack: Stack) -> Handle:
+    await stack.node(one=_fail)
+    return await stack.submit(_file("name: one", "name: two"))
+
+
+async def retry(stack: Stack) -> Handle:
+    await stack.node(one=fails(2))
+    return await stack.submit(_file("name: one, retry: {max_attempts: 3, initial: 0.01}"))
+
+
+async def cancel(stack: Stack) -> Handle:
+    node = await stack.node(one=until_stopped)
+    handle = await stack.submit(_file("name: one", "name: two", "name: tidy, always: true"))
+    await node.started["one"].wait()
+    await handle.signal("cancel_pipeline", CancelOrder(reason="shape", grace_seconds=1))
+    await handle.cancel(reason="shape")
+    return handle
+
+
+async def timeout(stack: Stack) -> Handle:
+    await stack.node(one=until_stopped)
+    return await stack.submit(_file("name: one", head="timeouts: {pipeline: 1s}"))
+
+
+async def node_lost(stack: Stack) -> Handle:
+    async def silent(node: ScriptedNode, assignment: StepAssignment) -> StepResult:
+        await asyncio.Event().wait()
+        return done()
+
+    first = await stack.node(two=silent)
+    handle = await stack.submit(_file("name: one", "name: two", head="on_node_lost: reschedule"))
+    await first.started["two"].wait()
+    await stack.node()
+    await stack.store.nodes.mark(first.id, Connectivity.LOST, now=now())
+    await handle.signal("node_lost", NodeLost(node_id=first.id, generation=1))
+    return handle
+
+
+async def graph(stack: Stack) -> Handle:
+    await stack.node()
+    return await stack.submit(
+        _file("name: a", "name: b, needs: [a]", "name: c, needs: [a]", "name: d, needs: [b, c]")
+    )
+
+
+async def always(stack: Stack) -> Handle:
+    await stack.node(one=_fail)
+    return await stack.submit(_file("name: one", "name: two", "name: tidy, always: true"))
+
+
+async def service(stack: Stack) -> Handle:
+    await stack.node(game=_service)
+    return await stack.submit("""
+name: shape
+steps:
+  - {name: prepare, type: command, command: "true"}
+  - {name: game, type: service, container: {image: game}}
+""")
+
+
+async def service_stopped(stack: Stack) -> Handle:
+    """A service of a pipeline that fails later is stopped."""
+    await stack.node(game=_service, after=_fail)
+    return await stack.submit("""
+name: shape
+steps:
+  - {name: game, type: service, container: {image: game}}
+  - {name: after, type: command, command: "false"}
+""")
+
+
+async def skipped(stack: Stack) -> Handle:
+    await stack.node()
+    return await stack.submit(_file("name: one, if: failure()", "name: two"))
+
+
+async def redispatched(stack: Stack) -> Handle:
+    await stack.node(one=not_delivered)
+    return await stack.submit(_file("name: one"))
+
+
+async def queue_timeout(stack: Stack) -> Handle:
+    return await stack.submit(_file("name: one", head="timeouts: {queue: 1s}"))
+
+
+SHAPES: dict[str, Shape] = {
+    shape.__name__: shape
+    for shape in (
+        success,
+        failure,
+        retry,
+        cancel,
+        timeout,
+        node_lost,
+        graph,
+        always,
+        service,
+        service_stopped,
+        skipped,
+        redispatched,
+        queue_timeout,
+    )
+}

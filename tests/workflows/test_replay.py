@@ -1,0 +1,37 @@
+"""Committed histories replay: a change of the workflow never breaks a pipeline that runs.
+
+`make histories` records them anew; do that only for a change that CONTRIBUTING.md allows.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+
+from tests.workflows.conftest import Stack
+from tests.workflows.shapes import SHAPES
+from workflows.pipeline import GamePipeline
+
+HISTORIES = Path(__file__).parent / "histories"
+RECORDING = bool(os.environ.get("GAMEPIPE_RECORD_HISTORIES"))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+async def test_a_shape_ends_and_its_own_history_replays(stack: Stack, name: str) -> None:
+    handle = await SHAPES[name](stack)
+    record = await stack.finish(handle)
+    assert record.state.is_terminal
+    history = await handle.fetch_history()
+    await Replayer(workflows=[GamePipeline]).replay_workflow(history)
+    if RECORDING:
+        HISTORIES.mkdir(exist_ok=True)
+        (HISTORIES / f"{name}.json").write_text(history.to_json(), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", SHAPES)
+async def test_a_committed_history_replays(name: str) -> None:
+    text = (HISTORIES / f"{name}.json").read_text(encoding="utf-8")
+    history = WorkflowHistory.from_json(f"pipeline-{name}", text)
+    await Replayer(workflows=[GamePipeline]).replay_workflow(history)

@@ -1,0 +1,113 @@
+"""What people do in Temporal's Web UI, and what crashes leave: the store tells the truth."""
+
+import asyncio
+
+import pytest
+from gamepipe.offer import OfferSender
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import WorkflowHandle
+
+from activities.sweep import PipelineSweep
+from gamepipe.definition import bind, content_digest, parse_pipeline
+from gamepipe.model.record import NewPipeline
+from gamepipe.model.state import PipelineState
+from tests.waiting import eventually
+from tests.workflows.conftest import FAST, Stack
+from tests.workflows.node import now, until_stopped
+from tests.workflows.test_run import THREE
+
+
+@pytest.fixture
+def sweep(stack: Stack) -> PipelineSweep:
+    return PipelineSweep(
+        store=stack.store,
+        client=stack.client,
+        offers=OfferSender(stack.client),
+        settings=FAST,
+        now=now,
+    )
+
+
+async def test_a_terminated_workflow_fails_its_pipeline_and_frees_its_node(
+    stack: Stack, sweep: PipelineSweep
+) -> None:
+    node = await stack.node(two=until_stopped)
+    handle = await stack.submit(THREE)
+    await node.started["two"].wait()
+    await handle.terminate("pressed in the Web UI")
+
+    async def told() -> bool:
+        await sweep.run_once()
+        return (await stack.record(handle)).state.is_terminal
+
+    await eventually(told)
+    record = await stack.record(handle)
+    assert (record.state, record.reason) == (PipelineState.FAILED, "WORKFLOW_LOST")
+    assert "terminated" in record.message
+    assert await stack.store.placements.live_allocations() == ()
+    assert len(await stack.store.nodes.stop_orders(node.id)) == 1
+
+
+async def test_a_row_without_a_workflow_is_started(stack: Stack, sweep: PipelineSweep) -> None:
+    from datetime import timedelta
+
+    await stack.node()
+    bound = bind(parse_pipeline(THREE), args={}, envs={}, secrets={})
+    await stack.store.pipelines.add(
+        NewPipeline(id="orphan", spec=bound.spec, content_digest=content_digest(bound)),
+        now=now() - timedelta(minutes=1),
+    )
+    await sweep.run_once()
+
+    async def completed() -> bool:
+        return (await stack.store.pipelines.get("orphan")).state is PipelineState.COMPLETED
+
+    await eventually(completed)
+
+
+async def _reset_to_first_task(stack: Stack, handle: WorkflowHandle[object, object]) -> None:
+    run_id = (await handle.describe()).run_id
+    history = await handle.fetch_history()
+    first = next(
+        event.event_id
+        for event in history.events
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    )
+    await stack.client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=stack.client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=handle.id, run_id=run_id),
+            reason="pressed in the Web UI",
+            workflow_task_finish_event_id=first,
+            request_id="reset-1",
+        )
+    )
+
+
+async def test_a_reset_run_takes_the_row_over_and_ends_it(
+    stack: Stack, sweep: PipelineSweep
+) -> None:
+    node = await stack.node(two=until_stopped)
+    handle = await stack.submit(THREE)
+    await node.started["two"].wait()
+    old_run = (await stack.record(handle)).run_id
+    node.behaviours.clear()
+    await _reset_to_first_task(stack, handle)
+    await sweep.run_once()
+    record = await stack.finish(handle)
+    assert record.state is PipelineState.COMPLETED
+    assert record.run_id != old_run
+    assert await stack.store.placements.live_allocations() == ()
+
+
+async def test_a_healthy_pipeline_is_left_alone(stack: Stack, sweep: PipelineSweep) -> None:
+    node = await stack.node(two=until_stopped)
+    handle = await stack.submit(THREE)
+    await node.started["two"].wait()
+    for _ in range(3):
+        await sweep.run_once()
+    assert (await stack.record(handle)).state is PipelineState.RUNNING
+    await handle.cancel()
+    await asyncio.wait_for(stack.finish(handle), 60)
