@@ -1,0 +1,87 @@
+"""Rules for the texts of a container: the parser holds literals to them, rendering the rest."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from gamepipe.model.spec import Container
+
+_VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_HOST_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`wanted` completes "must be" and "must give"."""
+
+    wanted: str
+    accepts: Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class RuledText:
+    path: str
+    rule: Rule
+    text: str
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _is_absolute(text: str) -> bool:
+    return text.startswith("/") and "\0" not in text
+
+
+def _is_volume_source(text: str) -> bool:
+    return (text[:1] in {"/", "."} and "\0" not in text) or bool(_VOLUME_NAME.fullmatch(text))
+
+
+def _is_hostname(text: str) -> bool:
+    labels = text.split(".")
+    return len(text) <= 253 and all(_HOST_LABEL.fullmatch(label) for label in labels)
+
+
+def _is_image(text: str) -> bool:
+    return bool(text) and not any(char.isspace() or char == "\0" for char in text)
+
+
+PORT = Rule("a port number between 1 and 65535", _is_port)
+IP = Rule("an IP address", _is_ip)
+TARGET = Rule("an absolute path", _is_absolute)
+SOURCE = Rule(
+    "an absolute path, a path that begins with `.`, or a volume's name", _is_volume_source
+)
+HOSTNAME = Rule("a host name (letters, digits, `-` and `.`)", _is_hostname)
+IMAGE = Rule("an image name without spaces", _is_image)
+
+
+def ruled_texts(container: Container) -> Iterator[RuledText]:
+    """Every text that has a rule, absent ones too, in an order that rendering keeps.
+
+    The path is relative to the container.
+    """
+    yield RuledText("image", IMAGE, container.image)
+    yield RuledText("hostname", HOSTNAME, container.hostname)
+    yield RuledText("working_dir", TARGET, container.working_dir)
+    for number, volume in enumerate(container.volumes):
+        yield RuledText(f"volumes[{number}]", SOURCE, volume.source)
+        yield RuledText(f"volumes[{number}]", TARGET, volume.target)
+    for number, port in enumerate(container.ports):
+        yield RuledText(f"ports[{number}]", PORT, port.container)
+        yield RuledText(f"ports[{number}]", PORT, port.host)
+        yield RuledText(f"ports[{number}]", IP, port.host_ip)
+    for number, device in enumerate(container.devices):
+        yield RuledText(f"devices[{number}]", TARGET, device.source)
+        yield RuledText(f"devices[{number}]", TARGET, device.target)
+    for number, mount in enumerate(container.tmpfs):
+        yield RuledText(f"tmpfs[{number}]", TARGET, mount)
