@@ -1,0 +1,33 @@
+"""Telling workflows about offers; needs only the Temporal client, so gateway and worker share it."""
+
+from collections.abc import Iterable
+
+import structlog
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from gamepipe.ports import OfferMade
+from gamepipe.wire import Offer, workflow_id
+
+_log = structlog.get_logger()
+
+
+class OfferSender:
+    """Signals `offer_placement`. A signal that fails is logged: the sweep sends it again."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def send(self, offers: Iterable[OfferMade]) -> None:
+        """One signal per offer; repeats are harmless."""
+        for offer in offers:
+            handle = self._client.get_workflow_handle(workflow_id(offer.pipeline_id))
+            try:
+                await handle.signal("offer_placement", Offer(generation=offer.generation))
+            except RPCError as error:
+                _log.warning(
+                    "offer.signal_failed",
+                    action="offer.signal_failed",
+                    pipeline_id=offer.pipeline_id,
+                    error=error.message,
+                )
