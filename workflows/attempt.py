@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutType
 from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 with workflow.unsafe.imports_passed_through():
@@ -20,6 +20,11 @@ from workflows.waiting import wait_at_most
 
 if TYPE_CHECKING:
     from workflows.generation import Generation
+
+
+DISPATCH_ENDS = frozenset({reasons.NOT_DELIVERED, "ActivityReset", "ActivityPause"})
+"""Error types that end a dispatch and leave the attempt running on the node; the SDK reports the
+latter two when somebody resets or pauses the activity in Temporal's Web UI."""
 
 
 class StepRun:
@@ -144,8 +149,10 @@ class StepRun:
         cause = error.cause
         if isinstance(cause, ActivityTimeout) and cause.type is not TimeoutType.START_TO_CLOSE:
             return None
-        if isinstance(cause, ApplicationError) and cause.type == reasons.NOT_DELIVERED:
+        if isinstance(cause, ApplicationError) and cause.type in DISPATCH_ENDS:
             return None
+        if isinstance(cause, CancelledError):
+            return None  # nobody here asked for it: the agent's worker shut down
         if isinstance(cause, ActivityTimeout):
             await self._stop(attempt)
             return self._failed(reasons.STEP_TIMEOUT, "the node did not stop the step in time")

@@ -15,7 +15,7 @@ _STATUS_FUNCTIONS = frozenset(FUNCTIONS)
 _TOKEN = re.compile(
     r"""(?P<space>\s+)|(?P<operator>==|!=|<=|>=|<|>)|(?P<and>&&)|(?P<or>\|\|)|(?P<not>!)
     |(?P<open>\()|(?P<close>\))|(?P<text>'[^']*'|"[^"]*")
-    |(?P<number>-?\d+(?:\.\d+)?(?![\w.-]))|(?P<word>[\w-]+)""",
+    |(?P<number>-?\d+(?:\.\d+)?(?![\w.-]))|(?P<word>[\w.-]+)""",
     re.VERBOSE,
 )
 _WRAPPED = re.compile(r"\s*\$\{\{(?P<inner>.*)\}\}\s*", re.DOTALL)
@@ -120,7 +120,7 @@ def _tokens(text: str, offset: int) -> list[_Token]:
         if match is None or match.lastgroup is None:
             raise ExpressionError(*_strange(text[at]), offset + at)
         kind, word = match.lastgroup, match.group()
-        if kind == "word" and word in ROOTS:
+        if kind == "word" and word.split(".")[0] in ROOTS:
             token, at = _reference(text, at, offset)
             tokens.append(token)
             continue
