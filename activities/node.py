@@ -1,0 +1,116 @@
+"""What an agent serves on the queue of its node: activities around the step runner.
+
+This module imports only `gamepipe`, for agents have neither the store nor the gateway.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import structlog
+from temporalio import activity
+from temporalio.client import Client, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from gamepipe.agent.runner import StepRunner
+from gamepipe.model import reason as reasons
+from gamepipe.wire import (
+    CleanWorkspace,
+    InstanceEnd,
+    StepAssignment,
+    StepReport,
+    StepResult,
+    StopAnswer,
+    StopInstanceOrder,
+    StopStep,
+)
+
+_log = structlog.get_logger()
+
+HEARTBEATS_PER_TIMEOUT = 3
+
+
+class NodeActivities:
+    """Adapters only: the runner knows what to do."""
+
+    def __init__(self, runner: StepRunner, client: Client) -> None:
+        self._runner = runner
+        self._client = client
+
+    def all(self) -> Sequence[Callable[..., Any]]:
+        """Every activity, for `Worker(activities=...)`."""
+        return (self.run_step, self.stop_step, self.stop_instance, self.clean_workspace)
+
+    @activity.defn(name="run_step")
+    async def run_step(self, assignment: StepAssignment) -> StepResult:
+        """Follow one attempt to its end.
+
+        A cancelled dispatch (the server gave it up) leaves the step running, to be adopted by the
+        next one. When the agent stops, the dispatch ends with NOT_DELIVERED: it is sent again.
+        """
+        info = activity.info()
+        workflow = self._client.get_workflow_handle(info.workflow_id or "")
+        async with _heartbeats(assignment.heartbeat_seconds):
+            follow = asyncio.ensure_future(
+                self._runner.run(
+                    assignment,
+                    report=lambda report: _signal(workflow, report),
+                    run_id=info.workflow_run_id or "",
+                )
+            )
+            shutdown = asyncio.ensure_future(activity.wait_for_worker_shutdown())
+            try:
+                await asyncio.wait((follow, shutdown), return_when=asyncio.FIRST_COMPLETED)
+                if follow.done():
+                    return follow.result()
+            finally:
+                follow.cancel()
+                shutdown.cancel()
+        raise ApplicationError(
+            "the agent stops; the step goes on and is adopted by the next dispatch",
+            type=reasons.NOT_DELIVERED,
+            non_retryable=True,
+        )
+
+    @activity.defn(name="stop_step")
+    async def stop_step(self, order: StopStep) -> StopAnswer:
+        """Stop an attempt; returns once its process group or container is gone."""
+        return await self._runner.stop(order, run_id=activity.info().workflow_run_id or "")
+
+    @activity.defn(name="stop_instance")
+    async def stop_instance(self, order: StopInstanceOrder) -> InstanceEnd:
+        """Stop a service that was left running."""
+        return await self._runner.stop_instance(order)
+
+    @activity.defn(name="clean_workspace")
+    async def clean_workspace(self, order: CleanWorkspace) -> None:
+        """Remove what a generation left on the node."""
+        await self._runner.clean(order)
+
+
+@contextlib.asynccontextmanager
+async def _heartbeats(timeout_seconds: float) -> AsyncIterator[None]:
+    """Heartbeat every third of the timeout while the block runs."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(timeout_seconds / HEARTBEATS_PER_TIMEOUT)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def _signal(workflow: WorkflowHandle[Any, Any], report: StepReport) -> None:
+    """Tell the workflow; one that is gone needs no news."""
+    try:
+        await workflow.signal("report_step", report)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        _log.info("report.unwanted", action="report.unwanted", workflow_id=workflow.id)

@@ -1,0 +1,353 @@
+"""One attempt, followed from its assignment to its end."""
+
+import asyncio
+import os
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+import structlog
+
+from gamepipe.agent.ending import Refused, ended, explain, failed
+from gamepipe.agent.folder import AgentFolders
+from gamepipe.agent.mask import Masker, MaskingSink
+from gamepipe.agent.output import ProgressReader
+from gamepipe.agent.reporter import AttemptReporter, Clock, Report, ReportRules
+from gamepipe.agent.runtime import AttemptKey, Exit, Runtime, StepPlan, StopRequest
+from gamepipe.agent.slot import StepSlots
+from gamepipe.agent.spool import AttemptSpool, SpoolFolder
+from gamepipe.agent.values import StepValues, Values, ValuesRefused, ValuesUnavailable
+from gamepipe.model import reason as reasons
+from gamepipe.model.interpolation import InterpolationError, render_step
+from gamepipe.model.spec import Step, StepType
+from gamepipe.model.state import StepState
+from gamepipe.wire import StepAssignment, StepResult
+
+_log = structlog.get_logger()
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerSettings:
+    """What the runner needs to know of the node; durations in seconds."""
+
+    node_id: str
+    allow_commands: bool = False
+    max_steps: int = 32
+    progress_poll: float = 0.2
+    fetch_retry: float = 1.0
+    reports: ReportRules = field(default_factory=ReportRules)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerTools:
+    """What every attempt of one agent shares."""
+
+    settings: RunnerSettings
+    folders: AgentFolders
+    runtimes: Mapping[StepType, Runtime]
+    values: StepValues
+    spools: SpoolFolder
+    slots: StepSlots
+    clock: Clock
+
+
+def key_of(assignment: StepAssignment) -> AttemptKey:
+    return AttemptKey(
+        pipeline_id=assignment.pipeline_id,
+        generation=assignment.generation,
+        step_index=assignment.step.index,
+        attempt=assignment.attempt,
+    )
+
+
+class AttemptRun:
+    """Runs or adopts one attempt; everything that goes wrong becomes its result."""
+
+    def __init__(
+        self, assignment: StepAssignment, run_id: str, report: Report, *, tools: RunnerTools
+    ) -> None:
+        self.key = key_of(assignment)
+        self.assignment = assignment
+        self.run_id = run_id
+        self.stop = StopRequest()
+        self.task: asyncio.Task[StepResult]
+        """Set by the runner that starts it."""
+        self.reporter = AttemptReporter(
+            self.key, report, rules=tools.settings.reports, clock=tools.clock
+        )
+        self._tools = tools
+        self._masker = Masker(())
+        self._spool: AttemptSpool | None = None
+        self._step: Step = assignment.step
+        self._started_at: datetime | None = None
+
+    @property
+    def runtime(self) -> Runtime | None:
+        return self._tools.runtimes.get(self.assignment.step.type)
+
+    async def execute(
+        self,
+        *,
+        make_way: Callable[[], Awaitable[None]],
+        begin: Callable[[], datetime],
+        adopted: bool,
+    ) -> StepResult:
+        """The end of the attempt; raises only CancelledError (then it is left for adoption).
+
+        Args:
+            make_way: ends what must not run beside this attempt.
+            begin: remembers that it has begun; the time when it first did.
+            adopted: it has begun before this agent started, and so does not wait for a slot.
+        """
+        try:
+            runtime = self._permitted()
+            await make_way()
+            async with self._slot(waits=not adopted):
+                async with self._beside(self._limit_time(begin())):
+                    plan = await self._plan()
+                    leave = await self._follow(runtime, plan)
+                    result = await asyncio.to_thread(self._judge, leave, plan)
+                    await self._drop_failed_service(runtime, leave, result)
+        except Refused as refusal:
+            result = self._failed(refusal.reason, str(refusal), retryable=refusal.retryable)
+        except Exception as error:
+            result = await self._break_off(error)
+        return await self._close(result)
+
+    # --- before it starts -----------------------------------------------------------------------
+
+    def _permitted(self) -> Runtime:
+        kind = self.assignment.step.type
+        if kind is StepType.COMMAND and not self._tools.settings.allow_commands:
+            raise Refused(
+                reasons.COMMANDS_NOT_ALLOWED,
+                f"node {self._tools.settings.node_id} runs no command steps: start its agent with "
+                "--allow-commands, or use a container step",
+            )
+        runtime = self.runtime
+        if runtime is None:
+            raise Refused(
+                reasons.RUNTIME_UNAVAILABLE,
+                f"node {self._tools.settings.node_id} runs no {kind} steps: its agent was started "
+                "without a Docker engine (--docker-url)",
+            )
+        return runtime
+
+    @asynccontextmanager
+    async def _slot(self, *, waits: bool) -> AsyncIterator[None]:
+        slots = self._tools.slots
+        if waits:
+            await self._unless_stopped(slots.wait_and_take())
+        else:
+            slots.take()
+        try:
+            yield
+        finally:
+            slots.give_back()
+
+    async def _plan(self) -> StepPlan:
+        values = await self._unless_stopped(self._fetch_values())
+        self._masker = Masker((*values.envs.values(), *values.secrets.values()))
+        try:
+            self._step = render_step(
+                self.assignment.step,
+                self.assignment.scope,
+                envs=values.envs,
+                secrets=values.secrets,
+            )
+        except InterpolationError as error:
+            raise Refused(reasons.INTERPOLATION_FAILED, self._masker.mask(error.message)) from None
+        return await asyncio.to_thread(self._make_folders)
+
+    async def _fetch_values(self) -> Values:
+        scope = self.assignment.scope
+        if not scope.env_names and not scope.secret_names:
+            return Values()
+        while True:
+            try:
+                return await self._tools.values.fetch(self.key)
+            except ValuesRefused as error:
+                raise Refused(reasons.RUNNER_ERROR, str(error)) from error
+            except ValuesUnavailable as error:
+                self._note("values.unavailable", error=str(error))
+                await asyncio.sleep(self._tools.settings.fetch_retry)
+
+    def _make_folders(self) -> StepPlan:
+        key, folders = self.key, self._tools.folders
+        workspace = folders.workspace(key.pipeline_id, key.generation)
+        attempt_dir = folders.attempt(key)
+        workspace.mkdir(parents=True, exist_ok=True)
+        attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        output = attempt_dir / "output"
+        if not os.path.lexists(output):
+            output.touch()
+            output.chmod(0o666)  # Containers write as any user; the folder keeps others out.
+        return StepPlan(
+            key=key,
+            step=self._step,
+            workspace=workspace,
+            attempt_dir=attempt_dir,
+            output_file=output,
+            environment=self._environment(workspace=str(workspace), output=str(output)),
+            gpu_devices=self.assignment.gpu_devices,
+            grace_seconds=self.assignment.grace_seconds,
+            node_id=self._tools.settings.node_id,
+        )
+
+    def _environment(self, *, workspace: str, output: str) -> dict[str, str]:
+        return {
+            "GAMEPIPE_PIPELINE_ID": self.key.pipeline_id,
+            "GAMEPIPE_GENERATION": str(self.key.generation),
+            "GAMEPIPE_STEP": self.assignment.step.name,
+            "GAMEPIPE_ATTEMPT": str(self.key.attempt),
+            "GAMEPIPE_NODE_ID": self._tools.settings.node_id,
+            "GAMEPIPE_WORKSPACE": workspace,
+            "GAMEPIPE_OUTPUT": output,
+        }
+
+    # --- while it runs --------------------------------------------------------------------------
+
+    async def _follow(self, runtime: Runtime, plan: StepPlan) -> Exit:
+        if self.stop.is_set:
+            raise self._stopped_early()
+        self._spool = spool = self._tools.spools.open(self.key)
+        spool.resume()
+        sink = MaskingSink(spool, self._masker)
+        async with self._beside(
+            self.reporter.run(), self._watch_progress(plan), self._lift_limit_on_stop(spool)
+        ):
+            leave = await runtime.run(
+                plan,
+                sink,
+                on_running=self._on_running,
+                on_progress=self._on_progress,
+                stop=self.stop,
+            )
+            await sink.flush()
+        return leave
+
+    async def _on_running(self, at: datetime) -> None:
+        self._started_at = at
+        self.reporter.running(at)
+
+    async def _on_progress(self, percent: float | None, message: str) -> None:
+        self.reporter.progress(percent, self._masker.mask(message))
+
+    async def _watch_progress(self, plan: StepPlan) -> None:
+        reader = ProgressReader(plan.output_file)
+        while True:
+            mark = reader.poll()
+            if mark is not None:
+                await self._on_progress(mark.percent, mark.message)
+            await asyncio.sleep(self._tools.settings.progress_poll)
+
+    async def _lift_limit_on_stop(self, spool: AttemptSpool) -> None:
+        await self.stop.wait()
+        spool.lift_limit()
+
+    async def _limit_time(self, begun_at: datetime) -> None:
+        limit = self.assignment.timeout_seconds
+        if limit is None:
+            return
+        passed = (self._tools.clock() - begun_at).total_seconds()
+        await asyncio.sleep(max(0.0, limit - passed))
+        self.stop.set(
+            grace_seconds=self.assignment.grace_seconds,
+            reason=reasons.STEP_TIMEOUT,
+            message=f"the step ran longer than its timeout of {limit:g} s",
+        )
+
+    # --- its end --------------------------------------------------------------------------------
+
+    def _judge(self, leave: Exit, plan: StepPlan) -> StepResult:
+        return ended(
+            leave, plan, masker=self._masker, lines=self._spool.last_number if self._spool else 0
+        )
+
+    async def _drop_failed_service(self, runtime: Runtime, leave: Exit, result: StepResult) -> None:
+        """A service that is up, but whose outputs are refused, must not stay."""
+        if leave.service_up and result.state is StepState.FAILED:
+            await runtime.kill(self.key, grace_seconds=self.assignment.grace_seconds)
+
+    async def _break_off(self, error: Exception) -> StepResult:
+        """Kill what runs, and say what happened; without values of secrets."""
+        self._note("attempt.broken", trace="".join(traceback.format_exception(error)))
+        try:
+            if self.runtime is not None:
+                await self.runtime.kill(self.key, grace_seconds=self.assignment.grace_seconds)
+        except Exception as second:
+            self._note("attempt.kill_failed", trace="".join(traceback.format_exception(second)))
+        reason, message = explain(error)
+        return self._failed(reason, message)
+
+    async def _close(self, result: StepResult) -> StepResult:
+        """The end may be told only behind the last line."""
+        if self._spool is None:
+            return result
+        try:
+            await self._spool.finish()
+        except OSError as error:
+            self._note("spool.unwritable", trace=str(error))
+        return result
+
+    def _failed(self, reason: str, message: str, *, retryable: bool = True) -> StepResult:
+        return failed(
+            reason,
+            self._masker.mask(message),
+            started_at=self._started_at,
+            ended_at=self._tools.clock(),
+            retryable=retryable,
+            lines=self._spool.last_number if self._spool else 0,
+        )
+
+    # --- small parts ----------------------------------------------------------------------------
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """The work's result; a stop that comes first refuses the attempt."""
+        task = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self.stop.wait())
+        try:
+            await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+        finally:
+            task.cancel()
+            stopped.cancel()
+        raise self._stopped_early()
+
+    def _stopped_early(self) -> Refused:
+        timed_out = self.stop.reason == reasons.STEP_TIMEOUT
+        return Refused(
+            self.stop.reason if timed_out else reasons.STOPPED_BEFORE_START,
+            self.stop.message or "the step was stopped before it started",
+            retryable=timed_out,
+        )
+
+    @asynccontextmanager
+    async def _beside(self, *work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+        """Run the work beside the block; it is cancelled at its end."""
+        tasks = [asyncio.create_task(one) for one in work]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            for end in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(end, Exception):
+                    self._note("attempt.watcher_failed", trace=repr(end))
+
+    def _note(self, action: str, **facts: str) -> None:
+        masked = {name: self._masker.mask(fact) for name, fact in facts.items()}
+        _log.warning(
+            action,
+            action=action,
+            pipeline_id=self.key.pipeline_id,
+            step=self.key.step_index,
+            attempt=self.key.attempt,
+            node_id=self._tools.settings.node_id,
+            **masked,
+        )

@@ -1,0 +1,308 @@
+"""The step runner: every attempt of the node, each followed once, whoever asks for it.
+
+An attempt belongs to the workflow run that asked for it (`run_id`). What another run left under
+the same numbers (the pipeline was deleted and made anew, or reset) is killed and forgotten.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime, timedelta
+
+import structlog
+
+from gamepipe.agent.attempt import AttemptRun, RunnerTools, key_of
+from gamepipe.agent.ending import failed
+from gamepipe.agent.folder import checked_id, remove_tree
+from gamepipe.agent.journal import AttemptEntry, AttemptJournal
+from gamepipe.agent.reporter import Report
+from gamepipe.agent.runtime import AttemptKey, Runtime
+from gamepipe.model import reason as reasons
+from gamepipe.model.state import StepState
+from gamepipe.wire import (
+    CleanWorkspace,
+    InstanceEnd,
+    StepAssignment,
+    StepResult,
+    StopAnswer,
+    StopInstanceOrder,
+    StopStep,
+)
+
+_log = structlog.get_logger()
+
+StopInstance = Callable[[StopInstanceOrder], Awaitable[InstanceEnd]]
+JOURNAL_KEPT = timedelta(days=7)
+"""Ends are remembered longer than any dispatch of theirs can still be on its way."""
+
+
+class StepRunner:
+    """Runs, adopts and stops attempts. Safe to ask twice for everything."""
+
+    def __init__(
+        self, tools: RunnerTools, journal: AttemptJournal, *, stop_instance: StopInstance
+    ) -> None:
+        self._tools = tools
+        self._journal = journal
+        self._stop_instance = stop_instance
+        self._live: dict[AttemptKey, AttemptRun] = {}
+
+    @property
+    def running_steps(self) -> int:
+        return self._tools.slots.used
+
+    async def run(
+        self, assignment: StepAssignment, *, report: Report, run_id: str = ""
+    ) -> StepResult:
+        """Follow an attempt to its end; its failure is a result, not an exception.
+
+        The same attempt again attaches to the one that runs (reports then go to `report`), or
+        answers the end that is known. A cancelled call leaves the attempt running.
+        """
+        key = key_of(assignment)
+        checked_id(key.pipeline_id)
+        while (live := self._live.get(key)) is not None and live.run_id != run_id:
+            await self._stop_run(live, grace_seconds=assignment.grace_seconds)
+        if live is not None:
+            live.reporter.redirect(report)
+            return await asyncio.shield(live.task)
+        known = self._known_end(key, run_id)
+        if known is not None:
+            return known
+        run = AttemptRun(assignment, run_id, report, tools=self._tools)
+        self._live[key] = run
+        run.task = asyncio.create_task(self._drive(run))
+        return await asyncio.shield(run.task)
+
+    async def stop(self, order: StopStep, *, run_id: str = "") -> StopAnswer:
+        """Stop an attempt (or all of a step); returns once nothing of it runs any more."""
+        self._journal.mark_stopped(order, run_id)
+        return StopAnswer(was_running=await self._stop_step(order))
+
+    async def stop_generation(
+        self, pipeline_id: str, generation: int, step_index: int | None, *, grace_seconds: float
+    ) -> None:
+        """Carry out a stored stop order: one step, or everything, which then is removed too."""
+        indices = {
+            key.step_index
+            for key in (*self._live, *(key for key, _ in self._journal.unfinished()))
+            if (key.pipeline_id, key.generation) == (pipeline_id, generation)
+        }
+        wanted = indices if step_index is None else {step_index}
+        orders = [
+            StopStep(
+                pipeline_id=pipeline_id,
+                generation=generation,
+                step_index=index,
+                attempt=None,
+                grace_seconds=grace_seconds,
+            )
+            for index in sorted(wanted)
+        ]
+        await asyncio.gather(*(self._stop_step(order) for order in orders))
+        if step_index is None:
+            await self.clean(CleanWorkspace(pipeline_id=pipeline_id, generation=generation))
+
+    async def stop_instance(self, order: StopInstanceOrder) -> InstanceEnd:
+        """Stop a service that was left running; one that is gone already answers too."""
+        return await self._stop_instance(order)
+
+    async def clean(self, order: CleanWorkspace) -> None:
+        """Remove workspace, containers and files of a generation; stops what still runs of it."""
+        await asyncio.gather(
+            *(
+                self._stop_run(run, grace_seconds=0.0)
+                for run in self._of_generation(order.pipeline_id, order.generation)
+            )
+        )
+        await self._remove(order.pipeline_id, order.generation, keep_services=False)
+
+    async def stop_cut_off(self) -> None:
+        """This node has been silent too long: stop the steps that will be run elsewhere."""
+        runs = [run for run in self._live.values() if run.assignment.stop_when_cut_off]
+        await asyncio.gather(
+            *(
+                self._stop_run(
+                    run,
+                    grace_seconds=run.assignment.grace_seconds,
+                    reason=reasons.NODE_LOST,
+                    message="the node was cut off; the step is run again elsewhere",
+                )
+                for run in runs
+            )
+        )
+
+    async def recover(self) -> None:
+        """After a start: finish removals that an earlier agent did not come to, forget old ends."""
+        for key, entry in list(self._journal.entries()):
+            completed = entry.result is not None and entry.result.state is StepState.COMPLETED
+            workspace = self._tools.folders.workspace(key.pipeline_id, key.generation)
+            if completed and entry.clean_after and workspace.exists():
+                await self._clean_after(key)
+        self._journal.prune(before=self._tools.clock() - JOURNAL_KEPT)
+
+    async def close(self) -> None:
+        """Follow nothing any more; what runs goes on and is adopted by the next agent."""
+        tasks = [run.task for run in self._live.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- one attempt ----------------------------------------------------------------------------
+
+    def _known_end(self, key: AttemptKey, run_id: str) -> StepResult | None:
+        entry = self._journal.entry(key, run_id)
+        if entry is not None and entry.result is not None:
+            return entry.result
+        if not self._journal.is_stopped(key, run_id):
+            return None
+        return failed(
+            reasons.STOPPED_BEFORE_START,
+            "the step was stopped before it started",
+            started_at=None,
+            ended_at=self._tools.clock(),
+            retryable=False,
+        )
+
+    async def _drive(self, run: AttemptRun) -> StepResult:
+        try:
+            entry = self._journal.entry(run.key, run.run_id)
+            result = await run.execute(
+                make_way=lambda: self._end_others(run),
+                begin=lambda: self._begin(run),
+                adopted=entry is not None,
+            )
+            self._finish(run, result)
+            if run.assignment.clean_after and result.state is StepState.COMPLETED:
+                await self._clean_after(run.key)
+            return result
+        finally:
+            del self._live[run.key]
+
+    def _begin(self, run: AttemptRun) -> datetime:
+        """Remember that the attempt has begun; the time when it first did."""
+        entry = self._journal.entry(run.key, run.run_id)
+        if entry is None:
+            entry = self._entry(run)
+            self._journal.begin(run.key, entry)
+        return entry.begun_at
+
+    def _entry(self, run: AttemptRun) -> AttemptEntry:
+        return AttemptEntry(
+            run_id=run.run_id,
+            step_type=run.assignment.step.type,
+            begun_at=self._tools.clock(),
+            clean_after=run.assignment.clean_after,
+        )
+
+    def _finish(self, run: AttemptRun, result: StepResult) -> None:
+        entry = self._journal.entry(run.key, run.run_id) or self._entry(run)
+        self._journal.finish(run.key, entry, result)
+
+    async def _end_others(self, run: AttemptRun) -> None:
+        """End older attempts, older generations and what another workflow run left here."""
+        grace = run.assignment.grace_seconds
+        older = [other for other in self._live.values() if _gives_way(other.key, run.key)]
+        await asyncio.gather(*(self._stop_run(other, grace_seconds=grace) for other in older))
+        for key, entry in self._journal.unfinished():
+            if _gives_way(key, run.key) and key not in self._live:
+                await self._kill(key, entry, grace_seconds=grace)
+                self._journal.forget(key)
+        foreign = self._journal.any_entry(run.key)
+        if foreign is not None and foreign.run_id != run.run_id:
+            await self._kill(run.key, foreign, grace_seconds=grace)
+            await asyncio.to_thread(remove_tree, self._tools.folders.attempt(run.key))
+            self._journal.forget(run.key)
+
+    # --- stopping -------------------------------------------------------------------------------
+
+    async def _stop_step(self, order: StopStep) -> bool:
+        followed = [run for run in self._live.values() if _is_meant(order, run.key)]
+        left = [
+            (key, entry)
+            for key, entry in self._journal.unfinished()
+            if _is_meant(order, key) and key not in self._live
+        ]
+        stopped = await asyncio.gather(
+            *(self._stop_run(run, grace_seconds=order.grace_seconds) for run in followed),
+            *(self._kill(key, entry, grace_seconds=order.grace_seconds) for key, entry in left),
+        )
+        return any(stopped)
+
+    async def _stop_run(
+        self,
+        run: AttemptRun,
+        *,
+        grace_seconds: float,
+        reason: str = reasons.CANCELED,
+        message: str = "the step was stopped",
+    ) -> bool:
+        run.stop.set(grace_seconds=grace_seconds, reason=reason, message=message)
+        await asyncio.wait((run.task,))
+        return True
+
+    async def _kill(self, key: AttemptKey, entry: AttemptEntry, *, grace_seconds: float) -> bool:
+        """Stop an attempt that nobody follows (the agent was restarted)."""
+        runtime = self._tools.runtimes.get(entry.step_type)
+        killed = runtime is not None and await runtime.kill(key, grace_seconds=grace_seconds)
+        spool = self._tools.spools.get(key)
+        if spool is not None:
+            await spool.finish()
+        return killed
+
+    # --- removal --------------------------------------------------------------------------------
+
+    def _of_generation(self, pipeline_id: str, generation: int) -> list[AttemptRun]:
+        return [
+            run
+            for run in self._live.values()
+            if (run.key.pipeline_id, run.key.generation) == (pipeline_id, generation)
+        ]
+
+    async def _clean_after(self, key: AttemptKey) -> None:
+        """Behind the last step; what fails here is tried again when the agent starts."""
+        try:
+            await self._remove(key.pipeline_id, key.generation, keep_services=True)
+        except Exception as error:
+            _log.warning(
+                "workspace.clean_failed",
+                action="workspace.clean_failed",
+                pipeline_id=key.pipeline_id,
+                error=repr(error),
+            )
+
+    async def _remove(self, pipeline_id: str, generation: int, *, keep_services: bool) -> None:
+        """A file that cannot be removed (a container made it as root) is a person's business, not
+        a failure of the pipeline."""
+        for runtime in self._runtimes():
+            await runtime.remove(pipeline_id, generation, keep_services=keep_services)
+        self._tools.spools.close_generation(pipeline_id, generation)
+        try:
+            await asyncio.to_thread(self._tools.folders.remove_generation, pipeline_id, generation)
+        except OSError as error:
+            _log.error(
+                "workspace.not_removed",
+                action="workspace.not_removed",
+                pipeline_id=pipeline_id,
+                path=str(error.filename),
+                error=error.strerror,
+                remedy="remove the folder by hand, or run the agent as root",
+            )
+
+    def _runtimes(self) -> Iterable[Runtime]:
+        return {id(runtime): runtime for runtime in self._tools.runtimes.values()}.values()
+
+
+def _is_meant(order: StopStep, key: AttemptKey) -> bool:
+    same = (key.pipeline_id, key.generation, key.step_index)
+    return same == (order.pipeline_id, order.generation, order.step_index) and (
+        order.attempt is None or order.attempt == key.attempt
+    )
+
+
+def _gives_way(key: AttemptKey, newer: AttemptKey) -> bool:
+    """Whether an attempt must be gone before `newer` starts."""
+    if key.pipeline_id != newer.pipeline_id or key.generation > newer.generation:
+        return False
+    if key.generation < newer.generation:
+        return True
+    return key.step_index == newer.step_index and key.attempt < newer.attempt

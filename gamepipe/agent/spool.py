@@ -1,0 +1,252 @@
+"""Log lines on disk until the gateway acknowledged them; bounded by slowing the step down."""
+
+import asyncio
+import contextlib
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from gamepipe.agent.folder import checked_id
+from gamepipe.agent.runtime import AttemptKey
+from gamepipe.agent.segment import Segment, decode, encode
+from gamepipe.model.record import LogLine, LogStream
+
+_log = structlog.get_logger()
+_ENDED = "ended"
+_FOLDER = re.compile(r"g(\d+)/step-(\d+)/a(\d+)$")
+_READ_MARGIN = 128 * 1024
+"""More than the longest frame, so that one read always holds a whole line."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpoolLimits:
+    """`unacknowledged_bytes` of one attempt: above it, its step waits."""
+
+    unacknowledged_bytes: int = 64 * 1024 * 1024
+    segment_bytes: int = 1024 * 1024
+
+
+class AttemptSpool:
+    """Lines of one attempt, numbered from 1; a `LineSink`."""
+
+    def __init__(self, key: AttemptKey, folder: Path, limits: SpoolLimits) -> None:
+        self.key = key
+        self._folder = folder
+        self._limits = limits
+        self._segments = [Segment.recover(path) for path in sorted(folder.glob("*.seg"))]
+        self._drop_broken()
+        self.acknowledged = self._segments[0].first - 1 if self._segments else 0
+        self.ended = (folder / _ENDED).exists()
+        self.arrived = asyncio.Event()
+        """Set by every write and by the end; cleared by its reader."""
+        self._room = asyncio.Event()
+        self._unbounded = False
+        self._cursor: tuple[int, Segment, int] | None = None
+        """(next number, its segment, offset there) behind the last read."""
+
+    # --- writing --------------------------------------------------------------------------------
+
+    async def write(
+        self,
+        stream: LogStream,
+        text: str,
+        *,
+        at: datetime,
+        position: str = "",
+        continued: bool = False,
+    ) -> None:
+        """Spool a line; waits while too much is unacknowledged. Raises OSError (a full disk)."""
+        while self._is_full():
+            self._room.clear()
+            await self._room.wait()
+        number = self.last_number + 1
+        mark = position or self.resume_position()
+        line = LogLine(number=number, at=at, stream=stream, text=text, continued=continued)
+        segment = self._segment(number)
+        try:
+            segment.append(encode(line, mark), number=number, position=mark)
+        except OSError:
+            self._drop_if_empty(segment)
+            raise
+        self.arrived.set()
+
+    def resume_position(self) -> str:
+        return self._segments[-1].position if self._segments else ""
+
+    def lift_limit(self) -> None:
+        """The step is being stopped: let it write what it has without waiting for anyone."""
+        self._unbounded = True
+        self._room.set()
+
+    def resume(self) -> None:
+        """Lines may follow (again): the attempt is followed (again)."""
+        self.ended = False
+        (self._folder / _ENDED).unlink(missing_ok=True)
+
+    async def finish(self) -> int:
+        """No more lines: bring everything to the disk; the number of lines."""
+        self.ended = True
+        if self._segments:
+            await asyncio.to_thread(self._segments[-1].sync)
+            (self._folder / _ENDED).touch()
+            self._segments[-1].close()
+        self.arrived.set()
+        return self.last_number
+
+    @property
+    def last_number(self) -> int:
+        return self._segments[-1].last if self._segments else 0
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(segment.size for segment in self._segments)
+
+    @property
+    def is_drained(self) -> bool:
+        return self.acknowledged >= self.last_number
+
+    def _is_full(self) -> bool:
+        return not self._unbounded and self.stored_bytes >= self._limits.unacknowledged_bytes
+
+    def _segment(self, number: int) -> Segment:
+        """The segment that takes the next line."""
+        if self._segments and self._segments[-1].size < self._limits.segment_bytes:
+            return self._segments[-1]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        segment = Segment(self._folder / f"{number:020d}.seg", first=number)
+        if self._segments:
+            segment.position = self._segments[-1].position
+            self._segments[-1].close()
+        self._segments.append(segment)
+        return segment
+
+    def _drop_if_empty(self, segment: Segment) -> None:
+        """A new segment that got no line must not become the one that holds the numbering."""
+        if segment.last < segment.first:
+            self._segments.remove(segment)
+            segment.remove()
+
+    def _drop_broken(self) -> None:
+        """Keep the consecutive beginning: what follows damage cannot be numbered any more."""
+        sound: list[Segment] = []
+        for segment in self._segments:
+            is_next = not sound or segment.first == sound[-1].last + 1
+            if is_next and segment.last >= segment.first:
+                sound.append(segment)
+                continue
+            _log.warning("spool.segment_dropped", action="spool.segment_dropped", path=segment.path)
+            segment.remove()
+        self._segments = sound
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def read(self, first: int, *, max_bytes: int) -> tuple[LogLine, ...]:
+        """Lines from number `first` on (or the oldest kept one): some, at most `max_bytes`."""
+        place = self._locate(first)
+        if place is None:
+            return ()
+        number, segment, offset = place
+        lines: list[LogLine] = []
+        size = 0
+        for item in decode(segment.read(offset, max_bytes + _READ_MARGIN), offset):
+            if item.line.number < first:
+                number, offset = item.line.number + 1, item.end
+                continue
+            size += item.end - offset
+            if lines and size > max_bytes:
+                break
+            lines.append(item.line)
+            number, offset = item.line.number + 1, item.end
+        self._cursor = (number, segment, offset)
+        moved = (number, segment, offset) != place
+        if not lines and moved and number < first:
+            return self.read(first, max_bytes=max_bytes)
+        return tuple(lines)
+
+    def _locate(self, first: int) -> tuple[int, Segment, int] | None:
+        if self._cursor is not None and self._cursor[0] <= first:
+            number, segment, _ = self._cursor
+            if segment in self._segments and first <= segment.last and number <= first:
+                return self._cursor
+        for segment in self._segments:
+            if first <= segment.last:
+                return segment.first, segment, 0
+        return None
+
+    def acknowledge(self, number: int) -> None:
+        """The gateway stored every line up to `number`; whole segments below it go. The last one
+        stays while the attempt lives: it holds the numbering and the mark to resume at."""
+        self.acknowledged = max(self.acknowledged, min(number, self.last_number))
+        while len(self._segments) > 1 and self._segments[0].last <= self.acknowledged:
+            self._segments.pop(0).remove()
+        if not self._is_full():
+            self._room.set()
+
+    def remove(self) -> None:
+        """Delete the files (everything is acknowledged, or nobody wants it)."""
+        for segment in self._segments:
+            segment.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        for parent in list(self._folder.parents)[:3]:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
+class SpoolFolder:
+    """Every spool of the agent, by attempt."""
+
+    def __init__(self, folder: Path, limits: SpoolLimits | None = None) -> None:
+        self._folder = folder
+        self._limits = limits or SpoolLimits()
+        self._spools: dict[AttemptKey, AttemptSpool] = {}
+        self.opened = asyncio.Event()
+        """Set when a spool joins `all()`; cleared by its reader."""
+
+    def open(self, key: AttemptKey) -> AttemptSpool:
+        """The spool of an attempt, with what an earlier agent left in it."""
+        spool = self._spools.get(key)
+        if spool is None:
+            checked_id(key.pipeline_id)
+            spool = AttemptSpool(key, self._folder / key.folder, self._limits)
+            self._spools[key] = spool
+            self.opened.set()
+        return spool
+
+    def open_leftovers(self) -> None:
+        """Take up what an earlier agent had not shipped."""
+        for path in sorted(self._folder.glob("*/g*/step-*/a*")):
+            numbers = _FOLDER.search(path.as_posix())
+            if numbers:
+                generation, step_index, attempt = map(int, numbers.groups())
+                self.open(
+                    AttemptKey(
+                        pipeline_id=path.relative_to(self._folder).parts[0],
+                        generation=generation,
+                        step_index=step_index,
+                        attempt=attempt,
+                    )
+                )
+
+    def all(self) -> Iterator[AttemptSpool]:
+        return iter(tuple(self._spools.values()))
+
+    def get(self, key: AttemptKey) -> AttemptSpool | None:
+        return self._spools.get(key)
+
+    def close_generation(self, pipeline_id: str, generation: int) -> None:
+        """Nothing writes to the generation's spools any more: each goes once it is shipped."""
+        for spool in self.all():
+            if (spool.key.pipeline_id, spool.key.generation) == (pipeline_id, generation):
+                spool.ended = True
+                spool.arrived.set()
+
+    def discard(self, spool: AttemptSpool) -> None:
+        """Remove a spool that ended and was shipped."""
+        if self._spools.get(spool.key) is spool:
+            del self._spools[spool.key]
+        spool.remove()
