@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from workflows.generation import Generation
 
 
-DISPATCH_ENDS = frozenset({reasons.NOT_DELIVERED, "ActivityReset", "ActivityPause"})
-"""Error types that end a dispatch and leave the attempt running on the node; the SDK reports the
-latter two when somebody resets or pauses the activity in Temporal's Web UI."""
+DISPATCH_ENDS = frozenset(
+    {reasons.NOT_DELIVERED, "WorkerShutdown", "ActivityReset", "ActivityPause"}
+)
+"""Error types that end a dispatch and leave the attempt running on the node. The latter ones come
+from the SDK: the agent shut down, or somebody reset or paused the activity in the Web UI."""
 
 
 class StepRun:
@@ -152,7 +154,7 @@ class StepRun:
         if isinstance(cause, ApplicationError) and cause.type in DISPATCH_ENDS:
             return None
         if isinstance(cause, CancelledError):
-            return None  # nobody here asked for it: the agent's worker shut down
+            return None  # nobody here asked for it
         if isinstance(cause, ActivityTimeout):
             await self._stop(attempt)
             return self._failed(reasons.STEP_TIMEOUT, "the node did not stop the step in time")

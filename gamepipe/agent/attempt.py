@@ -1,25 +1,22 @@
 """One attempt, followed from its assignment to its end."""
 
 import asyncio
-import os
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
 import structlog
 
 from gamepipe.agent.ending import Refused, ended, explain, failed
-from gamepipe.agent.folder import AgentFolders
 from gamepipe.agent.mask import Masker, MaskingSink
 from gamepipe.agent.output import ProgressReader
-from gamepipe.agent.reporter import AttemptReporter, Clock, Report, ReportRules
-from gamepipe.agent.runtime import AttemptKey, Exit, Runtime, StepPlan, StopRequest
-from gamepipe.agent.slot import StepSlots
-from gamepipe.agent.spool import AttemptSpool, SpoolFolder
-from gamepipe.agent.values import StepValues, Values, ValuesRefused, ValuesUnavailable
+from gamepipe.agent.plan import RunnerTools, key_of, make_plan
+from gamepipe.agent.reporter import AttemptReporter, Report
+from gamepipe.agent.runtime import Exit, Runtime, StepPlan, StopRequest
+from gamepipe.agent.spool import AttemptSpool
+from gamepipe.agent.values import Values, ValuesRefused, ValuesUnavailable
 from gamepipe.model import reason as reasons
 from gamepipe.model.interpolation import InterpolationError, render_step
 from gamepipe.model.spec import Step, StepType
@@ -28,40 +25,6 @@ from gamepipe.wire import StepAssignment, StepResult
 
 _log = structlog.get_logger()
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunnerSettings:
-    """What the runner needs to know of the node; durations in seconds."""
-
-    node_id: str
-    allow_commands: bool = False
-    max_steps: int = 32
-    progress_poll: float = 0.2
-    fetch_retry: float = 1.0
-    reports: ReportRules = field(default_factory=ReportRules)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunnerTools:
-    """What every attempt of one agent shares."""
-
-    settings: RunnerSettings
-    folders: AgentFolders
-    runtimes: Mapping[StepType, Runtime]
-    values: StepValues
-    spools: SpoolFolder
-    slots: StepSlots
-    clock: Clock
-
-
-def key_of(assignment: StepAssignment) -> AttemptKey:
-    return AttemptKey(
-        pipeline_id=assignment.pipeline_id,
-        generation=assignment.generation,
-        step_index=assignment.step.index,
-        attempt=assignment.attempt,
-    )
 
 
 class AttemptRun:
@@ -106,12 +69,11 @@ class AttemptRun:
         try:
             runtime = self._permitted()
             await make_way()
-            async with self._slot(waits=not adopted):
-                async with self._beside(self._limit_time(begin())):
-                    plan = await self._plan()
-                    leave = await self._follow(runtime, plan)
-                    result = await asyncio.to_thread(self._judge, leave, plan)
-                    await self._drop_failed_service(runtime, leave, result)
+            async with self._slot(waits=not adopted), self._beside(self._limit_time(begin())):
+                plan = await self._plan()
+                leave = await self._follow(runtime, plan)
+                result = await asyncio.to_thread(self._judge, leave, plan)
+                await self._drop_failed_service(runtime, leave, result)
         except Refused as refusal:
             result = self._failed(refusal.reason, str(refusal), retryable=refusal.retryable)
         except Exception as error:
@@ -161,7 +123,7 @@ class AttemptRun:
             )
         except InterpolationError as error:
             raise Refused(reasons.INTERPOLATION_FAILED, self._masker.mask(error.message)) from None
-        return await asyncio.to_thread(self._make_folders)
+        return await asyncio.to_thread(make_plan, self.assignment, self._step, self._tools)
 
     async def _fetch_values(self) -> Values:
         scope = self.assignment.scope
@@ -175,39 +137,6 @@ class AttemptRun:
             except ValuesUnavailable as error:
                 self._note("values.unavailable", error=str(error))
                 await asyncio.sleep(self._tools.settings.fetch_retry)
-
-    def _make_folders(self) -> StepPlan:
-        key, folders = self.key, self._tools.folders
-        workspace = folders.workspace(key.pipeline_id, key.generation)
-        attempt_dir = folders.attempt(key)
-        workspace.mkdir(parents=True, exist_ok=True)
-        attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        output = attempt_dir / "output"
-        if not os.path.lexists(output):
-            output.touch()
-            output.chmod(0o666)  # Containers write as any user; the folder keeps others out.
-        return StepPlan(
-            key=key,
-            step=self._step,
-            workspace=workspace,
-            attempt_dir=attempt_dir,
-            output_file=output,
-            environment=self._environment(workspace=str(workspace), output=str(output)),
-            gpu_devices=self.assignment.gpu_devices,
-            grace_seconds=self.assignment.grace_seconds,
-            node_id=self._tools.settings.node_id,
-        )
-
-    def _environment(self, *, workspace: str, output: str) -> dict[str, str]:
-        return {
-            "GAMEPIPE_PIPELINE_ID": self.key.pipeline_id,
-            "GAMEPIPE_GENERATION": str(self.key.generation),
-            "GAMEPIPE_STEP": self.assignment.step.name,
-            "GAMEPIPE_ATTEMPT": str(self.key.attempt),
-            "GAMEPIPE_NODE_ID": self._tools.settings.node_id,
-            "GAMEPIPE_WORKSPACE": workspace,
-            "GAMEPIPE_OUTPUT": output,
-        }
 
     # --- while it runs --------------------------------------------------------------------------
 

@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from gamepipe.agent.attempt import AttemptRun, RunnerTools, key_of
+from gamepipe.agent.attempt import AttemptRun
 from gamepipe.agent.ending import failed
 from gamepipe.agent.folder import checked_id, remove_tree
 from gamepipe.agent.journal import AttemptEntry, AttemptJournal
+from gamepipe.agent.plan import RunnerTools, key_of
 from gamepipe.agent.reporter import Report
 from gamepipe.agent.runtime import AttemptKey, Runtime
 from gamepipe.model import reason as reasons

@@ -34,7 +34,9 @@ class SpoolLimits:
 class AttemptSpool:
     """Lines of one attempt, numbered from 1; a `LineSink`."""
 
-    def __init__(self, key: AttemptKey, folder: Path, limits: SpoolLimits) -> None:
+    def __init__(
+        self, key: AttemptKey, folder: Path, limits: SpoolLimits, arrived: asyncio.Event
+    ) -> None:
         self.key = key
         self._folder = folder
         self._limits = limits
@@ -42,8 +44,7 @@ class AttemptSpool:
         self._drop_broken()
         self.acknowledged = self._segments[0].first - 1 if self._segments else 0
         self.ended = (folder / _ENDED).exists()
-        self.arrived = asyncio.Event()
-        """Set by every write and by the end; cleared by its reader."""
+        self._arrived = arrived
         self._room = asyncio.Event()
         self._unbounded = False
         self._cursor: tuple[int, Segment, int] | None = None
@@ -73,7 +74,7 @@ class AttemptSpool:
         except OSError:
             self._drop_if_empty(segment)
             raise
-        self.arrived.set()
+        self._arrived.set()
 
     def resume_position(self) -> str:
         return self._segments[-1].position if self._segments else ""
@@ -95,7 +96,7 @@ class AttemptSpool:
             await asyncio.to_thread(self._segments[-1].sync)
             (self._folder / _ENDED).touch()
             self._segments[-1].close()
-        self.arrived.set()
+        self._arrived.set()
         return self.last_number
 
     @property
@@ -204,17 +205,17 @@ class SpoolFolder:
         self._folder = folder
         self._limits = limits or SpoolLimits()
         self._spools: dict[AttemptKey, AttemptSpool] = {}
-        self.opened = asyncio.Event()
-        """Set when a spool joins `all()`; cleared by its reader."""
+        self.arrived = asyncio.Event()
+        """Set by every line and every end of an attempt; cleared by its reader."""
 
     def open(self, key: AttemptKey) -> AttemptSpool:
         """The spool of an attempt, with what an earlier agent left in it."""
         spool = self._spools.get(key)
         if spool is None:
             checked_id(key.pipeline_id)
-            spool = AttemptSpool(key, self._folder / key.folder, self._limits)
+            spool = AttemptSpool(key, self._folder / key.folder, self._limits, self.arrived)
             self._spools[key] = spool
-            self.opened.set()
+            self.arrived.set()
         return spool
 
     def open_leftovers(self) -> None:
@@ -243,7 +244,7 @@ class SpoolFolder:
         for spool in self.all():
             if (spool.key.pipeline_id, spool.key.generation) == (pipeline_id, generation):
                 spool.ended = True
-                spool.arrived.set()
+        self.arrived.set()
 
     def discard(self, spool: AttemptSpool) -> None:
         """Remove a spool that ended and was shipped."""

@@ -18,7 +18,7 @@ from gamepipe.model.spec import Container, Step
 from gamepipe.wire import Scope
 
 _OPEN = "${{"
-_BODY = re.compile(r"""\$\{\{((?:[^'"}]|'[^']*+'|"[^"]*+"|\}(?!\})){0,400}+)\}\}""")
+TEMPLATE = re.compile(r"""\$\{\{((?:[^'"}]|'[^']*+'|"[^"]*+"|\}(?!\})){0,400}+)\}\}""")
 _TEMPLATED = ("container", "command", "environment")
 
 
@@ -59,7 +59,7 @@ def parse_template(text: str) -> tuple[str | Hole, ...]:
             parts.append(text[done : at - 1] + _OPEN)
             done = at + len(_OPEN)
             continue
-        body = _BODY.match(text, at)
+        body = TEMPLATE.match(text, at)
         if body is None:
             raise ReferenceSyntax("`${{` is not closed", "end it with `}}`, or write `$${{`", at)
         parts.append(text[done:at])

@@ -1,0 +1,80 @@
+"""What attempts of one agent share, and how an assignment becomes a plan for a runtime."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gamepipe.agent.folder import AgentFolders
+from gamepipe.agent.reporter import Clock, ReportRules
+from gamepipe.agent.runtime import AttemptKey, Runtime, StepPlan
+from gamepipe.agent.slot import StepSlots
+from gamepipe.agent.spool import SpoolFolder
+from gamepipe.agent.values import StepValues
+from gamepipe.model.spec import Step, StepType
+from gamepipe.wire import StepAssignment
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerSettings:
+    """What the runner needs to know of the node; durations in seconds."""
+
+    node_id: str
+    allow_commands: bool = False
+    max_steps: int = 32
+    progress_poll: float = 0.2
+    fetch_retry: float = 1.0
+    reports: ReportRules = field(default_factory=ReportRules)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerTools:
+    """What every attempt of one agent shares."""
+
+    settings: RunnerSettings
+    folders: AgentFolders
+    runtimes: Mapping[StepType, Runtime]
+    values: StepValues
+    spools: SpoolFolder
+    slots: StepSlots
+    clock: Clock
+
+
+def key_of(assignment: StepAssignment) -> AttemptKey:
+    return AttemptKey(
+        pipeline_id=assignment.pipeline_id,
+        generation=assignment.generation,
+        step_index=assignment.step.index,
+        attempt=assignment.attempt,
+    )
+
+
+def make_plan(assignment: StepAssignment, step: Step, tools: RunnerTools) -> StepPlan:
+    """Make the folders of an attempt; `step` has its templates filled in. Raises OSError."""
+    key = key_of(assignment)
+    workspace = tools.folders.workspace(key.pipeline_id, key.generation)
+    attempt_dir = tools.folders.attempt(key)
+    workspace.mkdir(parents=True, exist_ok=True)
+    attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    output = attempt_dir / "output"
+    if not os.path.lexists(output):
+        output.touch()
+        output.chmod(0o666)  # Containers write as any user; the folder keeps others out.
+    return StepPlan(
+        key=key,
+        step=step,
+        workspace=workspace,
+        attempt_dir=attempt_dir,
+        output_file=output,
+        environment={
+            "GAMEPIPE_PIPELINE_ID": key.pipeline_id,
+            "GAMEPIPE_GENERATION": str(key.generation),
+            "GAMEPIPE_STEP": step.name,
+            "GAMEPIPE_ATTEMPT": str(key.attempt),
+            "GAMEPIPE_NODE_ID": tools.settings.node_id,
+            "GAMEPIPE_WORKSPACE": str(workspace),
+            "GAMEPIPE_OUTPUT": str(output),
+        },
+        gpu_devices=assignment.gpu_devices,
+        grace_seconds=assignment.grace_seconds,
+        node_id=tools.settings.node_id,
+    )
