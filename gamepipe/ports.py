@@ -6,7 +6,7 @@ Times are aware and UTC; `now` comes from the caller, so that tests and replays 
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from gamepipe.model.node import GameNode, Location, NodeFacts, NodeMetrics
@@ -315,5 +315,8 @@ class Store(Protocol):
 
     async def ping(self) -> None:
         """Raises `StoreUnavailable`."""
+
+    async def lease(self, name: str, holder: str, *, ttl: timedelta, now: datetime) -> bool:
+        """Take or renew the lease `name`; whether `holder` has it now. An expired one is free."""
 
     async def close(self) -> None: ...

@@ -1,1 +1,1 @@
-"""SQLModel tables, engine, repositories, migrations."""
+"""The store: SQLModel tables, transactions, repositories and migrations."""

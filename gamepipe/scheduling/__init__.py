@@ -1,1 +1,1 @@
-"""Pure placement: an immutable snapshot in, a placement and its reasons out. No I/O, no clock."""
+"""Pure placement: a snapshot of the fleet in, a choice or a verdict per node out."""

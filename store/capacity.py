@@ -1,0 +1,178 @@
+"""Allocations inside a transaction that holds the placement lock: place, release, offer."""
+
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from gamepipe.model.record import EventKind
+from gamepipe.model.state import Connectivity, InstanceState, PipelineState
+from gamepipe.ports import OfferMade
+from gamepipe.scheduling.choose import Choice, Refusal, choose
+from gamepipe.scheduling.fleet import NodeUse, fleet_of
+from gamepipe.scheduling.need import need_of
+from store.record import allocation_record, load_nodes
+from store.table import (
+    AllocationRow,
+    InstanceRow,
+    NodeRow,
+    PipelineRow,
+    QueueEntryRow,
+    StopOrderRow,
+)
+from store.transaction import NewEvent, Transaction
+
+TERMINAL_PIPELINES = [state.value for state in PipelineState if state.is_terminal]
+TERMINAL_INSTANCES = [state.value for state in InstanceState if state.is_terminal]
+
+
+def load_fleet(session: Session) -> tuple[NodeUse, ...]:
+    """The snapshot that placement decides on."""
+    live = session.exec(select(AllocationRow).where(col(AllocationRow.released_at).is_(None)))
+    return fleet_of(load_nodes(session), [allocation_record(row) for row in live])
+
+
+def allocate(
+    tx: Transaction,
+    row: PipelineRow,
+    generation: int,
+    *,
+    avoid: tuple[str, ...],
+    now: datetime,
+    taken: bool,
+) -> AllocationRow | Refusal:
+    """Hold a node for a generation, or say why none fits."""
+    need = need_of(row.spec, row.args, avoid=avoid)
+    decision = choose(need, load_fleet(tx.session))
+    if isinstance(decision, Refusal):
+        return decision
+    return _hold(tx, row, generation, decision, need.host_ports, now=now, taken=taken)
+
+
+def _hold(
+    tx: Transaction,
+    row: PipelineRow,
+    generation: int,
+    choice: Choice,
+    host_ports: tuple[str, ...],
+    *,
+    now: datetime,
+    taken: bool,
+) -> AllocationRow:
+    allocation = AllocationRow(
+        pipeline_id=row.id,
+        generation=generation,
+        node_id=choice.node_id,
+        resources=row.spec.resources,
+        gpu_devices=choice.gpu_devices,
+        host_ports=host_ports,
+        created_at=now,
+        taken_at=now if taken else None,
+    )
+    held = tx.session.merge(allocation)  # a released one of a run that was reset is replaced
+    tx.session.flush()
+    return held
+
+
+def offer_queue(tx: Transaction, *, now: datetime) -> tuple[OfferMade, ...]:
+    """Try the queue in order (priority, then age); an allocation for each that fits."""
+    query = select(QueueEntryRow).order_by(
+        col(QueueEntryRow.priority).desc(), col(QueueEntryRow.queued_at)
+    )
+    offers = []
+    for entry in tx.session.exec(query).all():
+        row = tx.session.get(PipelineRow, entry.pipeline_id)
+        if row is None or row.state in TERMINAL_PIPELINES:
+            tx.session.delete(entry)
+            continue
+        held = allocate(tx, row, entry.generation, avoid=tuple(entry.avoid), now=now, taken=False)
+        if isinstance(held, Refusal):
+            entry.summary, entry.verdicts = held.summary, held.verdicts
+            row.message = held.summary
+            continue
+        tx.session.delete(entry)
+        offers.append(
+            OfferMade(pipeline_id=row.id, generation=entry.generation, node_id=held.node_id)
+        )
+    tx.session.flush()
+    return tuple(offers)
+
+
+def release(
+    tx: Transaction, pipeline_id: str, generation: int, *, now: datetime
+) -> tuple[OfferMade, ...]:
+    """Release unless a live instance holds it; what frees is offered at once. Idempotent."""
+    held = tx.session.get(AllocationRow, (pipeline_id, generation))
+    if held is None or held.released_at is not None:
+        return ()
+    if _live_instance(tx, pipeline_id, generation):
+        return ()
+    held.released_at = now
+    tx.session.flush()
+    return offer_queue(tx, now=now)
+
+
+def release_ended(
+    tx: Transaction, pipeline_id: str, generation: int, *, now: datetime
+) -> tuple[OfferMade, ...]:
+    """Release what an ended pipeline (or an earlier generation of it) still held."""
+    row = tx.session.get(PipelineRow, pipeline_id)
+    over = row is None or row.state in TERMINAL_PIPELINES or row.generation > generation
+    return release(tx, pipeline_id, generation, now=now) if over else ()
+
+
+def _live_instance(tx: Transaction, pipeline_id: str, generation: int) -> bool:
+    query = select(InstanceRow.id).where(
+        InstanceRow.pipeline_id == pipeline_id,
+        InstanceRow.generation == generation,
+        col(InstanceRow.state).not_in(TERMINAL_INSTANCES),
+    )
+    return tx.session.exec(query).first() is not None
+
+
+def order_stop(
+    tx: Transaction, node_id: str, pipeline_id: str, generation: int, *, now: datetime
+) -> bool:
+    """Store the order that everything of a generation stops; True when its allocation must wait
+    for the confirmation (the node is not lost)."""
+    tx.session.add(
+        StopOrderRow(
+            node_id=node_id, pipeline_id=pipeline_id, generation=generation, created_at=now
+        )
+    )
+    node = tx.session.get(NodeRow, node_id)
+    return node is not None and node.connectivity != Connectivity.LOST.value
+
+
+def change_instance(
+    tx: Transaction,
+    row: InstanceRow,
+    state: InstanceState,
+    *,
+    now: datetime,
+    reason: str = "",
+    message: str = "",
+    exit_code: int | None = None,
+) -> None:
+    """Change an instance's state, with its event; `ended_at` when that is an end."""
+    previous, row.state = row.state, state.value
+    row.reason, row.message = reason, message
+    if exit_code is not None:
+        row.exit_code = exit_code
+    if state.is_terminal:
+        row.ended_at = now
+    tx.add_event(
+        NewEvent(
+            kind=EventKind.INSTANCE_STATE_CHANGED,
+            at=now,
+            pipeline_id=row.pipeline_id,
+            node_id=row.node_id,
+            instance_id=row.id,
+            data={
+                "previous": previous,
+                "state": state.value,
+                "reason": reason,
+                "message": message,
+                "exit_code": row.exit_code,
+            },
+        )
+    )

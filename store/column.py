@@ -1,0 +1,59 @@
+"""Column types: domain values as JSON text, enums as text, times that are always aware and UTC."""
+
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter
+from sqlalchemy import Column, DateTime, Dialect, Text
+from sqlalchemy.types import TypeDecorator
+
+T = TypeVar("T")
+
+
+class AsJson(TypeDecorator[T], Generic[T]):
+    """A value of one type as JSON text, checked by pydantic on the way out."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self.kind = kind
+        self._adapter: TypeAdapter[T] = TypeAdapter(kind)
+
+    def process_bind_param(self, value: T | None, dialect: Dialect) -> str | None:
+        return None if value is None else self._adapter.dump_json(value).decode()
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> T | None:
+        return None if value is None else self._adapter.validate_json(value)
+
+    def __repr__(self) -> str:
+        return "Text()"
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """`timestamptz`; SQLite, which has no such type, keeps the UTC time without its zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("times are aware and UTC: pass datetime.now(UTC)")
+        moment = value.astimezone(UTC)
+        return moment if dialect.name == "postgresql" else moment.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def json_column(kind: Any, *, nullable: bool = False) -> "Column[Any]":
+    return Column(AsJson(kind), nullable=nullable)
+
+
+def time_column(*, nullable: bool = False, index: bool = False) -> "Column[Any]":
+    return Column(UtcTime(), nullable=nullable, index=index)

@@ -1,0 +1,154 @@
+"""Engines and transactions. A transaction is one synchronous function, run whole in a thread.
+
+So no transaction can span an await, and SQLite and PostgreSQL share every line above this module
+(docs/adr/0006). On SQLite every write begins with BEGIN IMMEDIATE, so writers take turns; on
+PostgreSQL two advisory locks order what must be ordered: allocations, and the ids of events.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlmodel import Session
+
+from gamepipe.model.errors import InvalidRequest, StoreUnavailable
+from store.transaction import Transaction
+
+T = TypeVar("T")
+
+PLACEMENT_LOCK = 0x67616D65_0001
+"""Advisory lock that every transaction takes before it reads or writes allocations."""
+BUSY_SECONDS = 30
+POSTGRES_THREADS = 10
+SQLITE_READERS = 4
+TRIES = 4
+"""Of a transaction that PostgreSQL aborted in favour of another one."""
+_RETRIED_STATES = {"40001", "40P01"}
+
+
+def parse_url(url: str) -> URL:
+    """Our URL with the driver filled in; raises `InvalidRequest` for a store we do not know."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        return parsed.set(drivername="sqlite+pysqlite")
+    if parsed.get_backend_name() == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    raise InvalidRequest(
+        f"store URL {parsed.render_as_string()!r} names no store: use sqlite:///FILE or "
+        "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+    )
+
+
+class Database:
+    """Runs transactions on one database; closed with `close`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = parse_url(url)
+        self.is_postgres = self.url.get_backend_name() == "postgresql"
+        if self.is_postgres:
+            self._writer = self._reader = _postgres_engine(self.url)
+            self._write_threads = self._read_threads = ThreadPoolExecutor(
+                POSTGRES_THREADS, thread_name_prefix="store"
+            )
+        else:
+            self._writer = sqlite_engine(self.url, begin="BEGIN IMMEDIATE")
+            self._reader = sqlite_engine(self.url, begin="BEGIN")
+            self._write_threads = ThreadPoolExecutor(1, thread_name_prefix="store-write")
+            self._read_threads = ThreadPoolExecutor(SQLITE_READERS, thread_name_prefix="store-read")
+        self.on_commit: Callable[[], None] = lambda: None
+        """Called in the event loop behind every committed write: wakes readers of this process."""
+
+    async def write(self, work: Callable[[Transaction], T], *, placing: bool = False) -> T:
+        """Commit what `work` did, or nothing. `placing`: hold the placement lock.
+
+        Raises `StoreUnavailable` when the database does not answer.
+        """
+        result = await self._run(self._write_threads, partial(self._write, work, placing))
+        self.on_commit()
+        return result
+
+    async def read(self, work: Callable[[Session], T]) -> T:
+        """Run `work` in one read transaction."""
+        return await self._run(self._read_threads, partial(self._read, work))
+
+    async def close(self) -> None:
+        for pool in {self._write_threads, self._read_threads}:
+            await asyncio.to_thread(pool.shutdown)
+        for engine in {self._writer, self._reader}:
+            engine.dispose()
+
+    @staticmethod
+    async def _run(threads: ThreadPoolExecutor, job: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(threads, job)
+
+    def _write(self, work: Callable[[Transaction], T], placing: bool) -> T:
+        for left in reversed(range(TRIES)):
+            try:
+                return self._write_once(work, placing)
+            except DBAPIError as error:
+                if not left or getattr(error.orig, "sqlstate", None) not in _RETRIED_STATES:
+                    raise self._translated(error) from error
+            except TimeoutError as error:
+                raise self._translated(error) from error
+        raise AssertionError("unreachable")
+
+    def _write_once(self, work: Callable[[Transaction], T], placing: bool) -> T:
+        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+            if placing and self.is_postgres:
+                session.connection().execute(
+                    text("SELECT pg_advisory_xact_lock(:key)"), {"key": PLACEMENT_LOCK}
+                )
+            transaction = Transaction(session, is_postgres=self.is_postgres)
+            result = work(transaction)
+            transaction.flush_events()
+            return result
+
+    def _read(self, work: Callable[[Session], T]) -> T:
+        try:
+            with Session(self._reader, expire_on_commit=False) as session, session.begin():
+                return work(session)
+        except (DBAPIError, TimeoutError) as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: Exception) -> Exception:
+        """`StoreUnavailable` for a database that is away; everything else is a bug of ours."""
+        if isinstance(error, OperationalError | InterfaceError | TimeoutError):
+            where = self.url.render_as_string(hide_password=True)
+            return StoreUnavailable(
+                f"the store {where} does not answer: see that the database runs, has room on its "
+                "disk and accepts connections"
+            )
+        return error
+
+
+def _postgres_engine(url: URL) -> Engine:
+    return create_engine(
+        url,
+        pool_size=POSTGRES_THREADS,
+        max_overflow=0,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 5},
+    )
+
+
+def sqlite_engine(url: URL, *, begin: str) -> Engine:
+    """An engine whose transactions start with `begin`; the driver's own guesses are off."""
+    Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

@@ -1,0 +1,37 @@
+"""Events, in the order in which they were committed."""
+
+from sqlmodel import col, func, select
+
+from gamepipe.model.record import EventKind, StoredEvent
+from store.database import Database
+from store.record import event_record
+from store.table import EventRow
+
+
+class EventStore:
+    """See `gamepipe.ports.EventRepository`. Ids commit in order (see `store.transaction`)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(
+        self,
+        *,
+        after_id: int = 0,
+        pipeline_id: str = "",
+        kinds: tuple[EventKind, ...] = (),
+        limit: int = 1000,
+    ) -> tuple[StoredEvent, ...]:
+        query = select(EventRow).where(col(EventRow.id) > after_id)
+        if pipeline_id:
+            query = query.where(EventRow.pipeline_id == pipeline_id)
+        if kinds:
+            query = query.where(col(EventRow.kind).in_([kind.value for kind in kinds]))
+        query = query.order_by(col(EventRow.id)).limit(limit)
+        return await self._database.read(
+            lambda session: tuple(event_record(row) for row in session.exec(query))
+        )
+
+    async def last_id(self) -> int:
+        query = select(func.max(EventRow.id))
+        return await self._database.read(lambda session: session.exec(query).one()) or 0

@@ -1,0 +1,160 @@
+"""Log lines: stored once whatever is sent again, read in order."""
+
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from typing import Any
+
+from sqlalchemy import tuple_
+from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from gamepipe.model.record import LogKey, LogLine
+from gamepipe.ports import LogChunk, LogQuery
+from store.database import Database
+from store.logchunk import pack, unpack
+from store.table import LogChunkRow, LogTailRow, PipelineRow
+from store.transaction import Transaction
+
+CHUNKS_AT_ONCE = 32
+
+KeyedLine = tuple[LogKey, LogLine]
+_ORDER = [
+    col(getattr(LogChunkRow, name)) for name in ("generation", "step_index", "attempt", "first")
+]
+
+
+class LogStore:
+    """See `gamepipe.ports.LogRepository`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def append(self, chunks: Sequence[LogChunk]) -> dict[LogKey, int]:
+        return await self._database.write(lambda tx: _append(tx, chunks))
+
+    async def read(self, query: LogQuery) -> AsyncIterator[KeyedLine]:
+        if query.tail is not None:
+            for pair in await self._database.read(lambda session: _tail(session, query)):
+                yield pair
+            return
+        position: tuple[int, ...] | None = None
+        while True:
+            chunks = await self._database.read(partial(_page, query=query, after=position))
+            for chunk in chunks:
+                for pair in _wanted(chunk, query):
+                    yield pair
+            if len(chunks) < CHUNKS_AT_ONCE:
+                return
+            position = _position(chunks[-1])
+
+    async def last_number(self, key: LogKey) -> int:
+        row = await self._database.read(lambda session: session.get(LogTailRow, _key(key)))
+        return row.last if row else 0
+
+
+def _key(key: LogKey) -> tuple[str, int, int, int]:
+    return key.pipeline_id, key.generation, key.step_index, key.attempt
+
+
+def _key_columns(key: LogKey) -> dict[str, Any]:
+    names = ("pipeline_id", "generation", "step_index", "attempt")
+    return dict(zip(names, _key(key), strict=True))
+
+
+def _append(tx: Transaction, chunks: Sequence[LogChunk]) -> dict[LogKey, int]:
+    tails = _lock_tails(tx, {chunk.key for chunk in chunks})
+    stored: dict[LogKey, int] = {key: tail.last for key, tail in tails.items()}
+    rows = []
+    for chunk in chunks:
+        if chunk.key not in tails:  # the pipeline is gone: nobody will read this
+            stored[chunk.key] = chunk.lines[-1].number if chunk.lines else 0
+            continue
+        lines = [line for line in chunk.lines if line.number > stored[chunk.key]]
+        if not lines or lines[0].number != stored[chunk.key] + 1:
+            continue
+        rows.append(_row(chunk.key, lines))
+        stored[chunk.key] = lines[-1].number
+    for key, tail in tails.items():
+        tail.last = stored[key]
+    tx.insert_missing(LogChunkRow, rows)
+    tx.wake_log_readers()
+    return stored
+
+
+def _lock_tails(tx: Transaction, keys: set[LogKey]) -> dict[LogKey, LogTailRow]:
+    """The tails of attempts whose pipeline exists, locked in one order."""
+    ids = {key.pipeline_id for key in keys}
+    query = (
+        select(PipelineRow.id)
+        .where(col(PipelineRow.id).in_(ids))
+        .with_for_update(read=True, key_share=True)
+    )
+    there = set(tx.session.exec(query))
+    known = sorted((key for key in keys if key.pipeline_id in there), key=_key)
+    tx.insert_missing(LogTailRow, [_key_columns(key) | {"last": 0} for key in known])
+    return {key: tx.session.get_one(LogTailRow, _key(key), with_for_update=True) for key in known}
+
+
+def _row(key: LogKey, lines: Sequence[LogLine]) -> dict[str, Any]:
+    return _key_columns(key) | {
+        "first": lines[0].number,
+        "last": lines[-1].number,
+        "last_at": max(line.at for line in lines),
+        "data": pack(lines),
+    }
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def _select(query: LogQuery) -> SelectOfScalar[LogChunkRow]:
+    rows = select(LogChunkRow).where(LogChunkRow.pipeline_id == query.pipeline_id)
+    for name in ("generation", "step_index", "attempt"):
+        wanted = getattr(query, name)
+        if wanted is not None:
+            rows = rows.where(getattr(LogChunkRow, name) == wanted)
+    if query.after:
+        rows = rows.where(col(LogChunkRow.last) > query.after)
+    if query.since is not None:
+        rows = rows.where(col(LogChunkRow.last_at) >= query.since)
+    return rows
+
+
+def _position(chunk: LogChunkRow) -> tuple[int, ...]:
+    return chunk.generation, chunk.step_index, chunk.attempt, chunk.first
+
+
+def _page(
+    session: Session, query: LogQuery, after: tuple[int, ...] | None
+) -> Sequence[LogChunkRow]:
+    rows = _select(query)
+    if after is not None:
+        rows = rows.where(tuple_(*_ORDER) > tuple_(*after))
+    return session.exec(rows.order_by(*_ORDER).limit(CHUNKS_AT_ONCE)).all()
+
+
+def _wanted(chunk: LogChunkRow, query: LogQuery) -> list[KeyedLine]:
+    key = LogKey(
+        pipeline_id=chunk.pipeline_id,
+        generation=chunk.generation,
+        step_index=chunk.step_index,
+        attempt=chunk.attempt,
+    )
+    return [
+        (key, line)
+        for line in unpack(chunk.first, chunk.data)
+        if line.number > query.after
+        and (query.since is None or line.at >= query.since)
+        and query.search in line.text
+    ]
+
+
+def _tail(session: Session, query: LogQuery) -> list[KeyedLine]:
+    """The last lines that match, chunk by chunk from the end."""
+    wanted, found = query.tail or 0, list[KeyedLine]()
+    rows = _select(query).order_by(*(column.desc() for column in _ORDER))
+    for chunk in session.exec(rows.execution_options(yield_per=CHUNKS_AT_ONCE)):
+        if len(found) >= wanted:
+            break
+        found = _wanted(chunk, query) + found
+    return found[-wanted:] if wanted else []

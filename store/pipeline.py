@@ -1,0 +1,145 @@
+"""Pipelines: the rows that people ask for, and what each change carries with it."""
+
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from gamepipe.model.errors import NotFound
+from gamepipe.model.record import GenerationRecord, NewPipeline, PipelineRecord
+from gamepipe.model.state import PipelineState
+from gamepipe.ports import OfferMade, PipelineChange, PipelineFilter, PipelinePage
+from gamepipe.wire import SaveAck, SaveRequest
+from store import adding, capacity, changing, listing, removing, verdict
+from store.database import Database
+from store.record import load_pipelines
+from store.saving import save
+from store.table import PipelineRow
+from store.transaction import Transaction
+from store.value import step_values
+
+
+class PipelineStore:
+    """See `gamepipe.ports.PipelineRepository`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, new: NewPipeline, *, now: datetime) -> tuple[PipelineRecord, bool]:
+        return await self._database.write(lambda tx: adding.add(tx, new, now=now))
+
+    async def get(self, pipeline_id: str) -> PipelineRecord:
+        return await self._database.read(lambda session: _get(session, pipeline_id))
+
+    async def list(self, query: PipelineFilter) -> PipelinePage:
+        return await self._database.read(lambda session: listing.find(session, query))
+
+    async def generations(self, pipeline_id: str) -> tuple[GenerationRecord, ...]:
+        return await self._database.read(lambda session: listing.generations(session, pipeline_id))
+
+    async def update(
+        self, pipeline_id: str, change: PipelineChange, *, now: datetime
+    ) -> tuple[PipelineRecord, tuple[OfferMade, ...]]:
+        def work(tx: Transaction) -> tuple[PipelineRecord, tuple[OfferMade, ...]]:
+            row = _locked(tx, pipeline_id)
+            offers = changing.change(tx, row, change, now=now)
+            return _record(tx.session, row), offers
+
+        return await self._database.write(work, placing=True)
+
+    async def update_status(
+        self,
+        pipeline_id: str,
+        state: PipelineState,
+        *,
+        reason: str,
+        message: str,
+        now: datetime,
+        run_id: str | None = None,
+    ) -> tuple[PipelineRecord, tuple[OfferMade, ...]]:
+        def work(tx: Transaction) -> tuple[PipelineRecord, tuple[OfferMade, ...]]:
+            row = _locked(tx, pipeline_id)
+            offers = verdict.pronounce(
+                tx, row, state, reason=reason, message=message, now=now, run_id=run_id
+            )
+            return _record(tx.session, row), offers
+
+        return await self._database.write(work, placing=True)
+
+    async def save(
+        self, request: SaveRequest, *, now: datetime
+    ) -> tuple[SaveAck, tuple[OfferMade, ...]]:
+        return await self._database.write(
+            lambda tx: save(tx, request, now=now), placing=request.release
+        )
+
+    async def take_over(self, pipeline_id: str, *, run_id: str, now: datetime) -> None:
+        def work(tx: Transaction) -> None:
+            row = tx.lock_pipeline(pipeline_id)
+            if row is not None and row.state not in capacity.TERMINAL_PIPELINES:
+                row.run_id, row.revision, row.updated_at = run_id, 0, now
+
+        await self._database.write(work)
+
+    async def mark_started(self, pipeline_id: str, *, run_id: str) -> None:
+        def work(tx: Transaction) -> None:
+            row = tx.lock_pipeline(pipeline_id)
+            if row is not None and not row.run_id:
+                row.run_id = run_id
+
+        await self._database.write(work)
+
+    async def list_live(self) -> tuple[PipelineRecord, ...]:
+        query = (
+            select(PipelineRow)
+            .where(col(PipelineRow.state).not_in(capacity.TERMINAL_PIPELINES))
+            .order_by(col(PipelineRow.created_at), col(PipelineRow.id))
+        )
+        return await self._database.read(
+            lambda session: tuple(load_pipelines(session, session.exec(query).all()))
+        )
+
+    async def delete(self, pipeline_id: str, *, force: bool = False, now: datetime) -> None:
+        await self._database.write(
+            lambda tx: removing.delete_one(tx, _locked(tx, pipeline_id), force=force, now=now),
+            placing=True,
+        )
+
+    async def cleanup(self, *, ended_before: datetime, limit: int, now: datetime) -> int:
+        return await self._database.write(
+            lambda tx: removing.clean_up(tx, ended_before, limit, now=now), placing=True
+        )
+
+    async def step_values(
+        self, pipeline_id: str, *, generation: int, step_index: int, attempt: int, node_id: str
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        return await self._database.read(
+            lambda session: step_values(
+                session,
+                _get_row(session, pipeline_id),
+                (generation, step_index, attempt),
+                node_id,
+            )
+        )
+
+
+def _get_row(session: Session, pipeline_id: str) -> PipelineRow:
+    row = session.get(PipelineRow, pipeline_id)
+    if row is None:
+        raise NotFound("pipeline", pipeline_id)
+    return row
+
+
+def _get(session: Session, pipeline_id: str) -> PipelineRecord:
+    return load_pipelines(session, [_get_row(session, pipeline_id)])[0]
+
+
+def _record(session: Session, row: PipelineRow) -> PipelineRecord:
+    session.flush()
+    return load_pipelines(session, [row])[0]
+
+
+def _locked(tx: Transaction, pipeline_id: str) -> PipelineRow:
+    row = tx.lock_pipeline(pipeline_id)
+    if row is None:
+        raise NotFound("pipeline", pipeline_id)
+    return row

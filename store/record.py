@@ -1,0 +1,184 @@
+"""Rows to frozen records and back."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from sqlmodel import Session, col, func, select
+
+from gamepipe.model.node import GameNode
+from gamepipe.model.record import (
+    Allocation,
+    EventKind,
+    Instance,
+    PipelineRecord,
+    QueueEntry,
+    StepRecord,
+    StopOrder,
+    StoredEvent,
+)
+from gamepipe.model.state import Connectivity, InstanceState, NodeState, PipelineState, StepState
+from store.table import (
+    AllocationRow,
+    EventRow,
+    InstanceRow,
+    NodeRow,
+    PipelineRow,
+    PipelineValueRow,
+    QueueEntryRow,
+    StepRow,
+    StopOrderRow,
+)
+
+_STEP_FIELDS = [field.name for field in fields(StepRecord)]
+_INSTANCE_FIELDS = [field.name for field in fields(Instance)]
+
+
+def step_record(row: StepRow) -> StepRecord:
+    values = {name: getattr(row, name) for name in _STEP_FIELDS}
+    return StepRecord(**values | {"state": StepState(row.state)})
+
+
+def step_row(pipeline_id: str, step: StepRecord) -> StepRow:
+    values = {name: getattr(step, name) for name in _STEP_FIELDS}
+    return StepRow(**values | {"pipeline_id": pipeline_id, "state": step.state.value})
+
+
+def instance_record(row: InstanceRow) -> Instance:
+    values = {name: getattr(row, name) for name in _INSTANCE_FIELDS}
+    return Instance(**values | {"state": InstanceState(row.state)})
+
+
+def instance_row(instance: Instance) -> InstanceRow:
+    return InstanceRow(**asdict(instance) | {"state": instance.state.value})
+
+
+def allocation_record(row: AllocationRow) -> Allocation:
+    return Allocation(
+        pipeline_id=row.pipeline_id,
+        generation=row.generation,
+        node_id=row.node_id,
+        resources=row.resources,
+        gpu_devices=tuple(row.gpu_devices),
+        host_ports=tuple(row.host_ports),
+        created_at=row.created_at,
+        taken_at=row.taken_at,
+        released_at=row.released_at,
+    )
+
+
+def queue_record(row: QueueEntryRow) -> QueueEntry:
+    return QueueEntry(
+        pipeline_id=row.pipeline_id,
+        generation=row.generation,
+        priority=row.priority,
+        queued_at=row.queued_at,
+        summary=row.summary,
+        verdicts=tuple(row.verdicts),
+    )
+
+
+def node_record(row: NodeRow, *, stop_orders: int = 0) -> GameNode:
+    return GameNode(
+        id=row.id,
+        facts=row.facts,
+        alias=row.alias,
+        labels=row.labels,
+        location=row.location,
+        state=NodeState(row.state),
+        connectivity=Connectivity(row.connectivity),
+        session=row.session,
+        transport=row.transport,
+        registered_at=row.registered_at,
+        last_seen_at=row.last_seen_at,
+        metrics=row.metrics,
+        stop_orders=stop_orders,
+    )
+
+
+def order_record(row: StopOrderRow) -> StopOrder:
+    return StopOrder(
+        id=row.id or 0,
+        node_id=row.node_id,
+        pipeline_id=row.pipeline_id,
+        generation=row.generation,
+        step_index=row.step_index,
+        instance_id=row.instance_id,
+        created_at=row.created_at,
+    )
+
+
+def event_record(row: EventRow) -> StoredEvent:
+    return StoredEvent(
+        id=row.id or 0,
+        kind=EventKind(row.kind),
+        at=row.at,
+        pipeline_id=row.pipeline_id,
+        node_id=row.node_id,
+        instance_id=row.instance_id,
+        number=row.number,
+        data=row.data,
+    )
+
+
+def load_nodes(session: Session) -> list[GameNode]:
+    """The fleet, each node with the number of its unconfirmed stop orders."""
+    counts = select(StopOrderRow.node_id, func.count()).group_by(col(StopOrderRow.node_id))
+    orders = {node_id: count for node_id, count in session.exec(counts)}  # noqa: C416 - typed so
+    rows = session.exec(select(NodeRow).order_by(col(NodeRow.id)))
+    return [node_record(row, stop_orders=orders.get(row.id, 0)) for row in rows]
+
+
+def load_pipelines(session: Session, rows: Sequence[PipelineRow]) -> list[PipelineRecord]:
+    """Records of rows, with their present steps and the names of their values."""
+    ids = [row.id for row in rows]
+    steps: dict[tuple[str, int], list[StepRecord]] = {}
+    found = session.exec(
+        select(StepRow, PipelineRow.id)
+        .join(PipelineRow, col(PipelineRow.id) == col(StepRow.pipeline_id))
+        .where(
+            col(StepRow.pipeline_id).in_(ids),
+            col(StepRow.generation) == func.coalesce(func.nullif(PipelineRow.generation, 0), 1),
+        )
+        .order_by(col(StepRow.index))
+    )
+    for step, pipeline_id in found:
+        steps.setdefault((pipeline_id, step.generation), []).append(step_record(step))
+    names = _value_names(session, ids)
+    return [
+        _pipeline_record(row, steps.get((row.id, max(row.generation, 1)), ()), names)
+        for row in rows
+    ]
+
+
+Names = dict[tuple[str, str], tuple[str, ...]]
+
+
+def _value_names(session: Session, ids: Sequence[str]) -> Names:
+    query = (
+        select(PipelineValueRow.pipeline_id, PipelineValueRow.kind, PipelineValueRow.name)
+        .where(col(PipelineValueRow.pipeline_id).in_(ids))
+        .order_by(col(PipelineValueRow.name))
+    )
+    names: dict[tuple[str, str], list[str]] = {}
+    for pipeline_id, kind, name in session.exec(query):
+        names.setdefault((pipeline_id, kind), []).append(name)
+    return {key: tuple(found) for key, found in names.items()}
+
+
+def _pipeline_record(row: PipelineRow, steps: Iterable[StepRecord], names: Names) -> PipelineRecord:
+    same: dict[str, Any] = {
+        name: getattr(row, name)
+        for name in (
+            *("id", "spec", "args", "name", "tenant", "labels", "priority", "reason", "message"),
+            *("generation", "node_id", "definition_revision", "run_id", "revision", "progress"),
+            *("created_at", "updated_at", "started_at", "ended_at"),
+        )
+    }
+    return PipelineRecord(
+        **same,
+        env_names=names.get((row.id, "env"), ()),
+        secret_names=names.get((row.id, "secret"), ()),
+        state=PipelineState(row.state),
+        steps=tuple(steps),
+    )

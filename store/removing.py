@@ -1,0 +1,66 @@
+"""Removing pipelines with all that hangs on them; their events stay."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlmodel import col, delete, select
+
+from gamepipe.model.errors import IllegalTransition
+from gamepipe.model.record import EventKind
+from store import capacity, verdict
+from store.table import InstanceRow, PipelineRow
+from store.transaction import NewEvent, Transaction
+
+
+def delete_one(tx: Transaction, row: PipelineRow, *, force: bool, now: datetime) -> None:
+    """See `PipelineRepository.delete`."""
+    if row.state not in capacity.TERMINAL_PIPELINES and not force:
+        raise IllegalTransition(
+            f"pipeline {row.id!r} is {row.state}: cancel it first, or delete it with force",
+            pipeline_id=row.id,
+            state=row.state,
+        )
+    if row.id in _with_live_instance(tx, [row.id]):
+        raise IllegalTransition(
+            f"pipeline {row.id!r} left an instance running: stop it first (`gamepipe instances`), "
+            "or delete the pipeline with force",
+            pipeline_id=row.id,
+        )
+    verdict.let_go(tx, row, now=now)
+    _remove(tx, [row.id], now=now)
+
+
+def clean_up(tx: Transaction, ended_before: datetime, limit: int, *, now: datetime) -> int:
+    """See `PipelineRepository.cleanup`."""
+    live = select(InstanceRow.pipeline_id).where(
+        col(InstanceRow.state).not_in(capacity.TERMINAL_INSTANCES)
+    )
+    query = (
+        select(PipelineRow.id)
+        .where(
+            col(PipelineRow.state).in_(capacity.TERMINAL_PIPELINES),
+            col(PipelineRow.ended_at) < ended_before,
+            col(PipelineRow.id).not_in(live),
+        )
+        .order_by(col(PipelineRow.ended_at))
+        .limit(limit)
+    )
+    ids = tx.session.exec(query).all()
+    _remove(tx, ids, now=now)
+    return len(ids)
+
+
+def _with_live_instance(tx: Transaction, ids: Sequence[str]) -> set[str]:
+    query = select(InstanceRow.pipeline_id).where(
+        col(InstanceRow.pipeline_id).in_(ids),
+        col(InstanceRow.state).not_in(capacity.TERMINAL_INSTANCES),
+    )
+    return set(tx.session.exec(query))
+
+
+def _remove(tx: Transaction, ids: Sequence[str], *, now: datetime) -> None:
+    connection = tx.session.connection()
+    connection.execute(delete(InstanceRow).where(col(InstanceRow.pipeline_id).in_(ids)))
+    connection.execute(delete(PipelineRow).where(col(PipelineRow.id).in_(ids)))
+    for pipeline_id in ids:
+        tx.add_event(NewEvent(kind=EventKind.PIPELINE_DELETED, at=now, pipeline_id=pipeline_id))

@@ -1,0 +1,110 @@
+"""Applying a `SaveRequest`: the workflow is the only writer of pipeline and step state."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from gamepipe.model.record import EventKind, Instance
+from gamepipe.model.state import PipelineState
+from gamepipe.ports import OfferMade
+from gamepipe.wire import SaveAck, SaveRequest, SaveStatus
+from store import capacity
+from store.record import instance_row, step_row
+from store.table import InstanceRow, PipelineRow, QueueEntryRow
+from store.transaction import NewEvent, Transaction
+
+Saved = tuple[SaveAck, tuple[OfferMade, ...]]
+
+
+def save(tx: Transaction, request: SaveRequest, *, now: datetime) -> Saved:
+    """Events first, whoever sends them; then the state, if this run owns the row."""
+    row = tx.lock_pipeline(request.pipeline_id)
+    if row is None:
+        return SaveAck(status=SaveStatus.DELETED), ()
+    _add_events(tx, request)
+    state = PipelineState(row.state)
+    if state.is_terminal:
+        repeated = row.run_id == request.run_id and row.revision == request.revision
+        status = SaveStatus.SAVED if repeated else SaveStatus.CLOSED
+        return SaveAck(status=status, state=state), ()
+    if row.run_id not in ("", request.run_id, request.previous_run_id):
+        return SaveAck(status=SaveStatus.STALE_RUN), ()
+    if row.run_id == request.run_id and request.revision <= row.revision:
+        return SaveAck(status=SaveStatus.SAVED), ()
+    _apply(tx, row, request, now=now)
+    return SaveAck(status=SaveStatus.SAVED), _release(tx, request, now=now)
+
+
+def _add_events(tx: Transaction, request: SaveRequest) -> None:
+    for event in request.events:
+        tx.add_event(
+            NewEvent(
+                kind=event.kind,
+                at=event.at,
+                pipeline_id=request.pipeline_id,
+                node_id=request.node_id,
+                run_id=request.run_id,
+                number=event.number,
+                data=event.data,
+            )
+        )
+
+
+def _apply(tx: Transaction, row: PipelineRow, request: SaveRequest, *, now: datetime) -> None:
+    row.state, row.reason, row.message = request.state.value, request.reason, request.message
+    row.generation, row.node_id = request.generation, request.node_id
+    row.progress = replace(request.progress, total=len(row.spec.steps))
+    row.started_at, row.ended_at = request.started_at, request.ended_at
+    row.run_id, row.revision, row.updated_at = request.run_id, request.revision, now
+    for step in request.steps:
+        tx.session.merge(step_row(row.id, step))
+    for instance in request.instances:
+        _put_instance(tx, instance, now=now)
+    tx.session.flush()
+
+
+def _put_instance(tx: Transaction, instance: Instance, *, now: datetime) -> None:
+    """Insert what came up; change what was stopped, unless its end was observed already."""
+    known = tx.session.get(InstanceRow, instance.id)
+    if known is None or known.generation < instance.generation:
+        row = tx.session.merge(instance_row(instance))
+        tx.add_event(
+            NewEvent(
+                kind=EventKind.INSTANCE_STATE_CHANGED,
+                at=now,
+                pipeline_id=row.pipeline_id,
+                node_id=row.node_id,
+                instance_id=row.id,
+                data={"previous": "", "state": row.state, "reason": row.reason},
+            )
+        )
+    elif known.state not in capacity.TERMINAL_INSTANCES and known.state != instance.state.value:
+        capacity.change_instance(
+            tx,
+            known,
+            instance.state,
+            now=now,
+            reason=instance.reason,
+            message=instance.message,
+            exit_code=instance.exit_code,
+        )
+
+
+def _release(tx: Transaction, request: SaveRequest, *, now: datetime) -> tuple[OfferMade, ...]:
+    """The end of a generation: its queue entry goes; its allocation goes, or waits for the node."""
+    if not request.release:
+        return ()
+    leave_queue(tx, request.pipeline_id)
+    if request.hold_for_node and request.node_id:
+        must_wait = capacity.order_stop(
+            tx, request.node_id, request.pipeline_id, request.generation, now=now
+        )
+        if must_wait:
+            return ()
+    return capacity.release(tx, request.pipeline_id, request.generation, now=now)
+
+
+def leave_queue(tx: Transaction, pipeline_id: str) -> None:
+    entry = tx.session.get(QueueEntryRow, pipeline_id)
+    if entry is not None:
+        tx.session.delete(entry)
+        tx.session.flush()

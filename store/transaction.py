@@ -1,0 +1,90 @@
+"""One write transaction: its session, and the events that are written at its very end."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlmodel import Session, SQLModel, select
+
+from gamepipe.model.record import EventKind
+from store.table import EventRow, PipelineRow
+
+EVENT_LOCK = 0x67616D65_0002
+"""Held from the first event to the commit, so that events commit in the order of their ids."""
+NOTIFY_CHANNEL = "gamepipe"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewEvent:
+    kind: EventKind
+    at: datetime
+    pipeline_id: str = ""
+    node_id: str = ""
+    instance_id: str = ""
+    run_id: str = ""
+    number: int | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+class Transaction:
+    """Lock order: placement, then rows, then events. `add_event` only remembers."""
+
+    def __init__(self, session: Session, *, is_postgres: bool) -> None:
+        self.session = session
+        self.is_postgres = is_postgres
+        self._events: list[NewEvent] = []
+        self._wrote_logs = False
+
+    def lock_pipeline(self, pipeline_id: str) -> PipelineRow | None:
+        """The row, held until the commit (SQLite holds the whole database anyway)."""
+        query = select(PipelineRow).where(PipelineRow.id == pipeline_id).with_for_update()
+        return self.session.exec(query).one_or_none()
+
+    def add_event(self, event: NewEvent) -> None:
+        self._events.append(event)
+
+    def wake_log_readers(self) -> None:
+        self._wrote_logs = True
+
+    def insert_missing(self, table: type[SQLModel], rows: Iterable[dict[str, Any]]) -> None:
+        """Insert rows whose unique keys are not there yet."""
+        values = list(rows)
+        if values:
+            insert = postgres_insert if self.is_postgres else sqlite_insert
+            statement = insert(table).on_conflict_do_nothing()
+            self.session.connection().execute(statement, values)
+
+    def insert_new(self, table: type[SQLModel], row: dict[str, Any]) -> bool:
+        """Insert a row; False when its key is there already."""
+        insert = postgres_insert if self.is_postgres else sqlite_insert
+        statement = insert(table).values(row).on_conflict_do_nothing()
+        return self.session.connection().execute(statement).rowcount == 1
+
+    def flush_events(self) -> None:
+        """The last statements of the transaction."""
+        self.session.flush()
+        if self.is_postgres and self._events:
+            self._execute("SELECT pg_advisory_xact_lock(:key)", key=EVENT_LOCK)
+        self.insert_missing(EventRow, (_columns(event) for event in self._events))
+        if self.is_postgres and (self._events or self._wrote_logs):
+            self._execute("SELECT pg_notify(:channel, '')", channel=NOTIFY_CHANNEL)
+
+    def _execute(self, statement: str, **values: Any) -> None:
+        self.session.connection().execute(text(statement), values)
+
+
+def _columns(event: NewEvent) -> dict[str, Any]:
+    return {
+        "kind": event.kind.value,
+        "at": event.at,
+        "pipeline_id": event.pipeline_id,
+        "node_id": event.node_id,
+        "instance_id": event.instance_id,
+        "run_id": event.run_id,
+        "number": event.number,
+        "data": event.data,
+    }
