@@ -1,0 +1,302 @@
+"""Runs `command` steps: a process group under a shim that outlives the agent."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from gamepipe.agent.folder import AgentFolders, checked_id
+from gamepipe.agent.frame import SEGMENT_BYTES
+from gamepipe.agent.launch import Launch, LaunchEnd, LaunchFailed, LaunchState
+from gamepipe.agent.runtime import AttemptKey, Exit, LineSink, StepPlan, StopRequest
+from gamepipe.agent.tail import Mark, OutputTail, from_micros
+from gamepipe.model import reason as reasons
+from gamepipe.model.record import LogStream
+
+_log = structlog.get_logger()
+
+MAX_LAUNCHES = 5
+"""A shim that somebody kills is replaced; not for ever."""
+_LINES_PER_TURN = 200
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_RUN_AGAIN = (
+    "the process that watched over the step was killed; what was left of the step was killed, and "
+    "it runs again"
+)
+
+OnRunning = Callable[[datetime], Awaitable[None]]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class ProcessRuntime:
+    """The `Runtime` of `command` steps. Every state is on disk, below the attempt's folder."""
+
+    def __init__(self, folders: AgentFolders, *, clock: Callable[[], datetime] = utc_now) -> None:
+        self._folders = folders
+        self._clock = clock
+
+    async def run(
+        self,
+        plan: StepPlan,
+        sink: LineSink,
+        *,
+        on_running: OnRunning,
+        on_progress: Callable[[float | None, str], Awaitable[None]],  # noqa: ARG002 - its file tells
+        stop: StopRequest,
+    ) -> Exit:
+        """See `Runtime.run`. Raises OSError when the disk is full."""
+        refusal = self._refusal(plan)
+        if refusal is not None:
+            return refusal
+        while True:
+            try:
+                launch = await asyncio.to_thread(_adopt_or_start, plan)
+            except LaunchFailed as error:
+                return self._failed(str(error))
+            end = await _Follower(launch, sink, on_running, stop).follow()
+            if end is not None:
+                return end
+            await asyncio.to_thread(launch.give_up)
+            if stop.is_set:
+                return self._failed(stop.message, reason=stop.reason)
+            if launch.number >= MAX_LAUNCHES:
+                return self._failed(f"the shim died {launch.number} times: {launch.complaint()}")
+            await sink.write(LogStream.SYSTEM, _RUN_AGAIN, at=self._clock())
+
+    async def remove(
+        self,
+        pipeline_id: str,
+        generation: int,
+        *,
+        keep_services: bool,  # noqa: ARG002 - services are containers
+    ) -> None:
+        """Kill what still runs of a generation; the runner removes the files."""
+        folder = self._folders.attempts / checked_id(pipeline_id) / f"g{generation}"
+        attempts = await asyncio.to_thread(lambda: list(folder.glob("step-*/a*")))
+        await asyncio.gather(*(self._kill_in(path, grace_seconds=0.0) for path in attempts))
+
+    async def kill(self, key: AttemptKey, *, grace_seconds: float) -> bool:
+        """See `Runtime.kill`."""
+        return await self._kill_in(self._folders.attempt(key), grace_seconds=grace_seconds)
+
+    async def _kill_in(self, attempt_dir: Path, *, grace_seconds: float) -> bool:
+        launches = await asyncio.to_thread(Launch.all, attempt_dir)
+        if not launches or launches[-1].end() is not None:
+            return False
+        launch = launches[-1]
+        stop = StopRequest()
+        stop.set(grace_seconds=grace_seconds, reason=reasons.CANCELED)
+        async with _news_of(launch) as news, _pressing(launch, stop):
+            while not news.gone and launch.end() is None:
+                await news.wait()
+        await asyncio.to_thread(launch.give_up)
+        return launch.state() is not None
+
+    def _refusal(self, plan: StepPlan) -> Exit | None:
+        texts = (plan.step.command, *plan.step.environment, *plan.step.environment.values())
+        if any("\0" in text for text in texts):
+            return self._failed("script or environment contains a NUL: remove it", retryable=False)
+        return None
+
+    def _failed(
+        self, message: str, *, reason: str = reasons.RUNNER_ERROR, retryable: bool = True
+    ) -> Exit:
+        return Exit(
+            exit_code=None,
+            started_at=None,
+            ended_at=self._clock(),
+            reason=reason,
+            message=message,
+            retryable=retryable,
+        )
+
+
+def _adopt_or_start(plan: StepPlan) -> Launch:
+    """The launch to follow: the one that runs or ended here, else a new one."""
+    while True:
+        launches = Launch.all(plan.attempt_dir)
+        last = launches[-1] if launches else None
+        if last is not None and (last.end() is not None or not last.give_up()):
+            return last
+        if last is not None and last.end() is not None:
+            return last
+        launch = Launch.prepare(plan.attempt_dir, last.number + 1 if last else 1)
+        launch.start(plan.workspace, plan.step.command + "\n", _environment(plan))
+        if launch.is_alive() or launch.end() is not None or launch.state() is not None:
+            return launch
+        raise LaunchFailed(f"the shim ended at once: {launch.complaint()}")
+
+
+def _environment(plan: StepPlan) -> dict[str, str]:
+    return {
+        "PATH": os.environ.get("PATH", _DEFAULT_PATH),
+        "HOME": str(plan.workspace),
+        "LANG": "C.UTF-8",
+        **plan.environment,
+        **plan.step.environment,
+    }
+
+
+class _News:
+    """Wakes up when the shim has something new, and when it died."""
+
+    def __init__(self, descriptor: int, *, gone: bool) -> None:
+        self.gone = gone
+        self._descriptor = descriptor
+        self._event = asyncio.Event()
+        self._event.set()
+
+    def take(self) -> None:
+        """Called when the FIFO is readable."""
+        try:
+            data = os.read(self._descriptor, 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            self.gone = True
+            asyncio.get_running_loop().remove_reader(self._descriptor)
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Wait for news since the last call."""
+        await self._event.wait()
+        self._event.clear()
+
+
+@contextlib.asynccontextmanager
+async def _news_of(launch: Launch) -> AsyncIterator[_News]:
+    try:
+        descriptor = os.open(launch.folder / "wake", os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:  # The agent died while it made the folder.
+        yield _News(-1, gone=True)
+        return
+    loop = asyncio.get_running_loop()
+    # Asked after the FIFO was opened: a shim that dies from here on shows as its end of file.
+    news = _News(descriptor, gone=not launch.is_alive())
+    if not news.gone:
+        loop.add_reader(descriptor, news.take)
+    try:
+        yield news
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+@contextlib.asynccontextmanager
+async def _pressing(launch: Launch, stop: StopRequest) -> AsyncIterator[None]:
+    """While the block runs, a stop reaches the step: TERM, and KILL after the grace."""
+    task = asyncio.create_task(_press(launch, stop))
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def _press(launch: Launch, stop: StopRequest) -> None:
+    await stop.wait()
+    loop = asyncio.get_running_loop()
+    asked = loop.time()
+    if stop.grace_seconds > 0:
+        launch.send(b"T")
+    with contextlib.suppress(TimeoutError):
+        while (left := asked + stop.grace_seconds - loop.time()) > 0:
+            await asyncio.wait_for(stop.wait_shortened(), left)
+    launch.send(b"K")
+
+
+class _Follower:
+    """Takes the output of one launch to the sink, until nothing of it runs any more."""
+
+    def __init__(
+        self, launch: Launch, sink: LineSink, on_running: OnRunning, stop: StopRequest
+    ) -> None:
+        self._launch = launch
+        self._sink = sink
+        self._on_running = on_running
+        self._stop = stop
+        self._state: LaunchState | None = None
+        self._tail = OutputTail(launch.folder, self._durable() or Mark(launch.number))
+
+    async def follow(self) -> Exit | None:
+        """How it ended; None when its shim died and nobody knows."""
+        async with _news_of(self._launch) as news, _pressing(self._launch, self._stop):
+            while True:
+                await news.wait()
+                gone, end = news.gone, self._launch.end()
+                await self._tell_running()
+                await self._take_output()
+                if end is not None and self._state is not None:
+                    return self._exit(end, self._state)
+                if gone:
+                    return None
+
+    async def _tell_running(self) -> None:
+        if self._state is None:
+            self._state = self._launch.state()
+            if self._state is not None:
+                await self._on_running(from_micros(self._state.started_us))
+
+    async def _take_output(self) -> None:
+        some = True
+        while some:
+            some = False
+            for number, line in enumerate(self._tail.read()):
+                some = True
+                await self._sink.write(
+                    line.stream,
+                    line.text,
+                    at=line.at,
+                    position=str(line.mark),
+                    continued=line.continued,
+                )
+                if number % _LINES_PER_TURN == 0:
+                    await asyncio.sleep(0)
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        """Let the shim go on; only behind what the sink keeps, for the rest is read again."""
+        durable = self._durable()
+        if durable is None or durable.offset - self._tail.dropped_to < SEGMENT_BYTES:
+            return
+        self._tail.drop(durable.offset)
+        (self._launch.folder / "ack").write_bytes(b"%d" % durable.offset)
+        self._launch.send(b"A")
+
+    def _durable(self) -> Mark | None:
+        mark = Mark.parse(self._sink.resume_position())
+        return mark if mark is not None and mark.launch == self._launch.number else None
+
+    def _exit(self, end: LaunchEnd, state: LaunchState) -> Exit:
+        code, message = end.code, ""
+        if code < 0:
+            message = f"the script was killed by {signal.Signals(-code).name}"
+            code = 128 - code
+        reason, message = self._reason(end, message)
+        return Exit(
+            exit_code=code,
+            started_at=from_micros(state.started_us),
+            ended_at=from_micros(end.ended_us),
+            reason=reason,
+            message=message,
+        )
+
+    def _reason(self, end: LaunchEnd, message: str) -> tuple[str, str]:
+        if end.reason == reasons.DISK_FULL:
+            return end.reason, (
+                "no space left on the node for the step's output: free disk space below the "
+                "agent's data directory"
+            )
+        if end.stopped:
+            return (
+                self._stop.reason or reasons.CANCELED,
+                self._stop.message or "the step was stopped",
+            )
+        return "", message
