@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import Session, SQLModel, select
@@ -61,8 +61,9 @@ class Transaction:
     def insert_new(self, table: type[SQLModel], row: dict[str, Any]) -> bool:
         """Insert a row; False when its key is there already."""
         insert = postgres_insert if self.is_postgres else sqlite_insert
-        statement = insert(table).values(row).on_conflict_do_nothing()
-        return self.session.connection().execute(statement).rowcount == 1
+        key = inspect(table).primary_key
+        statement = insert(table).values(row).on_conflict_do_nothing().returning(*key)
+        return self.session.connection().execute(statement).first() is not None
 
     def flush_events(self) -> None:
         """The last statements of the transaction."""

