@@ -1,0 +1,143 @@
+"""What the engine says about a container, and the names and labels by which ours are found."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from gamepipe.agent.runtime import AttemptKey
+from gamepipe.model.spec import StepType
+
+LABEL_PIPELINE = "gamepipe.pipeline"
+LABEL_GENERATION = "gamepipe.generation"
+LABEL_STEP = "gamepipe.step"
+LABEL_ATTEMPT = "gamepipe.attempt"
+LABEL_NODE = "gamepipe.node"
+LABEL_TYPE = "gamepipe.type"
+_NEVER = 1
+"""The year of Go's zero time."""
+
+
+def container_name(key: AttemptKey) -> str:
+    return f"gamepipe-{key.pipeline_id}-g{key.generation}-s{key.step_index}-a{key.attempt}"
+
+
+def generation_labels(pipeline_id: str, generation: int, node_id: str) -> dict[str, str]:
+    return {
+        LABEL_PIPELINE: pipeline_id,
+        LABEL_GENERATION: str(generation),
+        LABEL_NODE: node_id,
+    }
+
+
+def step_labels(pipeline_id: str, generation: int, step_index: int, node_id: str) -> dict[str, str]:
+    return {
+        **generation_labels(pipeline_id, generation, node_id),
+        LABEL_STEP: str(step_index),
+    }
+
+
+def attempt_labels(key: AttemptKey, node_id: str) -> dict[str, str]:
+    """Labels that tell one attempt of one node from every other."""
+    return {
+        **step_labels(key.pipeline_id, key.generation, key.step_index, node_id),
+        LABEL_ATTEMPT: str(key.attempt),
+    }
+
+
+def parse_time(text: str) -> datetime | None:
+    """RFC 3339 with up to nine digits; None for Go's zero time."""
+    moment = datetime.fromisoformat(text).astimezone(UTC)
+    return None if moment.year == _NEVER else moment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContainerSummary:
+    """A container in a list."""
+
+    id: str
+    state: str
+    labels: Mapping[str, str]
+
+    @property
+    def is_service(self) -> bool:
+        return self.labels.get(LABEL_TYPE) == StepType.SERVICE
+
+    @property
+    def step_index(self) -> int:
+        return int(self.labels.get(LABEL_STEP, "-1"))
+
+    @property
+    def attempt(self) -> int:
+        return int(self.labels.get(LABEL_ATTEMPT, "0"))
+
+    @property
+    def is_running(self) -> bool:
+        return self.state in {"running", "paused", "restarting"}
+
+    @classmethod
+    def from_list(cls, item: Mapping[str, Any]) -> "ContainerSummary":
+        return cls(id=item["Id"], state=item.get("State", ""), labels=item.get("Labels") or {})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContainerFacts:
+    """A container as inspected."""
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    is_running: bool
+    is_paused: bool
+    exit_code: int
+    oom_killed: bool
+    error: str
+    started_at: datetime | None
+    """None: it was created, but never started."""
+    ended_at: datetime | None
+    health: str
+    """healthy, unhealthy, starting; "" without a health check."""
+    health_output: str
+    """What the last health check printed."""
+    stop_signal: str
+    ports: dict[str, str] = field(default_factory=dict)
+    """`8080/tcp` -> `0.0.0.0:32768`."""
+
+    def has_labels(self, labels: Mapping[str, str]) -> bool:
+        return all(self.labels.get(name) == value for name, value in labels.items())
+
+    @classmethod
+    def from_inspect(cls, answer: Mapping[str, Any]) -> "ContainerFacts":
+        state, config = answer["State"], answer["Config"]
+        health = state.get("Health") or {}
+        status = health.get("Status", "")
+        outputs = [check.get("Output", "") for check in health.get("Log") or ()]
+        return cls(
+            id=answer["Id"],
+            name=answer["Name"].removeprefix("/"),
+            labels=config.get("Labels") or {},
+            is_running=state["Running"],
+            is_paused=state.get("Paused", False),
+            exit_code=state["ExitCode"],
+            oom_killed=state.get("OOMKilled", False),
+            error=state.get("Error", ""),
+            started_at=parse_time(state["StartedAt"]),
+            ended_at=parse_time(state["FinishedAt"]),
+            health="" if status == "none" else status,
+            health_output=outputs[-1].strip() if outputs else "",
+            stop_signal=config.get("StopSignal") or "SIGTERM",
+            ports=_ports(answer.get("NetworkSettings", {}).get("Ports") or {}),
+        )
+
+
+def _ports(published: Mapping[str, list[dict[str, str]] | None]) -> dict[str, str]:
+    """The first binding of each port (the second one is the same for IPv6)."""
+    return {
+        inside: _address(bindings[0]["HostIp"], bindings[0]["HostPort"])
+        for inside, bindings in published.items()
+        if bindings
+    }
+
+
+def _address(host_ip: str, port: str) -> str:
+    return f"[{host_ip}]:{port}" if ":" in host_ip else f"{host_ip}:{port}"

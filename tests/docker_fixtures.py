@@ -1,0 +1,348 @@
+"""A real Docker engine for the tests: the one named by GAMEPIPE_TEST_DOCKER, else one of our own.
+
+Our own engine lives below a temporary folder, has a bridge of its own and touches no firewall
+rule, so it runs beside another engine and leaves nothing behind. Where the machine lacks a
+capability (CAP_SYS_RESOURCE in many containers), its runtime leaves that one out, so that
+privileged containers still start. Where it lacks a GPU, a hook that does nothing stands in for
+NVIDIA's, so that GPU requests are accepted and can be inspected.
+"""
+
+import contextlib
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiodocker
+import pytest
+
+from gamepipe.agent.container_engine import connect_docker
+
+BUSYBOX = "gamepipe-test/busybox:latest"
+_HOW = (
+    "install Debian's docker.io, busybox-static, iproute2 and iptables and run the tests as root, "
+    "or set GAMEPIPE_TEST_DOCKER=unix:///var/run/docker.sock to use an engine that runs"
+)
+_START_SECONDS = 40.0
+_RUNTIME = """#!{python} -IS
+import json, os, sys
+
+LACKING = {lacking!r}
+
+def soften(path, find):
+    with open(path) as file:
+        config = json.load(file)
+    process = find(config)
+    process.pop("rlimits", None)
+    for names in (process.get("capabilities") or {{}}).values():
+        names[:] = [name for name in names if name not in LACKING]
+    with open(path, "w") as file:
+        json.dump(config, file)
+
+arguments = sys.argv[1:]
+if "create" in arguments and "--bundle" in arguments:
+    bundle = arguments[arguments.index("--bundle") + 1]
+    soften(os.path.join(bundle, "config.json"), lambda config: config["process"])
+if "exec" in arguments and "--process" in arguments:
+    soften(arguments[arguments.index("--process") + 1], lambda config: config)
+os.execv({runc!r}, [{runc!r}, *arguments])
+"""
+_CAPABILITIES = {24: "CAP_SYS_RESOURCE"}
+"""Those that plain containers give no root, and that Docker asks for in privileged ones."""
+
+
+@dataclass
+class OwnEngine:
+    """A dockerd of our own below `folder`; `stop` and `start` restart it with its state kept."""
+
+    folder: Path
+    driver: str = "overlay2"
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.folder}/docker.sock"
+
+    @property
+    def bridge(self) -> str:
+        return f"gp{self.folder.name[-8:]}"
+
+    def prepare(self) -> None:
+        """Write the runtime and the hook, and make the bridge."""
+        runc = shutil.which("runc") or "/usr/sbin/runc"
+        self._write(
+            "runtime", _RUNTIME.format(python=sys.executable, lacking=_lacking(), runc=runc)
+        )
+        self._write("bin/nvidia-container-runtime-hook", "#!/bin/sh\nexit 0\n")
+        number = os.getpid() % 250
+        _run("ip", "link", "add", "name", self.bridge, "type", "bridge")
+        _run("ip", "addr", "add", f"10.213.{number}.1/24", "dev", self.bridge)
+        _run("ip", "link", "set", self.bridge, "up")
+
+    def start(self) -> None:
+        """Start dockerd and wait until it answers; raises RuntimeError with its last words."""
+        log = (self.folder / "dockerd.log").open("ab")
+        self.process = subprocess.Popen(
+            [*_dying_with_us(), *self._command()],
+            env={**os.environ, "PATH": f"{self.folder}/bin:{_path()}"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError(self._last_words())
+            time.sleep(0.05)
+
+    def stop(self, *, kill: bool = False) -> None:
+        """End dockerd by its id; what it runs ends with it."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def remove(self) -> None:
+        """End everything and leave nothing behind."""
+        self._end_containers()
+        self.stop()
+        self._end_containerd()
+        _run("ip", "link", "delete", self.bridge, check=False)
+        for mount in _mounts_below(self.folder):
+            _run("umount", "-l", mount, check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _command(self) -> list[str]:
+        folder = self.folder
+        return [
+            "dockerd",
+            f"--host={self.url}",
+            f"--data-root={folder}/data",
+            f"--exec-root={folder}/exec",
+            f"--pidfile={folder}/dockerd.pid",
+            f"--storage-driver={self.driver}",
+            f"--bridge={self.bridge}",
+            "--iptables=false",
+            f"--add-runtime=softened={folder}/runtime",
+            "--default-runtime=softened",
+            "--shutdown-timeout=2",
+        ]
+
+    def _answers(self) -> bool:
+        return (self.folder / "docker.sock").exists() and not _docker(
+            self.url, "version"
+        ).returncode
+
+    def _end_containers(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            return
+        listed = _docker(self.url, "ps", "--all", "--quiet", "--no-trunc").stdout.split()
+        if listed:
+            _docker(self.url, "rm", "--force", "--volumes", *(one.decode() for one in listed))
+
+    def _end_containerd(self) -> None:
+        """dockerd ends its containerd, unless it was killed itself."""
+        pidfile = self.folder / "exec/containerd/containerd.pid"
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(pidfile.read_text())
+            if str(self.folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+
+    def _write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def _last_words(self) -> str:
+        lines = (self.folder / "dockerd.log").read_text(errors="replace").splitlines()
+        return " | ".join(lines[-4:])
+
+
+def start_own_engine() -> OwnEngine:
+    """A running engine; raises RuntimeError when none can be started here."""
+    words = ""
+    for driver in ("overlay2", "vfs"):
+        engine = OwnEngine(folder=Path(tempfile.mkdtemp(prefix="gpd", dir="/tmp")), driver=driver)
+        try:
+            engine.prepare()
+            engine.start()
+        except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+            words = str(error)
+            engine.remove()
+        else:
+            return engine
+    raise RuntimeError(words)
+
+
+@pytest.fixture(scope="session")
+def docker_url() -> Iterator[str]:
+    """The URL of an engine that every test may use; each uses names of its own."""
+    given = os.environ.get("GAMEPIPE_TEST_DOCKER")
+    if given:
+        yield given
+        return
+    with _own_engine() as engine:
+        yield engine.url
+
+
+@pytest.fixture
+def own_engine() -> Iterator[OwnEngine]:
+    """An engine for one test, which may stop and start it."""
+    with _own_engine() as engine:
+        yield engine
+
+
+@contextlib.contextmanager
+def _own_engine() -> Iterator[OwnEngine]:
+    missing = [name for name in ("dockerd", "docker", "ip", "busybox") if not _which(name)]
+    if missing or os.geteuid() != 0:
+        lack = f"no {', '.join(missing)}" if missing else "not root"
+        require(f"no Docker engine can be started here ({lack}): {_HOW}")
+    try:
+        engine = start_own_engine()
+    except RuntimeError as error:
+        require(f"dockerd does not start here ({error}): {_HOW}")
+        raise
+    try:
+        yield engine
+    finally:
+        engine.remove()
+
+
+@pytest.fixture
+async def docker(docker_url: str) -> AsyncIterator[aiodocker.Docker]:
+    client = connect_docker(docker_url)
+    yield client
+    await client.close()
+
+
+@pytest.fixture(scope="session")
+async def busybox_image(docker_url: str) -> str:
+    """An image made of a static busybox, named without any registry."""
+    client = connect_docker(docker_url)
+    try:
+        await import_image(client, BUSYBOX)
+    finally:
+        await client.close()
+    return BUSYBOX
+
+
+async def import_image(
+    docker: aiodocker.Docker,
+    name: str,
+    *,
+    files: Mapping[str, str] | None = None,
+    changes: tuple[str, ...] = (),
+) -> None:
+    """Make an image with busybox and the given executable files.
+
+    Args:
+        docker: the engine that gets it.
+        name: `repository:tag`.
+        files: path in the image -> content; each becomes executable.
+        changes: instructions of a Dockerfile, such as `CMD ["sh"]` or `HEALTHCHECK CMD true`.
+    """
+    repository, _, tag = name.rpartition(":")
+    params = [("fromSrc", "-"), ("repo", repository), ("tag", tag)]
+    params += [("changes", change) for change in ('CMD ["/bin/sh"]', *changes)]
+    url = docker._canonicalize_url("images/create", versioned_api=False)
+    async with docker.session.post(
+        url, params=params, data=_rootfs(files or {}), headers={"Content-Type": "application/x-tar"}
+    ) as response:
+        answer = await response.text()
+    assert response.status == 200, answer
+    assert "error" not in answer, answer
+
+
+def _rootfs(files: Mapping[str, str]) -> bytes:
+    busybox = _which("busybox")
+    assert busybox is not None, f"no busybox: {_HOW}"
+    applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for folder, mode in (("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("root", 0o700)):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, mode
+            archive.addfile(entry)
+        _add(archive, "bin/busybox", Path(busybox).read_bytes())
+        for applet in applets.split():
+            if applet != "busybox":
+                entry = tarfile.TarInfo(f"bin/{applet}")
+                entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
+                archive.addfile(entry)
+        _add(
+            archive, "etc/passwd", b"root:x:0:0::/root:/bin/sh\nplayer:x:1000:1000::/tmp:/bin/sh\n"
+        )
+        _add(archive, "etc/group", b"root:x:0:\nplayer:x:1000:\n")
+        for path, text in files.items():
+            _add(archive, path.lstrip("/"), text.encode())
+    return buffer.getvalue()
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(content), 0o755
+    archive.addfile(entry, io.BytesIO(content))
+
+
+def require(reason: str) -> None:
+    """Skip with a reason; fail instead when `GAMEPIPE_REQUIRE` names docker."""
+    if "docker" in os.environ.get("GAMEPIPE_REQUIRE", "").split(","):
+        pytest.fail(f"docker is required here: {reason}")
+    pytest.skip(reason)
+
+
+def _path() -> str:
+    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+
+
+def _which(name: str) -> str | None:
+    return shutil.which(name, path=_path())
+
+
+def _run(*command: str, check: bool = True) -> None:
+    subprocess.run(
+        [_which(command[0]) or command[0], *command[1:]], check=check, capture_output=True
+    )
+
+
+def _docker(url: str, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    docker = _which("docker") or "docker"
+    return subprocess.run([docker, "--host", url, *arguments], capture_output=True, check=False)
+
+
+def _dying_with_us() -> list[str]:
+    """A killed test run takes its engine along."""
+    setpriv = _which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
+
+
+def _lacking() -> list[str]:
+    """Names of capabilities that this machine gives no container."""
+    status = Path("/proc/self/status").read_text()
+    bounding = next(line for line in status.splitlines() if line.startswith("CapBnd"))
+    held = int(bounding.split()[1], 16)
+    return [name for bit, name in _CAPABILITIES.items() if not held >> bit & 1]
+
+
+def _mounts_below(folder: Path) -> list[str]:
+    """Mount points below a folder, the deepest first."""
+    points = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    return sorted((p for p in points if p.startswith(f"{folder}/")), key=len, reverse=True)
