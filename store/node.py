@@ -226,5 +226,5 @@ def _confirm_stop(tx: Transaction, order_id: int, *, now: datetime) -> tuple[Off
         if order.step_index in (None, instance.step_index):
             capacity.change_instance(tx, instance, InstanceState.STOPPED, now=now)
     tx.session.flush()
-    capacity.release_ended(tx, order.pipeline_id, order.generation, now=now)
-    return capacity.offer_queue(tx, now=now)
+    freed = capacity.release_ended(tx, order.pipeline_id, order.generation, now=now)
+    return freed + capacity.offer_queue(tx, now=now)

@@ -1,0 +1,76 @@
+"""Log lines: every one once, in order, whatever is sent twice or cut differently."""
+
+from datetime import timedelta
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gamepipe.model.record import LogKey, LogLine, LogStream
+from gamepipe.ports import LogChunk, LogQuery
+from store.logchunk import pack, unpack
+from store.store import GamePipelineStore
+from tests.store.conftest import NOW
+from tests.store.shapes import new
+
+KEY = LogKey(pipeline_id="p", generation=1, step_index=0, attempt=1)
+
+
+def lines(first: int, last: int, text: str = "line") -> tuple[LogLine, ...]:
+    return tuple(
+        LogLine(
+            number=number,
+            at=NOW + timedelta(seconds=number),
+            stream=LogStream.STDERR if number % 2 else LogStream.STDOUT,
+            text=f"{text} {number}",
+        )
+        for number in range(first, last + 1)
+    )
+
+
+async def texts(store: GamePipelineStore, **query: object) -> list[str]:
+    found = store.logs.read(LogQuery(pipeline_id="p", **query))
+    return [line.text async for _, line in found]
+
+
+async def test_resent_lines_are_stored_once(store: GamePipelineStore) -> None:
+    await store.pipelines.add(new("p"), now=NOW)
+    for first, last, stored in ((1, 5, 5), (1, 5, 5), (3, 8, 8), (6, 7, 8), (10, 12, 8), (9, 9, 9)):
+        answer = await store.logs.append([LogChunk(key=KEY, lines=lines(first, last))])
+        assert answer == {KEY: stored}
+    assert await texts(store) == [f"line {number}" for number in range(1, 10)]
+    assert await store.logs.last_number(KEY) == 9
+
+
+async def test_reading_filters_and_cuts(store: GamePipelineStore) -> None:
+    await store.pipelines.add(new("p"), now=NOW)
+    second = LogKey(pipeline_id="p", generation=1, step_index=1, attempt=1)
+    chunks = [LogChunk(key=KEY, lines=lines(n, n + 9)) for n in range(1, 1000, 10)]
+    await store.logs.append([*chunks, LogChunk(key=second, lines=lines(1, 3, "other"))])
+    everything = await texts(store)
+    assert everything == [f"line {n}" for n in range(1, 1001)] + [f"other {n}" for n in (1, 2, 3)]
+    assert await texts(store, tail=4) == ["line 1000", "other 1", "other 2", "other 3"]
+    assert await texts(store, step_index=0, tail=2) == ["line 999", "line 1000"]
+    assert await texts(store, step_index=0, after=998) == ["line 999", "line 1000"]
+    assert await texts(store, search="other") == ["other 1", "other 2", "other 3"]
+    assert await texts(store, since=NOW + timedelta(seconds=999)) == ["line 999", "line 1000"]
+
+
+async def test_lines_of_an_unknown_pipeline_are_acknowledged_and_dropped(
+    store: GamePipelineStore,
+) -> None:
+    assert await store.logs.append([LogChunk(key=KEY, lines=lines(1, 3))]) == {KEY: 3}
+    assert await texts(store) == []
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(st.lists(st.tuples(st.text(), st.booleans(), st.sampled_from(LogStream)), max_size=20))
+def test_any_text_survives_packing(rows: list[tuple[str, bool, LogStream]]) -> None:
+    packed = tuple(
+        LogLine(number=n, at=NOW, stream=stream, text=text, continued=continued)
+        for n, (text, continued, stream) in enumerate(rows, start=7)
+        if text.encode("utf-8", "replace").decode() == text
+    )
+    renumbered = unpack(7, pack(packed))
+    assert [(one.text, one.continued, one.stream) for one in renumbered] == [
+        (one.text, one.continued, one.stream) for one in packed
+    ]
