@@ -92,12 +92,12 @@ class NodeActivities:
 
 @contextlib.asynccontextmanager
 async def _heartbeats(timeout_seconds: float) -> AsyncIterator[None]:
-    """Heartbeat every third of the timeout while the block runs."""
+    """Heartbeat every third of the timeout while the block runs; a short step needs none."""
 
     async def beat() -> None:
         while True:
-            activity.heartbeat()
             await asyncio.sleep(timeout_seconds / HEARTBEATS_PER_TIMEOUT)
+            activity.heartbeat()
 
     task = asyncio.create_task(beat())
     try:

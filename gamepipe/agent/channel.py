@@ -1,0 +1,74 @@
+"""The agent's way to a gateway: one of several addresses, with the token on every call."""
+
+import random
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import grpc
+from pydantic import SecretStr
+
+from gamepipe.v1.node_pb2_grpc import GameNodeServiceStub
+
+if TYPE_CHECKING:
+    from gamepipe.v1.node_pb2_grpc import GameNodeServiceAsyncStub
+
+_OPTIONS = (
+    # A cut cable shows within 15 s; the gateway must allow pings this often.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+)
+
+
+class GatewayChannel:
+    """A channel to one gateway at a time; `turn` moves on to the next address."""
+
+    def __init__(self, addresses: tuple[str, ...], token: Callable[[], SecretStr | None]) -> None:
+        self._addresses = addresses
+        self._token = token
+        self._place = 0
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    @property
+    def address(self) -> str:
+        return self._addresses[self._place % len(self._addresses)]
+
+    @property
+    def stub(self) -> "GameNodeServiceAsyncStub":
+        channel = self._channels.get(self.address)
+        if channel is None:
+            channel = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
+            self._channels[self.address] = channel
+        return GameNodeServiceStub(channel)
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Credentials for one call."""
+        token = self._token()
+        return (("authorization", f"Bearer {token.get_secret_value()}"),) if token else ()
+
+    def turn(self) -> None:
+        """Use the next address from now on."""
+        self._place += 1
+
+    async def close(self) -> None:
+        for channel in self._channels.values():
+            await channel.close(grace=0)
+        self._channels.clear()
+
+
+def backoff(*, first: float = 0.2, longest: float = 10.0) -> Iterator[float]:
+    """Seconds to wait before each try: exponential, with full jitter."""
+    limit = first
+    while True:
+        yield random.uniform(0.0, limit)  # noqa: S311 - spreads agents, guards nothing
+        limit = min(limit * 2, longest)
+
+
+def says(error: grpc.aio.AioRpcError, *codes: grpc.StatusCode) -> bool:
+    return error.code() in codes
+
+
+def describe(error: grpc.aio.AioRpcError) -> str:
+    return f"{error.code().name}: {error.details()}"

@@ -1,0 +1,64 @@
+"""Stops the steps that will run elsewhere when nobody has heard of this node for too long."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import structlog
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+_log = structlog.get_logger()
+_LOOKS_PER_TTL = 10
+
+
+class CutOffWatch:
+    """The node is cut off when neither a gateway nor Temporal answers it for the TTL."""
+
+    def __init__(
+        self,
+        *,
+        ttl_seconds: float,
+        silent_seconds: Callable[[], float],
+        client: Client,
+        stop_steps: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._ttl = ttl_seconds
+        self._silent_seconds = silent_seconds
+        self._client = client
+        self._stop_steps = stop_steps
+        self._answered_at = time.monotonic()
+        self._cut_off = False
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            await asyncio.sleep(self._ttl / _LOOKS_PER_TTL)
+            if (
+                self._silent_seconds() < self._ttl / _LOOKS_PER_TTL
+                or await self._temporal_answers()
+            ):
+                self._answered_at = time.monotonic()
+                self._cut_off = False
+            elif time.monotonic() - self._answered_at >= self._ttl:
+                await self._stop()
+
+    async def _temporal_answers(self) -> bool:
+        try:
+            return await self._client.service_client.check_health(
+                timeout=timedelta(seconds=max(0.5, self._ttl / _LOOKS_PER_TTL))
+            )
+        except RPCError:
+            return False
+
+    async def _stop(self) -> None:
+        if not self._cut_off:
+            _log.error(
+                "node.cut_off",
+                action="node.cut_off",
+                remedy="check the network between this node, the gateway and Temporal; steps of "
+                "pipelines that are rescheduled are stopped here",
+            )
+        self._cut_off = True
+        await self._stop_steps()

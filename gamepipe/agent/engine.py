@@ -1,0 +1,53 @@
+"""The node's Docker engine, when it has one: its version, the runtime and its instances."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+from aiodocker import Docker
+
+from gamepipe.agent.container_engine import ContainerEngine, EngineError, connect_docker
+from gamepipe.agent.container_runtime import ContainerRuntime
+from gamepipe.agent.folder import AgentFolders
+from gamepipe.agent.settings import AgentSettings
+
+_log = structlog.get_logger()
+_ANSWER_SECONDS = 3.0
+
+
+class NodeEngine:
+    """Connects lazily: an engine that is down now may serve steps later."""
+
+    def __init__(
+        self, settings: AgentSettings, folders: AgentFolders, *, clock: Callable[[], datetime]
+    ) -> None:
+        self.docker: Docker = connect_docker(settings.docker_url)
+        self._url = settings.docker_url
+        self.runtime = ContainerRuntime(
+            self.docker,
+            node_id=settings.node_id,
+            service_up_after=timedelta(seconds=settings.service_up_after),
+            clock=clock,
+            attempts_dir=folders.attempts,
+        )
+
+    async def version(self) -> str:
+        """The engine's version; "" when none answers, which is no error."""
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                answer = await ContainerEngine(self.docker).call("GET", "version")
+        except (EngineError, TimeoutError) as error:
+            _log.info(
+                "docker.absent",
+                action="docker.absent",
+                url=self._url,
+                error=str(error),
+                remedy="to run container steps, start Docker or name it with --docker-url, and "
+                "start the agent again",
+            )
+            return ""
+        return str(answer["Version"])
+
+    async def close(self) -> None:
+        await self.docker.close()

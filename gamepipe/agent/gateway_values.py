@@ -1,0 +1,46 @@
+"""Values of envs and secrets, fetched from the gateway when a step is about to run."""
+
+import grpc
+
+from gamepipe.agent.channel import GatewayChannel, describe, says
+from gamepipe.agent.runtime import AttemptKey
+from gamepipe.agent.values import Values, ValuesRefused, ValuesUnavailable
+from gamepipe.v1 import node_pb2
+
+_TIMEOUT_SECONDS = 10.0
+_REFUSALS = (
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+
+
+class GatewayValues:
+    """A `StepValues` over `FetchStepSecrets`."""
+
+    def __init__(self, channel: GatewayChannel, node_id: str) -> None:
+        self._channel = channel
+        self._node_id = node_id
+
+    async def fetch(self, key: AttemptKey) -> Values:
+        request = node_pb2.FetchStepSecretsRequest(
+            node_id=self._node_id,
+            pipeline_id=key.pipeline_id,
+            generation=key.generation,
+            step_index=key.step_index,
+            attempt=key.attempt,
+        )
+        try:
+            answer = await self._channel.stub.FetchStepSecrets(
+                request, metadata=self._channel.metadata(), timeout=_TIMEOUT_SECONDS
+            )
+        except grpc.aio.AioRpcError as error:
+            if says(error, *_REFUSALS):
+                raise ValuesRefused(
+                    f"the gateway refuses this step's envs and secrets: {describe(error)}"
+                ) from None
+            raise ValuesUnavailable(describe(error)) from None
+        return Values(envs=dict(answer.envs), secrets=dict(answer.secrets))

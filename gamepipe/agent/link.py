@@ -1,0 +1,284 @@
+"""The agent's stream to a gateway: heartbeats and observations up, orders down."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import grpc
+import structlog
+
+from gamepipe.agent.channel import GatewayChannel, backoff, describe, says
+from gamepipe.agent.observation import Observation, Outbox
+from gamepipe.model.errors import GamePipeError
+from gamepipe.model.node import NodeMetrics
+from gamepipe.v1 import node_pb2
+
+_log = structlog.get_logger()
+
+PROTOCOL = 1
+_CALL_SECONDS = 10.0
+_HELLO_SECONDS = 10.0
+_FATAL = (
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.INVALID_ARGUMENT,
+)
+_UNKNOWN_SESSION = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION)
+
+
+class RegistrationRefused(GamePipeError):
+    """The gateway will not have this node; asking again changes nothing."""
+
+    reason = "REGISTRATION_REFUSED"
+
+
+class SessionSuperseded(GamePipeError):
+    """A newer agent with the same node id has registered."""
+
+    reason = "SESSION_SUPERSEDED"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopOrdered:
+    """A stop order of the gateway; `step_index` None: everything of the generation."""
+
+    order_id: int
+    pipeline_id: str
+    generation: int
+    step_index: int | None
+    instance_id: str
+
+
+class LinkHandler(Protocol):
+    """What the link's owner does about what comes down."""
+
+    async def on_welcome(self, instance_ids: tuple[str, ...]) -> None:
+        """The server believes these instances alive on this node."""
+
+    async def on_stop_ordered(self, order: StopOrdered) -> None:
+        """Carry it out; it is confirmed when this returns, asked again when it raises."""
+
+    async def on_node_state(self, state: str) -> None:
+        """People set the node's state."""
+
+
+class GatewayLink:
+    """Registers once, then keeps a stream open with that session."""
+
+    def __init__(
+        self,
+        channel: GatewayChannel,
+        registration: node_pb2.RegisterRequest,
+        *,
+        sample: Callable[[], NodeMetrics],
+        handler: LinkHandler,
+        heartbeat_interval: float | None = None,
+    ) -> None:
+        self._channel = channel
+        self._registration = registration
+        self._sample = sample
+        self._handler = handler
+        self._interval = heartbeat_interval
+        self._answer = node_pb2.RegisterResponse()
+        self._outbox = Outbox()
+        self._orders: dict[int, asyncio.Task[None]] = {}
+        self._renewed_at = time.monotonic()
+        self._connected = False
+        self.welcomed = asyncio.Event()
+        """Set for good once a gateway has answered on the stream."""
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long no gateway has heard of this agent."""
+        return 0.0 if self._connected else time.monotonic() - self._renewed_at
+
+    def observe(self, observation: Observation) -> None:
+        """Tell the gateway about an instance, until it has stored it."""
+        self._outbox.observe(observation)
+
+    async def register(self) -> node_pb2.RegisterResponse:
+        """Register; retried until a gateway answers. Raises `RegistrationRefused`."""
+        for wait in backoff():
+            try:
+                self._answer = await self._channel.stub.Register(
+                    self._registration, metadata=self._channel.metadata(), timeout=_CALL_SECONDS
+                )
+            except grpc.aio.AioRpcError as error:
+                if says(error, *_FATAL):
+                    raise RegistrationRefused(self._refusal(error)) from None
+                _log.warning(
+                    "gateway.unreachable",
+                    action="gateway.unreachable",
+                    address=self._channel.address,
+                    error=describe(error),
+                )
+                self._channel.turn()
+                await asyncio.sleep(wait)
+                continue
+            self._renewed_at = time.monotonic()
+            _log.info("node.registered", action="node.registered", session=self._answer.session)
+            return self._answer
+        raise AssertionError("backoff never ends")
+
+    def _refusal(self, error: grpc.aio.AioRpcError) -> str:
+        remedy = "check the node's id and facts"
+        if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+            remedy = "give the gateway's token with --token-file"
+        return (
+            f"the gateway at {self._channel.address} refuses node "
+            f"{self._registration.node_id}: {describe(error)}; {remedy}"
+        )
+
+    async def run(self) -> None:
+        """Keep the stream open until cancelled. Raises `SessionSuperseded`."""
+        waits = backoff()
+        try:
+            while True:
+                try:
+                    async for _ in self._converse():
+                        waits = backoff()
+                except grpc.aio.AioRpcError as error:
+                    await self._lost(error)
+                except TimeoutError:
+                    _log.warning("gateway.silent", action="gateway.silent")
+                self._channel.turn()
+                await asyncio.sleep(next(waits))
+        finally:
+            for task in self._orders.values():
+                task.cancel()
+
+    async def _lost(self, error: grpc.aio.AioRpcError) -> None:
+        _log.warning(
+            "gateway.lost",
+            action="gateway.lost",
+            address=self._channel.address,
+            error=describe(error),
+        )
+        if says(error, *_UNKNOWN_SESSION):
+            await self.register()
+
+    async def _converse(self) -> AsyncIterator[None]:
+        """One stream; yields at every message. Ends or raises when it breaks."""
+        call = self._channel.stub.Connect(metadata=self._channel.metadata())
+        writer: asyncio.Task[None] | None = None
+        try:
+            await call.write(node_pb2.ConnectRequest(hello=self._hello()))
+            message = await asyncio.wait_for(call.read(), _HELLO_SECONDS)
+            self._outbox.rewind()
+            writer = asyncio.create_task(self._write(call))
+            while isinstance(message, node_pb2.ConnectResponse):
+                self._connected = True
+                await self._take(message)
+                yield
+                message = await call.read()
+        finally:
+            if self._connected:
+                self._renewed_at = time.monotonic()
+            self._connected = False
+            call.cancel()
+            if writer is not None:
+                writer.cancel()
+                await asyncio.gather(writer, return_exceptions=True)
+
+    def _hello(self) -> node_pb2.Hello:
+        return node_pb2.Hello(node_id=self._registration.node_id, session=self._answer.session)
+
+    # --- up -------------------------------------------------------------------------------------
+
+    async def _write(
+        self,
+        call: "grpc.aio.StreamStreamCall[node_pb2.ConnectRequest, node_pb2.ConnectResponse]",
+    ) -> None:
+        interval = self._interval or self._answer.heartbeat_seconds or 5.0
+        due = time.monotonic()
+        while True:
+            if time.monotonic() >= due:
+                due = time.monotonic() + interval
+                await call.write(node_pb2.ConnectRequest(heartbeat=self._heartbeat()))
+            for sequence, observation in self._outbox.observations():
+                await call.write(_observed(sequence, observation))
+            for order_id in self._outbox.confirmations():
+                confirmed = node_pb2.StopConfirmed(order_id=order_id)
+                await call.write(node_pb2.ConnectRequest(stop_confirmed=confirmed))
+            await _at_most(self._outbox.wait(), due - time.monotonic())
+
+    def _heartbeat(self) -> node_pb2.Heartbeat:
+        sample = self._sample()
+        return node_pb2.Heartbeat(
+            cpu_share=sample.cpu_share,
+            memory_used_bytes=sample.memory_used_bytes,
+            disk_used_bytes=sample.disk_used_bytes,
+            running_steps=sample.running_steps,
+        )
+
+    # --- down -----------------------------------------------------------------------------------
+
+    async def _take(self, message: node_pb2.ConnectResponse) -> None:
+        match message.WhichOneof("message"):
+            case "welcome":
+                self.welcomed.set()
+                await self._handler.on_welcome(tuple(message.welcome.instance_ids))
+            case "stop_order":
+                self._obey(message.stop_order)
+            case "node_state_changed":
+                await self._handler.on_node_state(message.node_state_changed.state)
+            case "observation_stored":
+                self._outbox.stored(message.observation_stored.sequence)
+            case "superseded":
+                raise SessionSuperseded(
+                    f"another agent has registered as node {self._registration.node_id}: give one "
+                    "of them another --node-id, and start this one again",
+                )
+
+    def _obey(self, order: node_pb2.StopOrder) -> None:
+        """Carry it out beside the stream; an order that is being carried out already goes on."""
+        if order.order_id in self._orders:
+            return
+        ordered = StopOrdered(
+            order_id=order.order_id,
+            pipeline_id=order.pipeline_id,
+            generation=order.generation,
+            step_index=order.step_index if order.HasField("step_index") else None,
+            instance_id=order.instance_id,
+        )
+        self._orders[order.order_id] = asyncio.create_task(self._carry_out(ordered))
+
+    async def _carry_out(self, order: StopOrdered) -> None:
+        try:
+            for wait in backoff():
+                try:
+                    await self._handler.on_stop_ordered(order)
+                    break
+                except Exception as error:
+                    _log.warning(
+                        "stop_order.failed",
+                        action="stop_order.failed",
+                        order_id=order.order_id,
+                        pipeline_id=order.pipeline_id,
+                        error=repr(error),
+                    )
+                await asyncio.sleep(wait)
+            self._outbox.confirm(order.order_id)
+        finally:
+            del self._orders[order.order_id]
+
+
+def _observed(sequence: int, observation: Observation) -> node_pb2.ConnectRequest:
+    return node_pb2.ConnectRequest(
+        instance_observed=node_pb2.InstanceObserved(
+            instance_id=observation.instance_id,
+            state=observation.state.value,
+            exit_code=observation.exit_code,
+            message=observation.message,
+            sequence=sequence,
+        )
+    )
+
+
+async def _at_most(work: Awaitable[None], seconds: float) -> None:
+    try:
+        await asyncio.wait_for(work, max(0.0, seconds))
+    except TimeoutError:
+        return

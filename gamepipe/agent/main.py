@@ -1,0 +1,254 @@
+"""The agent: registers its node, serves its task queue, ships logs, until it is told to stop."""
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from temporalio.client import Client
+
+from gamepipe.agent.channel import GatewayChannel
+from gamepipe.agent.cutoff import CutOffWatch
+from gamepipe.agent.engine import NodeEngine
+from gamepipe.agent.facts import MetricsSampler, detect_facts, facts_fields, override_facts
+from gamepipe.agent.folder import AgentFolders
+from gamepipe.agent.gateway_values import GatewayValues
+from gamepipe.agent.journal import AttemptJournal
+from gamepipe.agent.link import GatewayLink, StopOrdered
+from gamepipe.agent.plan import RunnerSettings, RunnerTools
+from gamepipe.agent.process_runtime import ProcessRuntime
+from gamepipe.agent.queue_server import QueueServer
+from gamepipe.agent.registration import registration
+from gamepipe.agent.runner import StepRunner
+from gamepipe.agent.runtime import Runtime
+from gamepipe.agent.settings import AgentSettings
+from gamepipe.agent.shipper import LogShipper
+from gamepipe.agent.slot import StepSlots
+from gamepipe.agent.spool import SpoolFolder
+from gamepipe.agent.together import run_together, run_until
+from gamepipe.connecting import connect_temporal
+from gamepipe.model.errors import AlreadyExists, GamePipeError, TemporalUnavailable, Unavailable
+from gamepipe.model.node import NodeFacts
+from gamepipe.model.spec import StepType
+from gamepipe.v1 import node_pb2
+from gamepipe.wire import InstanceEnd, StopInstanceOrder
+
+_log = structlog.get_logger()
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class GamePipelineAgent:
+    """One node's agent. `run` may be called once."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self._settings = settings
+        self._folders = AgentFolders(settings.data_dir.resolve())
+        self._spools = SpoolFolder(self._folders.spool)
+        self._channel = GatewayChannel(settings.gateways, settings.token)
+        self._engine = (
+            NodeEngine(settings, self._folders, clock=utc_now) if settings.docker_url else None
+        )
+        self.ready = asyncio.Event()
+        """Set once the node is registered and its queue is served."""
+
+    async def run(self) -> None:
+        """Work until cancelled; running steps go on and are adopted by the next agent.
+
+        Raises `GamePipeError`: refused by the gateway, superseded, data directory in use.
+        """
+        async with AsyncExitStack() as stack:
+            stack.enter_context(hold(self._folders.root))
+            stack.push_async_callback(self._channel.close)
+            if self._engine is not None:
+                stack.push_async_callback(self._engine.close)
+            await self._work(await self._facts())
+
+    async def _work(self, facts: NodeFacts) -> None:
+        runner = self._runner()
+        sampler = MetricsSampler(self._folders.root, lambda: runner.running_steps)
+        link = GatewayLink(
+            self._channel,
+            registration(self._settings, facts),
+            sample=sampler.sample,
+            handler=_Orders(runner, self._settings),
+            heartbeat_interval=self._settings.heartbeat_interval,
+        )
+        answer = await link.register()
+        client = await self._connect(answer)
+        await runner.recover()
+        try:
+            await self._serve(runner, link, client, answer)
+        finally:
+            await runner.close()
+
+    async def _serve(
+        self,
+        runner: StepRunner,
+        link: GatewayLink,
+        client: Client,
+        answer: node_pb2.RegisterResponse,
+    ) -> None:
+        from activities.node import NodeActivities  # noqa: PLC0415 - a sibling, not a part
+
+        server = QueueServer(client, self._settings.node_id, NodeActivities(runner, client).all())
+        watch = CutOffWatch(
+            ttl_seconds=self._settings.node_ttl or answer.ttl_seconds or 30.0,
+            silent_seconds=lambda: link.silent_seconds,
+            client=client,
+            stop_steps=runner.stop_cut_off,
+        )
+        shipper = LogShipper(self._channel, self._settings.node_id, self._spools)
+        await run_together(
+            server.run(), link.run(), shipper.run(), watch.run(), self._announce(link, server)
+        )
+
+    async def _announce(self, link: GatewayLink, server: QueueServer) -> None:
+        await link.welcomed.wait()
+        await server.started.wait()
+        _log.info("agent.ready", action="agent.ready", node_id=self._settings.node_id)
+        self.ready.set()
+        await asyncio.Event().wait()
+
+    async def _facts(self) -> NodeFacts:
+        version = await self._engine.version() if self._engine is not None else ""
+        facts = await asyncio.to_thread(
+            detect_facts,
+            self._folders.root,
+            docker_version=version,
+            allow_commands=self._settings.allow_commands,
+        )
+        if self._settings.facts is not None:
+            facts = override_facts(facts, self._settings.facts)
+        _log.info("facts.found", action="facts.found", **facts_fields(facts))
+        return facts
+
+    def _runner(self) -> StepRunner:
+        settings = self._settings
+        tools = RunnerTools(
+            settings=RunnerSettings(
+                node_id=settings.node_id,
+                allow_commands=settings.allow_commands,
+                max_steps=settings.max_steps,
+            ),
+            folders=self._folders,
+            runtimes=self._runtimes(),
+            values=GatewayValues(self._channel, settings.node_id),
+            spools=self._spools,
+            slots=StepSlots(settings.max_steps),
+            clock=utc_now,
+        )
+        journal = AttemptJournal(self._folders.journal)
+        return StepRunner(tools, journal, stop_instance=self._stop_instance)
+
+    def _runtimes(self) -> dict[StepType, Runtime]:
+        runtimes: dict[StepType, Runtime] = {
+            StepType.COMMAND: ProcessRuntime(self._folders, clock=utc_now)
+        }
+        if self._engine is not None:
+            runtimes[StepType.CONTAINER] = runtimes[StepType.SERVICE] = self._engine.runtime
+        return runtimes
+
+    async def _stop_instance(self, order: StopInstanceOrder) -> InstanceEnd:
+        raise Unavailable(
+            f"node {self._settings.node_id} cannot stop {order.instance_id}: its agent was started "
+            "without a Docker engine (--docker-url)"
+        )
+
+    async def _connect(self, answer: node_pb2.RegisterResponse) -> Client:
+        """To Temporal, however long it takes to answer."""
+        address = self._settings.temporal_address or answer.temporal_address
+        namespace = self._settings.temporal_namespace or answer.temporal_namespace or "default"
+        while True:
+            try:
+                return await connect_temporal(
+                    address, namespace, identity=f"agent-{self._settings.node_id}"
+                )
+            except TemporalUnavailable as error:
+                _log.error("temporal.absent", action="temporal.absent", error=error.message)
+
+
+class _Orders:
+    """What comes down from the gateway, done by the runner."""
+
+    def __init__(self, runner: StepRunner, settings: AgentSettings) -> None:
+        self._runner = runner
+        self._grace = settings.stop_grace
+        self._node_id = settings.node_id
+
+    async def on_welcome(self, instance_ids: tuple[str, ...]) -> None:
+        _log.info("link.open", action="link.open", instances=len(instance_ids))
+
+    async def on_stop_ordered(self, order: StopOrdered) -> None:
+        _log.info("stop.ordered", action="stop.ordered", pipeline_id=order.pipeline_id)
+        if order.instance_id:
+            await self._runner.stop_instance(
+                StopInstanceOrder(
+                    instance_id=order.instance_id,
+                    pipeline_id=order.pipeline_id,
+                    generation=order.generation,
+                    step_index=_step_of(order),
+                    grace_seconds=self._grace,
+                )
+            )
+            return
+        await self._runner.stop_generation(
+            order.pipeline_id, order.generation, order.step_index, grace_seconds=self._grace
+        )
+
+    async def on_node_state(self, state: str) -> None:
+        _log.info("node.state", action="node.state", node_id=self._node_id, state=state)
+
+
+def _step_of(order: StopOrdered) -> int:
+    """The step's index; an instance's id ends in it."""
+    if order.step_index is not None:
+        return order.step_index
+    return int(order.instance_id.rpartition(".s")[2])
+
+
+@contextmanager
+def hold(data_dir: Path) -> Iterator[None]:
+    """Keep every other agent off the data directory. Raises `AlreadyExists`."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(data_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise AlreadyExists(
+            f"another agent uses {data_dir}: stop it, or give this one another --data-dir"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def run_agent(
+    settings: AgentSettings,
+    *,
+    ready: asyncio.Event | None = None,
+    stop: asyncio.Event | None = None,
+) -> int:
+    """Run an agent until `stop` (without one: until SIGTERM or SIGINT); its exit status."""
+    if stop is None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        agent = GamePipelineAgent(settings)
+        if ready is not None:
+            agent.ready = ready
+        await run_until(stop, agent.run())
+    except GamePipeError as error:
+        _log.error("agent.failed", action="agent.failed", reason=error.reason, error=error.message)
+        return 1
+    return 0

@@ -1,0 +1,57 @@
+"""Serves the node's task queue: a Temporal worker, built again when it breaks."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from gamepipe.agent.channel import backoff
+from gamepipe.wire import node_queue
+
+_log = structlog.get_logger()
+
+ACTIVITY_SLOTS = 1000
+"""Far above `max_steps`: the runner limits steps, so that `stop_step` never waits for a slot."""
+GRACE = timedelta(seconds=1)
+SHUTDOWN_SECONDS = 1.5
+"""With Temporal away a worker may not end; what runs goes on without it."""
+
+
+class QueueServer:
+    """Runs the node's activities until cancelled."""
+
+    def __init__(
+        self, client: Client, node_id: str, activities: Sequence[Callable[..., Any]]
+    ) -> None:
+        self._client = client
+        self._node_id = node_id
+        self._activities = activities
+        self.started = asyncio.Event()
+
+    async def run(self) -> None:
+        waits = backoff()
+        while True:
+            work = asyncio.create_task(self._worker().run())
+            self.started.set()
+            try:
+                await asyncio.shield(work)
+            except asyncio.CancelledError:
+                work.cancel()
+                await asyncio.wait((work,), timeout=SHUTDOWN_SECONDS)
+                raise
+            except Exception as error:
+                _log.warning("worker.broke", action="worker.broke", error=repr(error))
+            await asyncio.sleep(next(waits))
+
+    def _worker(self) -> Worker:
+        return Worker(
+            self._client,
+            task_queue=node_queue(self._node_id),
+            activities=self._activities,
+            max_concurrent_activities=ACTIVITY_SLOTS,
+            graceful_shutdown_timeout=GRACE,
+        )

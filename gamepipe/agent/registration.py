@@ -1,0 +1,52 @@
+"""What the agent declares of its node, in the terms of the protocol."""
+
+from gamepipe.agent.link import PROTOCOL
+from gamepipe.agent.settings import AgentSettings
+from gamepipe.model.node import Location, NodeFacts
+from gamepipe.v1 import node_pb2
+
+
+def registration(settings: AgentSettings, facts: NodeFacts) -> node_pb2.RegisterRequest:
+    return node_pb2.RegisterRequest(
+        node_id=settings.node_id,
+        facts=_facts(facts),
+        labels=settings.labels,
+        location=_location(settings.location),
+        transport="temporal",
+        protocol=PROTOCOL,
+    )
+
+
+def _facts(facts: NodeFacts) -> node_pb2.NodeFacts:
+    return node_pb2.NodeFacts(
+        cpu=facts.cpu,
+        memory_bytes=facts.memory_bytes,
+        disk_bytes=facts.disk_bytes,
+        gpus=[
+            node_pb2.Gpu(
+                index=gpu.index,
+                model=gpu.model,
+                memory_bytes=gpu.memory_bytes,
+                uuid=gpu.uuid,
+                encoders=gpu.encoders,
+            )
+            for gpu in facts.gpus
+        ],
+        os=facts.os,
+        kernel=facts.kernel,
+        architecture=facts.architecture,
+        docker_version=facts.docker_version,
+        agent_version=facts.agent_version,
+        features=facts.features,
+        images=facts.images,
+    )
+
+
+def _location(location: Location) -> node_pb2.Location:
+    return node_pb2.Location(
+        text=location.text,
+        region=location.region,
+        zone=location.zone,
+        latitude=location.latitude,
+        longitude=location.longitude,
+    )

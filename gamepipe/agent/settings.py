@@ -1,0 +1,76 @@
+"""Settings of the agent, from the command line or the environment (`GAMEPIPE_AGENT_...`)."""
+
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from gamepipe.model.node import Location
+
+_NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+class AgentSettings(BaseSettings):
+    """One object, built in `main()` and passed down. Durations are in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="GAMEPIPE_AGENT_", extra="ignore")
+
+    node_id: str = Field(default_factory=socket.gethostname)
+    gateways: Annotated[tuple[str, ...], NoDecode] = ("127.0.0.1:50061",)
+    """`host:port`, the next one is tried when one does not answer; commas in the environment."""
+    temporal_address: str = ""
+    """Empty: what the gateway says at registration."""
+    temporal_namespace: str = ""
+    data_dir: Path = Path("gamepipe-agent")
+    allow_commands: bool = False
+    """Run `command` steps: any script of anyone who may create pipelines, as this user."""
+    facts: Path | None = None
+    """YAML or JSON file whose fields replace the detected facts."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    location: Location = Field(default_factory=Location)
+    docker_url: str = Field(
+        default_factory=lambda: os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    )
+    """Empty: run no containers."""
+    token_file: Path | None = None
+    """Bearer token for the gateway."""
+    max_steps: int = Field(default=32, ge=1)
+    """Steps that run at the same time; others wait."""
+    node_ttl: float | None = Field(default=None, gt=0)
+    """Silence after which steps of `on_node_lost: reschedule` are stopped; None: the gateway's."""
+    heartbeat_interval: float | None = Field(default=None, gt=0)
+    """None: the gateway's."""
+    service_up_after: float = Field(default=3.0, ge=0)
+    """How long a service without a health check must run to count as up."""
+    stop_grace: float = Field(default=10.0, ge=0)
+    """Between TERM and KILL when a stored stop order is carried out."""
+    log_level: str = "INFO"
+
+    @field_validator("gateways", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not value:
+            raise ValueError("name at least one gateway, as host:port")
+        return value
+
+    @field_validator("node_id")
+    @classmethod
+    def _check_node_id(cls, value: str) -> str:
+        if not _NODE_ID.fullmatch(value):
+            raise ValueError(
+                f"{value!r} is no node id: use letters, digits, `.`, `_` and `-`, at most 63, "
+                "beginning with a letter or digit"
+            )
+        return value
+
+    def token(self) -> SecretStr | None:
+        """The bearer token, read anew so that a rotated file counts; None when none is set."""
+        if self.token_file is None:
+            return None
+        return SecretStr(self.token_file.read_text(encoding="utf-8").strip())
