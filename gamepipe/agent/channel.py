@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import grpc
 from pydantic import SecretStr
 
+from gamepipe.model.errors import GamePipeError
 from gamepipe.v1.node_pb2_grpc import GameNodeServiceStub
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ _OPTIONS = (
 )
 
 
+class TokenUnreadable(GamePipeError):
+    """There is no token to send."""
+
+    reason = "TOKEN_UNREADABLE"
+
+
 class GatewayChannel:
     """A channel to one gateway at a time; `turn` moves on to the next address."""
 
@@ -29,6 +36,7 @@ class GatewayChannel:
         self._addresses = addresses
         self._token = token
         self._place = 0
+        self._last_token: SecretStr | None = None
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     @property
@@ -44,8 +52,15 @@ class GatewayChannel:
         return GameNodeServiceStub(channel)
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """Credentials for one call."""
-        token = self._token()
+        """Credentials for one call. Raises `TokenUnreadable` when there never was a token."""
+        try:
+            token = self._last_token = self._token()
+        except OSError as error:
+            token = self._last_token
+            if token is None:
+                raise TokenUnreadable(
+                    f"the token file cannot be read: {error}; name a readable one with --token-file"
+                ) from error
         return (("authorization", f"Bearer {token.get_secret_value()}"),) if token else ()
 
     def turn(self) -> None:

@@ -10,7 +10,10 @@ from aiodocker import Docker
 from gamepipe.agent.container_engine import ContainerEngine, EngineError, connect_docker
 from gamepipe.agent.container_runtime import ContainerRuntime
 from gamepipe.agent.folder import AgentFolders
+from gamepipe.agent.instance import InstanceWatcher
+from gamepipe.agent.observation import Observation
 from gamepipe.agent.settings import AgentSettings
+from gamepipe.model.state import InstanceState
 
 _log = structlog.get_logger()
 _ANSWER_SECONDS = 3.0
@@ -20,7 +23,12 @@ class NodeEngine:
     """Connects lazily: an engine that is down now may serve steps later."""
 
     def __init__(
-        self, settings: AgentSettings, folders: AgentFolders, *, clock: Callable[[], datetime]
+        self,
+        settings: AgentSettings,
+        folders: AgentFolders,
+        *,
+        observe: Callable[[Observation], None],
+        clock: Callable[[], datetime],
     ) -> None:
         self.docker: Docker = connect_docker(settings.docker_url)
         self._url = settings.docker_url
@@ -31,6 +39,13 @@ class NodeEngine:
             clock=clock,
             attempts_dir=folders.attempts,
         )
+        self.watcher = InstanceWatcher(
+            self.docker,
+            node_id=settings.node_id,
+            on_observation=self._tell,
+            clock=clock,
+        )
+        self._observe = observe
 
     async def version(self) -> str:
         """The engine's version; "" when none answers, which is no error."""
@@ -48,6 +63,23 @@ class NodeEngine:
             )
             return ""
         return str(answer["Version"])
+
+    async def _tell(
+        self,
+        instance_id: str,
+        state: InstanceState,
+        exit_code: int | None,
+        reason: str,
+        message: str,
+    ) -> None:
+        self._observe(
+            Observation(
+                instance_id=instance_id,
+                state=state,
+                exit_code=exit_code,
+                message=message or reason,
+            )
+        )
 
     async def close(self) -> None:
         await self.docker.close()

@@ -73,6 +73,7 @@ class GatewayLink:
         registration: node_pb2.RegisterRequest,
         *,
         sample: Callable[[], NodeMetrics],
+        outbox: Outbox,
         handler: LinkHandler,
         heartbeat_interval: float | None = None,
     ) -> None:
@@ -82,7 +83,7 @@ class GatewayLink:
         self._handler = handler
         self._interval = heartbeat_interval
         self._answer = node_pb2.RegisterResponse()
-        self._outbox = Outbox()
+        self._outbox = outbox
         self._orders: dict[int, asyncio.Task[None]] = {}
         self._renewed_at = time.monotonic()
         self._connected = False
@@ -93,10 +94,6 @@ class GatewayLink:
     def silent_seconds(self) -> float:
         """How long no gateway has heard of this agent."""
         return 0.0 if self._connected else time.monotonic() - self._renewed_at
-
-    def observe(self, observation: Observation) -> None:
-        """Tell the gateway about an instance, until it has stored it."""
-        self._outbox.observe(observation)
 
     async def register(self) -> node_pb2.RegisterResponse:
         """Register; retried until a gateway answers. Raises `RegistrationRefused`."""

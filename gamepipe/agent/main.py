@@ -19,7 +19,9 @@ from gamepipe.agent.facts import MetricsSampler, detect_facts, facts_fields, ove
 from gamepipe.agent.folder import AgentFolders
 from gamepipe.agent.gateway_values import GatewayValues
 from gamepipe.agent.journal import AttemptJournal
-from gamepipe.agent.link import GatewayLink, StopOrdered
+from gamepipe.agent.link import GatewayLink
+from gamepipe.agent.observation import Outbox
+from gamepipe.agent.orders import NodeOrders
 from gamepipe.agent.plan import RunnerSettings, RunnerTools
 from gamepipe.agent.process_runtime import ProcessRuntime
 from gamepipe.agent.queue_server import QueueServer
@@ -53,8 +55,11 @@ class GamePipelineAgent:
         self._folders = AgentFolders(settings.data_dir.resolve())
         self._spools = SpoolFolder(self._folders.spool)
         self._channel = GatewayChannel(settings.gateways, settings.token)
+        self._outbox = Outbox()
         self._engine = (
-            NodeEngine(settings, self._folders, clock=utc_now) if settings.docker_url else None
+            NodeEngine(settings, self._folders, observe=self._outbox.observe, clock=utc_now)
+            if settings.docker_url
+            else None
         )
         self.ready = asyncio.Event()
         """Set once the node is registered and its queue is served."""
@@ -78,7 +83,13 @@ class GamePipelineAgent:
             self._channel,
             registration(self._settings, facts),
             sample=sampler.sample,
-            handler=_Orders(runner, self._settings),
+            outbox=self._outbox,
+            handler=NodeOrders(
+                runner,
+                watcher=self._engine.watcher if self._engine else None,
+                observe=self._outbox.observe,
+                grace_seconds=self._settings.stop_grace,
+            ),
             heartbeat_interval=self._settings.heartbeat_interval,
         )
         answer = await link.register()
@@ -106,9 +117,10 @@ class GamePipelineAgent:
             stop_steps=runner.stop_cut_off,
         )
         shipper = LogShipper(self._channel, self._settings.node_id, self._spools)
-        await run_together(
-            server.run(), link.run(), shipper.run(), watch.run(), self._announce(link, server)
-        )
+        work = [server.run(), link.run(), shipper.run(), watch.run(), self._announce(link, server)]
+        if self._engine is not None:
+            work.append(self._engine.watcher.run())
+        await run_together(*work)
 
     async def _announce(self, link: GatewayLink, server: QueueServer) -> None:
         await link.welcomed.wait()
@@ -157,6 +169,8 @@ class GamePipelineAgent:
         return runtimes
 
     async def _stop_instance(self, order: StopInstanceOrder) -> InstanceEnd:
+        if self._engine is not None:
+            return await self._engine.watcher.stop(order)
         raise Unavailable(
             f"node {self._settings.node_id} cannot stop {order.instance_id}: its agent was started "
             "without a Docker engine (--docker-url)"
@@ -173,45 +187,6 @@ class GamePipelineAgent:
                 )
             except TemporalUnavailable as error:
                 _log.error("temporal.absent", action="temporal.absent", error=error.message)
-
-
-class _Orders:
-    """What comes down from the gateway, done by the runner."""
-
-    def __init__(self, runner: StepRunner, settings: AgentSettings) -> None:
-        self._runner = runner
-        self._grace = settings.stop_grace
-        self._node_id = settings.node_id
-
-    async def on_welcome(self, instance_ids: tuple[str, ...]) -> None:
-        _log.info("link.open", action="link.open", instances=len(instance_ids))
-
-    async def on_stop_ordered(self, order: StopOrdered) -> None:
-        _log.info("stop.ordered", action="stop.ordered", pipeline_id=order.pipeline_id)
-        if order.instance_id:
-            await self._runner.stop_instance(
-                StopInstanceOrder(
-                    instance_id=order.instance_id,
-                    pipeline_id=order.pipeline_id,
-                    generation=order.generation,
-                    step_index=_step_of(order),
-                    grace_seconds=self._grace,
-                )
-            )
-            return
-        await self._runner.stop_generation(
-            order.pipeline_id, order.generation, order.step_index, grace_seconds=self._grace
-        )
-
-    async def on_node_state(self, state: str) -> None:
-        _log.info("node.state", action="node.state", node_id=self._node_id, state=state)
-
-
-def _step_of(order: StopOrdered) -> int:
-    """The step's index; an instance's id ends in it."""
-    if order.step_index is not None:
-        return order.step_index
-    return int(order.instance_id.rpartition(".s")[2])
 
 
 @contextmanager

@@ -29,6 +29,11 @@ class Outbox:
         self._filled = asyncio.Event()
 
     def observe(self, observation: Observation) -> None:
+        """Tell it until it is stored; not again what waits as the newest of that instance."""
+        name = observation.instance_id
+        waiting = [one for one in self._observations.values() if one.instance_id == name]
+        if waiting and waiting[-1] == observation:
+            return
         self._observations[next(self._sequence)] = observation
         self._filled.set()
 

@@ -156,14 +156,9 @@ async def test_a_step_runs_its_result_comes_back_and_its_lines_arrive(
 
 
 async def test_a_restarted_agent_adopts_the_running_command(
-    control,
-    start_agent,
-    temporal_client: Client,
-    settings: AgentSettings,
-    gateway: Gateway,
-    tmp_path: Path,
+    control, start_agent, temporal_client: Client, settings: AgentSettings, gateway: Gateway
 ):
-    go = tmp_path / "go"
+    go = settings.data_dir.parent / "go"
     script = f"echo one; while [ ! -e {go} ]; do sleep 0.02; done; echo two"
     first = await start_agent()
     handle = await start_step(temporal_client, settings, assignment(script))
@@ -204,7 +199,9 @@ async def test_stop_step_ends_a_running_step(
     assert await agent.end() == 0
 
 
-async def test_a_second_agent_on_the_same_data_directory_is_refused(settings: AgentSettings, capfd):
+async def test_a_second_agent_on_the_same_data_directory_is_refused(
+    start_agent, settings: AgentSettings, capfd
+):
     agent = await start_agent()
     assert await run_agent(settings, stop=asyncio.Event()) == 1
     assert "another --data-dir" in "".join(capfd.readouterr())
