@@ -1,6 +1,7 @@
 """The agent's stream to a gateway: heartbeats and observations up, orders down."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -162,7 +163,8 @@ class GatewayLink:
         writer: asyncio.Task[None] | None = None
         try:
             await call.write(node_pb2.ConnectRequest(hello=self._hello()))
-            message = await asyncio.wait_for(call.read(), _HELLO_SECONDS)
+            async with asyncio.timeout(_HELLO_SECONDS):
+                message = await call.read()
             self._outbox.rewind()
             writer = asyncio.create_task(self._write(call))
             while isinstance(message, node_pb2.ConnectResponse):
@@ -275,7 +277,6 @@ def _observed(sequence: int, observation: Observation) -> node_pb2.ConnectReques
 
 
 async def _at_most(work: Awaitable[None], seconds: float) -> None:
-    try:
-        await asyncio.wait_for(work, max(0.0, seconds))
-    except TimeoutError:
-        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await work

@@ -207,8 +207,9 @@ async def _press(launch: Launch, stop: StopRequest) -> None:
     if stop.grace_seconds > 0:
         launch.send(b"T")
     with contextlib.suppress(TimeoutError):
-        while (left := asked + stop.grace_seconds - loop.time()) > 0:
-            await asyncio.wait_for(stop.wait_shortened(), left)
+        while True:
+            async with asyncio.timeout_at(asked + stop.grace_seconds):
+                await stop.wait_shortened()
     launch.send(b"K")
 
 

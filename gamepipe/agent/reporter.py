@@ -1,6 +1,7 @@
 """Thins the reports of one attempt: RUNNING held back a moment, progress at most 40 times."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -99,10 +100,9 @@ class AttemptReporter:
 
     async def _doze(self, seconds: float) -> None:
         self._wake.clear()
-        try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     async def _send_running(self) -> None:
         self._redirected.clear()

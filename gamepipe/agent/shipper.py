@@ -96,11 +96,11 @@ class LogShipper:
         """The next lines of an attempt, when there is room for a request; a spool that is done
         goes."""
         self._discard_if_done(spool)
-        sent = max(self._sent.get(spool.key, 0), spool.acknowledged)
+        sent = self._sent.get(spool.key, spool.acknowledged)
         if sent >= spool.last_number:
             return None
         await self._room.acquire()
-        sent = max(self._sent.get(spool.key, 0), spool.acknowledged)
+        sent = self._sent.get(spool.key, spool.acknowledged)
         lines = spool.read(sent + 1, max_bytes=CHUNK_BYTES)
         if not lines:
             self._room.release()
@@ -135,6 +135,7 @@ class LogShipper:
             )
             spool.acknowledge(spool.last_number)
             return
+        spool.take_back(stored)
         self._sent[spool.key] = stored
         self._spools.arrived.set()
 

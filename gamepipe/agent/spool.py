@@ -188,6 +188,10 @@ class AttemptSpool:
         if not self._is_full():
             self._room.set()
 
+    def take_back(self, number: int) -> None:
+        """The gateway has only the lines up to `number` after all."""
+        self.acknowledged = min(self.acknowledged, number)
+
     def remove(self) -> None:
         """Delete the files (everything is acknowledged, or nobody wants it)."""
         for segment in self._segments:

@@ -1,0 +1,255 @@
+"""The stream to a real gRPC gateway."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+from pydantic import SecretStr
+
+from gamepipe.agent.channel import GatewayChannel, TokenUnreadable
+from gamepipe.agent.gateway_values import GatewayValues
+from gamepipe.agent.link import (
+    GatewayLink,
+    RegistrationRefused,
+    SessionSuperseded,
+    StopOrdered,
+)
+from gamepipe.agent.observation import Observation, Outbox
+from gamepipe.agent.registration import registration
+from gamepipe.agent.runtime import AttemptKey
+from gamepipe.agent.settings import AgentSettings
+from gamepipe.agent.values import ValuesRefused, ValuesUnavailable
+from gamepipe.model.node import GpuFacts, Location, NodeFacts, NodeMetrics
+from gamepipe.model.state import InstanceState
+from gamepipe.v1 import node_pb2
+from tests.agent.gateway import Gateway
+
+SETTINGS = AgentSettings(
+    node_id="node-1", labels={"rack": "7"}, location=Location(region="eu", latitude=52.5)
+)
+FACTS = NodeFacts(
+    cpu=8.0,
+    memory_bytes=1,
+    disk_bytes=2,
+    gpus=(GpuFacts(index=0, model="L4", memory_bytes=3),),
+    features=("command",),
+)
+KEY = AttemptKey(pipeline_id="p", generation=1, step_index=2, attempt=1)
+
+
+class Handler:
+    """Keeps what came down."""
+
+    def __init__(self) -> None:
+        self.welcomes: list[tuple[str, ...]] = []
+        self.orders: list[StopOrdered] = []
+        self.states: list[str] = []
+        self.fail_orders = 0
+
+    async def on_welcome(self, instance_ids: tuple[str, ...]) -> None:
+        self.welcomes.append(instance_ids)
+
+    async def on_stop_ordered(self, order: StopOrdered) -> None:
+        self.orders.append(order)
+        if self.fail_orders:
+            self.fail_orders -= 1
+            raise RuntimeError("not this time")
+
+    async def on_node_state(self, state: str) -> None:
+        self.states.append(state)
+
+
+class Rig:
+    """A link and its parts, against one gateway."""
+
+    def __init__(self, *addresses: str, token: str = "") -> None:
+        self.channel = GatewayChannel(addresses, lambda: SecretStr(token) if token else None)
+        self.outbox, self.handler = Outbox(), Handler()
+        self.link = GatewayLink(
+            self.channel,
+            registration(SETTINGS, FACTS),
+            sample=lambda: NodeMetrics(cpu_share=0.5, running_steps=3),
+            outbox=self.outbox,
+            handler=self.handler,
+        )
+        self.task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self.link.register()
+        self.task = asyncio.create_task(self.link.run())
+        await asyncio.wait_for(self.link.welcomed.wait(), 20)
+
+    async def close(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+        await self.channel.close()
+
+
+@pytest.fixture
+async def rig(gateway: Gateway) -> AsyncIterator[Rig]:
+    rig = Rig(gateway.address)
+    yield rig
+    await rig.close()
+
+
+def of_kind(gateway: Gateway, kind: str) -> list:
+    return [getattr(m, kind) for m in gateway.received if m.WhichOneof("message") == kind]
+
+
+async def test_it_registers_what_the_node_has(rig: Rig, gateway: Gateway):
+    await rig.link.register()
+    request = gateway.registered[0]
+    assert (request.node_id, request.transport, request.protocol) == ("node-1", "temporal", 1)
+    assert request.facts.gpus[0].model == "L4"
+    assert list(request.facts.features) == ["command"]
+    assert dict(request.labels) == {"rack": "7"}
+    assert request.location.region == "eu"
+    assert request.location.latitude == 52.5
+    assert not request.location.HasField("longitude")
+
+
+async def test_registration_is_tried_until_a_gateway_answers(rig: Rig, gateway: Gateway):
+    gateway.refuse_registers = 2
+    assert (await rig.link.register()).session == 1
+
+
+async def test_the_next_gateway_is_tried_when_one_does_not_answer(gateway: Gateway):
+    rig = Rig("127.0.0.1:1", gateway.address)
+    await rig.start()
+    await rig.close()
+    assert len(gateway.registered) == 1
+
+
+async def test_a_wrong_token_is_refused_with_the_remedy(gateway: Gateway):
+    gateway.token = "right"
+    rig = Rig(gateway.address, token="wrong")
+    with pytest.raises(RegistrationRefused, match="--token-file"):
+        await rig.link.register()
+    await rig.close()
+
+
+async def test_the_right_token_opens_every_call(gateway: Gateway):
+    gateway.token = "right"
+    gateway.values[("p", 2)] = node_pb2.FetchStepSecretsResponse(envs={"A": "1"})
+    rig = Rig(gateway.address, token="right")
+    await rig.start()
+    assert (await GatewayValues(rig.channel, "node-1").fetch(KEY)).envs == {"A": "1"}
+    await rig.close()
+
+
+async def test_a_token_file_that_is_not_there_is_told(gateway: Gateway, tmp_path):
+    settings = AgentSettings(token_file=tmp_path / "absent")
+    with pytest.raises(TokenUnreadable, match="--token-file"):
+        GatewayChannel((gateway.address,), settings.token).metadata()
+
+
+async def test_hello_comes_first_and_heartbeats_follow(rig: Rig, gateway: Gateway):
+    await rig.start()
+    assert (gateway.streams[0].hello.node_id, gateway.streams[0].hello.session) == ("node-1", 1)
+    await gateway.until(lambda: len(of_kind(gateway, "heartbeat")) >= 3)
+    beat = of_kind(gateway, "heartbeat")[0]
+    assert (beat.cpu_share, beat.running_steps) == (0.5, 3)
+    assert rig.link.silent_seconds == 0.0
+
+
+async def test_it_comes_back_with_the_same_session(rig: Rig, gateway: Gateway):
+    gateway.instance_ids = ["p.g1.s0"]
+    await rig.start()
+    await gateway.streams[0].down.put(None)
+    await gateway.until(lambda: len(gateway.streams) == 2)
+    assert gateway.streams[1].hello.session == 1
+    assert len(gateway.registered) == 1
+    await gateway.stop()
+    await gateway.start()
+    await gateway.until(lambda: len(gateway.streams) == 3)
+    assert rig.handler.welcomes[:2] == [("p.g1.s0",)] * 2
+
+
+async def test_an_observation_is_told_until_it_is_stored(rig: Rig, gateway: Gateway):
+    gateway.store_observations = False
+    await rig.start()
+    exited = Observation(
+        instance_id="p.g1.s0", state=InstanceState.EXITED, exit_code=0, message="bye"
+    )
+    rig.outbox.observe(Observation(instance_id="p.g1.s0", state=InstanceState.UNHEALTHY))
+    rig.outbox.observe(exited)
+    rig.outbox.observe(exited)
+    await gateway.until(lambda: len(of_kind(gateway, "instance_observed")) == 2)
+    gateway.store_observations = True
+    await gateway.streams[0].down.put(None)
+    await gateway.until(lambda: len(of_kind(gateway, "instance_observed")) == 4)
+    told = of_kind(gateway, "instance_observed")
+    assert [one.state for one in told] == ["unhealthy", "exited"] * 2
+    assert told[1].HasField("exit_code")
+    assert (told[1].exit_code, told[1].message) == (0, "bye")
+    assert [one.sequence for one in told] == [1, 2, 1, 2]
+    beats = len(of_kind(gateway, "heartbeat"))
+    await gateway.until(lambda: len(of_kind(gateway, "heartbeat")) > beats + 1)
+    await gateway.streams[1].down.put(None)
+    await gateway.until(lambda: len(gateway.streams) == 3)
+    beats = len(of_kind(gateway, "heartbeat"))
+    await gateway.until(lambda: len(of_kind(gateway, "heartbeat")) > beats + 1)
+    assert len(of_kind(gateway, "instance_observed")) == 4
+
+
+async def test_a_stop_order_is_confirmed_once_it_was_carried_out(rig: Rig, gateway: Gateway):
+    rig.handler.fail_orders = 1
+    await rig.start()
+    order = node_pb2.StopOrder(order_id=5, pipeline_id="p", generation=2, step_index=0)
+    await gateway.streams[0].down.put(node_pb2.ConnectResponse(stop_order=order))
+    await gateway.until(lambda: bool(of_kind(gateway, "stop_confirmed")))
+    assert of_kind(gateway, "stop_confirmed")[0].order_id == 5
+    wanted = StopOrdered(order_id=5, pipeline_id="p", generation=2, step_index=0, instance_id="")
+    assert rig.handler.orders == [wanted, wanted]
+
+
+async def test_an_order_without_a_step_means_the_whole_generation(rig: Rig, gateway: Gateway):
+    await rig.start()
+    order = node_pb2.StopOrder(order_id=6, pipeline_id="p", generation=2)
+    await gateway.streams[0].down.put(node_pb2.ConnectResponse(stop_order=order))
+    await gateway.until(lambda: bool(of_kind(gateway, "stop_confirmed")))
+    assert rig.handler.orders[0].step_index is None
+
+
+async def test_the_nodes_state_comes_down(rig: Rig, gateway: Gateway):
+    await rig.start()
+    changed = node_pb2.NodeStateChanged(state="maintenance")
+    await gateway.streams[0].down.put(node_pb2.ConnectResponse(node_state_changed=changed))
+    order = node_pb2.StopOrder(order_id=1, pipeline_id="p", generation=1)
+    await gateway.streams[0].down.put(node_pb2.ConnectResponse(stop_order=order))
+    await gateway.until(lambda: bool(of_kind(gateway, "stop_confirmed")))
+    assert rig.handler.states == ["maintenance"]
+
+
+async def test_a_superseded_session_ends_the_link(rig: Rig, gateway: Gateway):
+    await rig.start()
+    superseded = node_pb2.Superseded(newest_session=2)
+    await gateway.streams[0].down.put(node_pb2.ConnectResponse(superseded=superseded))
+    with pytest.raises(SessionSuperseded, match="node-1"):
+        await asyncio.wait_for(rig.task, 20)
+
+
+async def test_silence_is_counted_from_the_break(rig: Rig, gateway: Gateway):
+    await rig.start()
+    await gateway.stop()
+    async with asyncio.timeout(20):
+        while rig.link.silent_seconds == 0.0:  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0.01)
+    assert rig.link.silent_seconds < 20
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (grpc.StatusCode.PERMISSION_DENIED, ValuesRefused),
+        (grpc.StatusCode.NOT_FOUND, ValuesRefused),
+        (grpc.StatusCode.UNAVAILABLE, ValuesUnavailable),
+        (grpc.StatusCode.INTERNAL, ValuesUnavailable),
+    ],
+)
+async def test_errors_of_values_say_whether_to_ask_again(rig: Rig, gateway: Gateway, code, error):
+    gateway.values_error = code
+    with pytest.raises(error):
+        await GatewayValues(rig.channel, "node-1").fetch(KEY)
