@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from gamepipe.offer import OfferSender
-from store.store import GamePipelineStore
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import (
@@ -32,8 +30,10 @@ from gamepipe.config import Settings
 from gamepipe.connecting import connect_temporal
 from gamepipe.logs import configure_logging
 from gamepipe.model.errors import GamePipeError
+from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
 from gamepipe.wire import CONTROL_QUEUE, CleanUp
+from store.store import GamePipelineStore
 from workflows.pipeline import GamePipeline
 from workflows.retention import Retention
 from workflows.stop_instance import StopInstance

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from gamepipe.offer import OfferSender
 from temporalio import activity
 from temporalio.client import Client
 
 from gamepipe.model.errors import NotFound
 from gamepipe.model.state import InstanceState
+from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
 from gamepipe.wire import (
     CleanUp,

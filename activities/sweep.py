@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
-from gamepipe.offer import OfferSender
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -15,6 +14,7 @@ from gamepipe.model import reason as reasons
 from gamepipe.model.errors import GamePipeError, RevisionConflict
 from gamepipe.model.record import PipelineRecord
 from gamepipe.model.state import PipelineState
+from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
 from gamepipe.starting import start_pipeline
 from gamepipe.wire import RunSettings, workflow_id
@@ -87,7 +87,7 @@ class PipelineSweep:
 
     async def _check(self, record: PipelineRecord) -> None:
         description = await self._describe(record)
-        if description is None:
+        if description is None or _is_of_a_predecessor(description, record):
             await self._start_or_lose(record)
         elif description.status is not WorkflowExecutionStatus.RUNNING:
             await self._lose(record, description)
@@ -155,3 +155,9 @@ class PipelineSweep:
                 message=f"its workflow task failed {pending.attempt} times; see Temporal's UI",
                 now=self._now(),
             )
+
+
+def _is_of_a_predecessor(description: WorkflowExecutionDescription, record: PipelineRecord) -> bool:
+    """Whether it closed before the row was made: a deleted pipeline had the same id."""
+    closed = description.close_time
+    return not record.run_id and closed is not None and closed < record.created_at

@@ -17,6 +17,8 @@ class Settings(BaseSettings):
     store_url: str = "sqlite:///gamepipe.db"
     """`sqlite:///path` or `postgresql://user:password@host:port/database`."""
     temporal_address: str = "127.0.0.1:7233"
+    temporal_address_for_agents: str = ""
+    """Where agents reach Temporal; empty: at `temporal_address`."""
     temporal_namespace: str = "default"
     temporal_ui_url: str = "http://127.0.0.1:8233"
     rest_host: str = "127.0.0.1"

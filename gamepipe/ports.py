@@ -276,7 +276,8 @@ class LogRepository(Protocol):
 
     def read(self, query: LogQuery) -> AsyncIterator[tuple[LogKey, LogLine]]: ...
 
-    async def last_number(self, key: LogKey) -> int: ...
+    async def tails(self, pipeline_id: str) -> dict[LogKey, int]:
+        """The last stored number of every attempt that has lines, in the order of reading."""
 
 
 class EventRepository(Protocol):
@@ -303,12 +304,18 @@ class Wakeup(Protocol):
 class Store(Protocol):
     """What `GamePipelineStore` offers."""
 
-    pipelines: PipelineRepository
-    placements: PlacementRepository
-    nodes: NodeRepository
-    instances: InstanceRepository
-    logs: LogRepository
-    events: EventRepository
+    @property
+    def pipelines(self) -> PipelineRepository: ...
+    @property
+    def placements(self) -> PlacementRepository: ...
+    @property
+    def nodes(self) -> NodeRepository: ...
+    @property
+    def instances(self) -> InstanceRepository: ...
+    @property
+    def logs(self) -> LogRepository: ...
+    @property
+    def events(self) -> EventRepository: ...
 
     def wakeup(self) -> Wakeup:
         """A new subscription; several processes may write (LISTEN/NOTIFY, data_version)."""

@@ -1,1 +1,1 @@
-"""gRPC and REST, both thin over one service layer."""
+"""The gateway: gRPC for agents and REST for operators, both thin over one service layer."""

@@ -47,13 +47,24 @@ class LogStore:
                 return
             position = _position(chunks[-1])
 
-    async def last_number(self, key: LogKey) -> int:
-        row = await self._database.read(lambda session: session.get(LogTailRow, _key(key)))
-        return row.last if row else 0
+    async def tails(self, pipeline_id: str) -> dict[LogKey, int]:
+        query = select(LogTailRow).where(LogTailRow.pipeline_id == pipeline_id)
+        rows = await self._database.read(lambda session: session.exec(query).all())
+        tails = {_log_key(row): row.last for row in rows}
+        return dict(sorted(tails.items(), key=lambda pair: _key(pair[0])))
 
 
 def _key(key: LogKey) -> tuple[str, int, int, int]:
     return key.pipeline_id, key.generation, key.step_index, key.attempt
+
+
+def _log_key(row: LogChunkRow | LogTailRow) -> LogKey:
+    return LogKey(
+        pipeline_id=row.pipeline_id,
+        generation=row.generation,
+        step_index=row.step_index,
+        attempt=row.attempt,
+    )
 
 
 def _key_columns(key: LogKey) -> dict[str, Any]:
@@ -134,12 +145,7 @@ def _page(
 
 
 def _wanted(chunk: LogChunkRow, query: LogQuery) -> list[KeyedLine]:
-    key = LogKey(
-        pipeline_id=chunk.pipeline_id,
-        generation=chunk.generation,
-        step_index=chunk.step_index,
-        attempt=chunk.attempt,
-    )
+    key = _log_key(chunk)
     return [
         (key, line)
         for line in unpack(chunk.first, chunk.data)

@@ -88,6 +88,7 @@ class StepRow(SQLModel, table=True):
     started_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
     ended_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
     outputs: dict[str, str] = Field(sa_column=json_column(dict[str, str]))
+    log_lines: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
 
 
 class AllocationRow(SQLModel, table=True):

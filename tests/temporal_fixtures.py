@@ -20,7 +20,9 @@ def require(what: str, reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
-async def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TemporalServer]:
+async def temporal_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[TemporalServer]:
     folder: Path = tmp_path_factory.mktemp("temporal")
     server = TemporalServer(data_dir=folder)
     await server.start()

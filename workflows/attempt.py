@@ -214,6 +214,7 @@ class StepRun:
             exit_code=result.exit_code,
             outputs=result.outputs,
             ended_at=result.ended_at,
+            log_lines=result.log_lines,
         )
         if result.instance is not None:
             book.add_instance(result.instance)

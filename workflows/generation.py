@@ -8,12 +8,11 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from gamepipe.model.expression import ConditionScope, StepFacts, evaluate, is_always
-    from gamepipe.model.interpolation import scope_for
-
     from gamepipe.model import reason as reasons
     from gamepipe.model.errors import GamePipeError
+    from gamepipe.model.expression import ConditionScope, StepFacts, evaluate, is_always
     from gamepipe.model.graph import ancestors
+    from gamepipe.model.interpolation import scope_for
     from gamepipe.model.spec import OnNodeLost, Step, StepType
     from gamepipe.model.state import StepState
     from gamepipe.wire import Placement, StepAssignment, StopAnswer, StopStep, node_queue

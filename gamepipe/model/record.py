@@ -37,6 +37,8 @@ class StepRecord:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     outputs: dict[str, str] = field(default_factory=dict)
+    log_lines: int = 0
+    """Lines of the last ended attempt: a reader that has so many has them all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -212,6 +212,7 @@ def upgrade() -> None:
         sa.Column("started_at", UtcTime(), nullable=True),
         sa.Column("ended_at", UtcTime(), nullable=True),
         sa.Column("outputs", sa.Text(), nullable=False),
+        sa.Column("log_lines", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["pipeline_id"], ["pipeline.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("pipeline_id", "generation", "index"),
     )

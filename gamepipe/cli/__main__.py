@@ -1,0 +1,5 @@
+"""`python -m gamepipe.cli`."""
+
+from gamepipe.cli.main import main
+
+main()

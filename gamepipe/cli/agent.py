@@ -1,0 +1,69 @@
+"""`gamepipe agent`: the node side."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from gamepipe.agent.main import run_agent
+from gamepipe.agent.settings import AgentSettings
+from gamepipe.cli.failure import CommandFailed, ExitStatus
+from gamepipe.cli.option import parse_pairs
+from gamepipe.logs import configure_logging
+
+
+def agent(
+    node_id: Annotated[str, typer.Option(help="Id of this node; its host name if absent.")] = "",
+    gateway: Annotated[
+        list[str], typer.Option(help="host:port of a gateway's gRPC, repeated.")
+    ] = [],  # noqa: B006
+    transport: Annotated[str, typer.Option(help="How steps come here: temporal.")] = "temporal",
+    data_dir: Annotated[Path | None, typer.Option(help="Workspaces and spooled logs.")] = None,
+    allow_commands: Annotated[
+        bool,
+        typer.Option(
+            "--allow-commands", help="Run `command` steps: any script of anyone who may submit."
+        ),
+    ] = False,
+    facts: Annotated[Path | None, typer.Option(help="File whose facts override detected.")] = None,
+    label: Annotated[list[str], typer.Option(help="KEY=VALUE, repeated.")] = [],  # noqa: B006
+    docker_url: Annotated[str | None, typer.Option(help="Docker engine; empty: none.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="Bearer token for the gateway.")] = None,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="Steps at the same time.")] = None,
+) -> None:
+    """Run the agent of a game node: it takes steps, runs them and reports."""
+    if transport != "temporal":
+        raise CommandFailed(
+            f"transport {transport!r} is unknown: this agent takes its steps as a Temporal worker "
+            "(--transport temporal)",
+            ExitStatus.USAGE,
+        )
+    given: dict[str, Any] = {
+        "node_id": node_id,
+        "gateways": tuple(gateway),
+        "data_dir": data_dir,
+        "allow_commands": allow_commands or None,
+        "facts": facts,
+        "labels": parse_pairs(label, "--label"),
+        "token_file": token_file,
+        "max_steps": max_steps,
+    }
+    chosen = {name: value for name, value in given.items() if value}
+    if docker_url is not None:
+        chosen["docker_url"] = docker_url
+    settings = _settings(chosen)
+    configure_logging(settings.log_level)
+    raise typer.Exit(asyncio.run(run_agent(settings)))
+
+
+def _settings(chosen: dict[str, Any]) -> AgentSettings:
+    try:
+        return AgentSettings(**chosen)
+    except ValidationError as error:
+        mistakes = "; ".join(
+            f"--{'.'.join(map(str, one['loc'])).replace('_', '-')}: {one['msg']}"
+            for one in error.errors()
+        )
+        raise CommandFailed(mistakes, ExitStatus.USAGE) from error

@@ -1,0 +1,34 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gamepipe.cli.client import ApiClient, find_target
+from gamepipe.cli.failure import CommandFailed, ExitStatus
+from gamepipe.cli.show import OutputFormat
+
+Url = Annotated[
+    str, typer.Option("--url", envvar="GAMEPIPE_URL", help="Address of the gateway's REST API.")
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option("--token-file", envvar="GAMEPIPE_TOKEN_FILE", help="Bearer token for it."),
+]
+Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="table or json.")]
+
+
+def client(url: str, token_file: Path | None) -> ApiClient:
+    return ApiClient(find_target(url, token_file))
+
+
+def parse_pairs(pairs: list[str], flag: str) -> dict[str, str]:
+    """`NAME=VALUE` texts of a repeated option."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise CommandFailed(f"{flag} {name!r} is no NAME=VALUE", ExitStatus.USAGE)
+        found[name] = value
+    return found

@@ -1,0 +1,41 @@
+"""Reading and following events, resumed behind the last seen id."""
+
+from collections.abc import AsyncIterator
+
+from gamepipe.model.record import StoredEvent
+from gamepipe.ports import Store
+
+BATCH = 500
+POLL_SECONDS = 5.0
+
+
+class EventReader:
+    """Every event once, in the order of ids."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def read(
+        self, *, pipeline_id: str = "", after_id: int = 0, limit: int = BATCH
+    ) -> tuple[StoredEvent, ...]:
+        return await self._store.events.read(
+            after_id=after_id, pipeline_id=pipeline_id, limit=limit
+        )
+
+    async def last_id(self) -> int:
+        return await self._store.events.last_id()
+
+    async def follow(
+        self, *, pipeline_id: str = "", after_id: int = 0
+    ) -> AsyncIterator[StoredEvent | None]:
+        """Events as they come, without end; None when nothing happened for a while, so that the
+        caller can see whether anybody still listens."""
+        wakeup = self._store.wakeup()
+        last = after_id
+        while True:
+            events = await self.read(pipeline_id=pipeline_id, after_id=last)
+            for event in events:
+                last = event.id
+                yield event
+            if not events and not await wakeup.wait(timeout_seconds=POLL_SECONDS):
+                yield None

@@ -1,0 +1,76 @@
+"""Nodes and instances, as operators see and steer them."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from gamepipe.model.errors import IllegalTransition
+from gamepipe.model.node import GameNode
+from gamepipe.model.record import Instance
+from gamepipe.model.state import NodeState
+from gamepipe.offer import OfferSender
+from gamepipe.ports import NodeChange, Store
+from gamepipe.wire import CancelOrder
+from gateway.ending import PipelineEnder
+
+
+class FleetService:
+    """Thin: the store holds the rules."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        ender: PipelineEnder,
+        offers: OfferSender,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._ender = ender
+        self._offers = offers
+        self._now = now
+
+    async def nodes(self) -> tuple[GameNode, ...]:
+        return await self._store.nodes.list()
+
+    async def node(self, node_id: str) -> GameNode:
+        return await self._store.nodes.get(node_id)
+
+    async def update_node(self, node_id: str, change: NodeChange) -> GameNode:
+        """Apply; capacity that this opens is offered, what runs on a disabled node is stopped."""
+        node = await self._store.nodes.update(node_id, change, now=self._now())
+        if change.state is NodeState.DISABLED:
+            await self._stop_everything(node_id)
+        await self._offers.send(await self._store.placements.offer(now=self._now()))
+        return node
+
+    async def _stop_everything(self, node_id: str) -> None:
+        for pipeline_id, _ in await self._store.placements.live_pipelines_on(node_id):
+            order = CancelOrder(reason=f"node {node_id} was disabled")
+            await self._ender.cancel(pipeline_id, order)
+        for instance in await self._store.instances.list(node_id=node_id, live_only=True):
+            await self._ender.stop_instance(instance)
+
+    async def instances(
+        self, *, node_id: str = "", pipeline_id: str = "", live_only: bool = False
+    ) -> tuple[Instance, ...]:
+        return await self._store.instances.list(
+            node_id=node_id, pipeline_id=pipeline_id, live_only=live_only
+        )
+
+    async def instance(self, instance_id: str) -> Instance:
+        return await self._store.instances.get(instance_id)
+
+    async def stop_instance(self, instance_id: str, grace: timedelta | None = None) -> Instance:
+        """Ask for the end of a running game; it comes within the grace.
+
+        Raises `IllegalTransition` for an instance that has ended.
+        """
+        instance = await self._store.instances.get(instance_id)
+        if instance.state.is_terminal:
+            raise IllegalTransition(
+                f"instance {instance_id!r} is {instance.state} already: there is nothing to stop",
+                instance_id=instance_id,
+                state=instance.state.value,
+            )
+        await self._ender.stop_instance(instance, grace)
+        return await self._store.instances.get(instance_id)

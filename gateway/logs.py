@@ -1,0 +1,99 @@
+"""Reading logs: history first, then live, no gap and no line twice at the seam."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from gamepipe.model.record import LogKey, LogLine, PipelineRecord
+from gamepipe.ports import LogQuery, Store
+
+POLL_SECONDS = 5.0
+STRAGGLER_SECONDS = 10.0
+"""How long the lines of an ended pipeline may still be on their way from its node."""
+
+Line = tuple[LogKey, LogLine]
+
+
+class LogReader:
+    """Reads stored lines; follows a live pipeline until its last line."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def read(self, query: LogQuery) -> AsyncIterator[Line]:
+        """What is stored now. Raises `NotFound` before the first line."""
+        await self._store.pipelines.get(query.pipeline_id)
+        async for line in self._store.logs.read(query):
+            yield line
+
+    async def follow(self, query: LogQuery) -> AsyncIterator[Line]:
+        """History, then every line as it comes; ends behind the last line of an ended pipeline."""
+        await self._store.pipelines.get(query.pipeline_id)
+        wakeup = self._store.wakeup()
+        # What `tail` leaves out was there before we looked; anything later is live.
+        seen = {} if query.tail is None else await self._store.logs.tails(query.pipeline_id)
+        async for key, line in self._store.logs.read(query):
+            seen[key] = line.number
+            yield key, line
+        patience = Patience()
+        while True:
+            record = await self._store.pipelines.get(query.pipeline_id)
+            tails = await self._store.logs.tails(query.pipeline_id)
+            for key, last in tails.items():
+                if last > seen.get(key, query.after) and _is_wanted(key, query):
+                    async for line in self._rest(query, key, seen.get(key, query.after)):
+                        yield key, line
+                    seen[key] = last
+            if record.state.is_terminal and (_is_whole(record, tails) or patience.is_over()):
+                return
+            await wakeup.wait(timeout_seconds=POLL_SECONDS)
+
+    async def _rest(self, query: LogQuery, key: LogKey, after: int) -> AsyncIterator[LogLine]:
+        rest = replace(
+            query,
+            generation=key.generation,
+            step_index=key.step_index,
+            attempt=key.attempt,
+            after=after,
+            tail=None,
+        )
+        async for _, line in self._store.logs.read(rest):
+            yield line
+
+
+class Patience:
+    """Counts from the first look at an ended pipeline whose lines are not all here."""
+
+    def __init__(self) -> None:
+        self._deadline: float | None = None
+
+    def is_over(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if self._deadline is None:
+            self._deadline = now + STRAGGLER_SECONDS
+        return now >= self._deadline
+
+
+def _is_wanted(key: LogKey, query: LogQuery) -> bool:
+    return (
+        query.generation in (None, key.generation)
+        and query.step_index in (None, key.step_index)
+        and query.attempt in (None, key.attempt)
+    )
+
+
+def _is_whole(record: PipelineRecord, tails: dict[LogKey, int]) -> bool:
+    """Whether every line that the ended steps wrote is stored."""
+    return all(
+        tails.get(
+            LogKey(
+                pipeline_id=record.id,
+                generation=step.generation,
+                step_index=step.index,
+                attempt=step.attempt,
+            ),
+            0,
+        )
+        >= step.log_lines
+        for step in record.steps
+    )

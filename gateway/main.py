@@ -1,0 +1,158 @@
+"""Runs the gateway: REST and gRPC in one process, until it is told to stop."""
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+
+import structlog
+import uvicorn
+from temporalio.client import Client
+
+from gamepipe.config import Settings
+from gamepipe.logs import configure_logging
+from gamepipe.model.errors import GamePipeError, InvalidRequest
+from gamepipe.offer import OfferSender
+from gamepipe.ports import Store
+from gateway.auth import check_binding
+from gateway.clock import utc_now
+from gateway.rest.handler import GamePipelineHandler
+from gateway.rpc.beats import BeatWriter
+from gateway.rpc.node_service import GameNodeServicer
+from gateway.rpc.server import GamePipelineServer
+from gateway.service import GamePipelineService
+from store.store import GamePipelineStore
+
+_log = structlog.get_logger()
+
+BEATS_PER_TTL = 4
+GRACEFUL_SECONDS = 1
+
+
+class _RestServer(uvicorn.Server):
+    """Leaves signals to us."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: Settings, shutdown: asyncio.Event) -> None:
+    """Serve until `shutdown`.
+
+    Raises:
+        InvalidRequest: an open address without a token, or a port that is taken.
+        StoreUnavailable: the database does not answer.
+    """
+    check_binding(settings)
+    listener = _listen(settings)
+    store = await GamePipelineStore.open(settings.store_url)
+    # Lazy: the gateway takes pipelines while Temporal is away.
+    client = await Client.connect(
+        settings.temporal_address, namespace=settings.temporal_namespace, lazy=True
+    )
+    try:
+        await _serve(settings, shutdown, store, client, listener)
+    finally:
+        await store.close()
+
+
+async def _serve(
+    settings: Settings,
+    shutdown: asyncio.Event,
+    store: Store,
+    client: Client,
+    listener: socket.socket,
+) -> None:
+    service = GamePipelineService(
+        store=store, client=client, settings=settings.run_settings(), now=utc_now
+    )
+    handler = GamePipelineHandler(
+        service,
+        token=settings.token,
+        temporal_ui_url=settings.temporal_ui_url,
+        temporal_namespace=settings.temporal_namespace,
+    )
+    beats = BeatWriter(store)
+    servicer = GameNodeServicer(
+        store=store, offers=OfferSender(client), settings=settings, beats=beats
+    )
+    rpc = GamePipelineServer(servicer, token=settings.token)
+    rest = _RestServer(
+        uvicorn.Config(
+            handler.app(),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        )
+    )
+    grpc_port = await rpc.start(settings.grpc_host, settings.grpc_port)
+    background = [
+        asyncio.create_task(beats.run()),
+        asyncio.create_task(_beat(store, settings)),
+    ]
+    serving = asyncio.create_task(rest.serve(sockets=[listener]))
+    _log.info(
+        "gateway.started",
+        action="gateway.started",
+        rest=f"http://{settings.rest_host}:{listener.getsockname()[1]}",
+        grpc=f"{settings.grpc_host}:{grpc_port}",
+    )
+    stop = asyncio.create_task(shutdown.wait())
+    await asyncio.wait((stop, serving, *background), return_when=asyncio.FIRST_COMPLETED)
+    handler.shutdown.set()
+    rest.should_exit = True
+    await rpc.stop()
+    for task in (*background, stop):
+        task.cancel()
+    await asyncio.gather(*background, stop, return_exceptions=True)
+    await serving
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Bound before anything else, so that a taken port is a clear error."""
+    family = socket.AF_INET6 if ":" in settings.rest_host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.rest_host, settings.rest_port))
+    except OSError as error:
+        listener.close()
+        raise InvalidRequest(
+            f"REST cannot listen on {settings.rest_host}:{settings.rest_port} ({error.strerror}): "
+            "set GAMEPIPE_REST_PORT to a free port"
+        ) from error
+    return listener
+
+
+async def _beat(store: Store, settings: Settings) -> None:
+    """Say that a gateway hears: nodes are lost only while somebody could have heard them."""
+    gateway_id, started_at = f"{socket.gethostname()}-{secrets.token_hex(4)}", utc_now()
+    while True:
+        try:
+            await store.nodes.gateway_beat(gateway_id, started_at=started_at, now=utc_now())
+        except GamePipeError as error:
+            _log.warning("gateway.beat_failed", action="gateway.beat_failed", error=error.message)
+        await asyncio.sleep(settings.node_ttl.total_seconds() / BEATS_PER_TTL)
+
+
+async def _main() -> None:
+    settings = Settings()
+    configure_logging(settings.log_level)
+    shutdown = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, shutdown.set)
+    await serve(settings, shutdown)
+
+
+def main() -> None:
+    """Entry of `python -m gateway`; settings come from the environment."""
+    try:
+        asyncio.run(_main())
+    except GamePipeError as error:
+        sys.exit(f"gateway: {error.message}")

@@ -1,0 +1,1 @@
+"""REST: converts requests to calls of the service, and answers to JSON."""

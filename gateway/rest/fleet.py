@@ -1,0 +1,98 @@
+"""Routes of nodes, instances and the fleet's events."""
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from gamepipe.model.node import Location
+from gamepipe.ports import NodeChange
+from gateway.events import EventReader
+from gateway.fleet import FleetService
+from gateway.rest.stream import Shutdown, event_response, wants_stream
+from gateway.rest.view import EventView, InstanceView, NodeChangeBody, NodeView
+
+
+class StopBody(BaseModel):
+    """How long the game has between TERM and KILL."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}]})
+
+    grace_seconds: float | None = Field(default=None, ge=0, le=86400)
+
+
+class FleetRoutes:
+    """Adapters only; every method is one route."""
+
+    def __init__(self, fleet: FleetService, events: EventReader, shutdown: Shutdown) -> None:
+        self._fleet = fleet
+        self._events = events
+        self._shutdown = shutdown
+
+    def router(self) -> APIRouter:
+        router = APIRouter()
+        router.get("/nodes", tags=["nodes"])(self.nodes)
+        router.get("/nodes/{node_id}", tags=["nodes"])(self.node)
+        router.patch("/nodes/{node_id}", tags=["nodes"])(self.update_node)
+        router.get("/instances", tags=["instances"])(self.instances)
+        router.get("/instances/{instance_id}", tags=["instances"])(self.instance)
+        router.post("/instances/{instance_id}/stop", status_code=202, tags=["instances"])(
+            self.stop_instance
+        )
+        router.get("/events", tags=["events"], response_model=list[EventView])(self.events)
+        return router
+
+    async def nodes(self) -> list[NodeView]:
+        """Every game node of the fleet."""
+        return [NodeView.of(node) for node in await self._fleet.nodes()]
+
+    async def node(self, node_id: str) -> NodeView:
+        return NodeView.of(await self._fleet.node(node_id))
+
+    async def update_node(self, node_id: str, body: NodeChangeBody) -> NodeView:
+        """Set alias, labels, location or state. `disabled` stops what runs there."""
+        change = NodeChange(
+            alias=body.alias,
+            labels=body.labels,
+            location=Location(**body.location.model_dump()) if body.location else None,
+            state=body.state,
+        )
+        return NodeView.of(await self._fleet.update_node(node_id, change))
+
+    async def instances(
+        self,
+        node_id: str = "",
+        pipeline_id: str = "",
+        live: Annotated[bool, Query(description="Only those that run.")] = False,
+    ) -> list[InstanceView]:
+        """Services that outlive their pipeline: the running games."""
+        found = await self._fleet.instances(
+            node_id=node_id, pipeline_id=pipeline_id, live_only=live
+        )
+        return [InstanceView.model_validate(one) for one in found]
+
+    async def instance(self, instance_id: str) -> InstanceView:
+        return InstanceView.model_validate(await self._fleet.instance(instance_id))
+
+    async def stop_instance(self, instance_id: str, body: StopBody | None = None) -> InstanceView:
+        """Ask for the end of a running game; it comes within the grace."""
+        seconds = body.grace_seconds if body else None
+        grace = None if seconds is None else timedelta(seconds=seconds)
+        return InstanceView.model_validate(await self._fleet.stop_instance(instance_id, grace))
+
+    async def events(
+        self,
+        request: Request,
+        after_id: Annotated[int | None, Query(ge=0)] = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 500,
+        last_event_id: Annotated[int | None, Header(ge=0)] = None,
+    ) -> Any:
+        """Events of the fleet. As SSE (`Accept: text/event-stream`) it begins behind
+        `Last-Event-ID` or `after_id`, else with what comes now."""
+        after = after_id if last_event_id is None else last_event_id
+        if not wants_stream(request):
+            return await self._events.read(after_id=after or 0, limit=limit)
+        if after is None:
+            after = await self._events.last_id()
+        return event_response(self._shutdown.guard(self._events.follow(after_id=after)))

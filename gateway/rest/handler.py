@@ -1,0 +1,66 @@
+"""`GamePipelineHandler`: the REST application."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Header
+from fastapi.responses import RedirectResponse
+
+from gateway.auth import TokenSource, check_token
+from gateway.rest import problem
+from gateway.rest.fleet import FleetRoutes
+from gateway.rest.pipelines import PipelineRoutes
+from gateway.rest.stream import Shutdown
+from gateway.service import GamePipelineService
+
+ABOUT = """Durable pipelines on a fleet of game nodes.
+
+Errors are `application/problem+json` with a stable `reason`. Lists are paged. Logs and events
+are streamed where `Accept` asks for `text/event-stream`."""
+
+
+class GamePipelineHandler:
+    """Builds the application; calls only the service."""
+
+    def __init__(
+        self,
+        service: GamePipelineService,
+        *,
+        token: TokenSource,
+        temporal_ui_url: str,
+        temporal_namespace: str,
+    ) -> None:
+        self._service = service
+        self._token = token
+        self._workflow_base = f"{temporal_ui_url}/namespaces/{temporal_namespace}/workflows"
+        self.shutdown = Shutdown()
+
+    def app(self) -> FastAPI:
+        app = FastAPI(title="Game Pipeline Service", version="1", description=ABOUT)
+        problem.install(app)
+        pipelines = PipelineRoutes(
+            self._service, workflow_base=self._workflow_base, shutdown=self.shutdown
+        )
+        fleet = FleetRoutes(self._service.fleet, self._service.events, self.shutdown)
+        api = APIRouter(prefix="/api/v1", dependencies=[Depends(self._authorize)])
+        api.include_router(pipelines.router())
+        api.include_router(fleet.router())
+        app.include_router(api)
+        app.get("/", include_in_schema=False)(self.root)
+        app.get("/healthz", tags=["health"])(self.healthy)
+        app.get("/readyz", tags=["health"])(self.ready)
+        return app
+
+    async def _authorize(self, authorization: Annotated[str | None, Header()] = None) -> None:
+        check_token(authorization, self._token())
+
+    async def root(self) -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    async def healthy(self) -> dict[str, str]:
+        """Whether the gateway runs."""
+        return {"status": "ok"}
+
+    async def ready(self) -> dict[str, str]:
+        """Whether store and Temporal answer; 503 names the one that does not."""
+        await self._service.check_ready()
+        return {"status": "ok"}

@@ -1,0 +1,133 @@
+"""Streams: log lines as text, NDJSON or SSE; events as SSE. All end when the gateway stops."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from fastapi import Request
+from starlette.responses import StreamingResponse
+
+from gamepipe.model.record import LogKey, LogLine, StoredEvent
+from gateway.rest.view import EventView
+
+T = TypeVar("T")
+
+KEEP_ALIVE = ": still here\n\n"
+
+
+class LogFormat(StrEnum):
+    TEXT = "text/plain"
+    NDJSON = "application/x-ndjson"
+    SSE = "text/event-stream"
+
+    @classmethod
+    def asked(cls, request: Request) -> "LogFormat":
+        accepted = request.headers.get("accept", "")
+        return next((one for one in (cls.SSE, cls.NDJSON) if one.value in accepted), cls.TEXT)
+
+
+class Shutdown:
+    """Set when the gateway stops; streams end with it, for clients that listen for ever."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    async def guard(self, source: AsyncIterator[T]) -> AsyncIterator[T]:
+        """The items of `source` until the shutdown."""
+        stopped = asyncio.ensure_future(self._event.wait())
+        try:
+            while True:
+                step = asyncio.ensure_future(_next(source))
+                await asyncio.wait((step, stopped), return_when=asyncio.FIRST_COMPLETED)
+                if not step.done():
+                    step.cancel()
+                    return
+                try:
+                    yield step.result()
+                except StopAsyncIteration:
+                    return
+        finally:
+            stopped.cancel()
+
+
+async def _next(source: AsyncIterator[T]) -> T:
+    return await anext(source)
+
+
+async def begun(source: AsyncIterator[T]) -> AsyncIterator[T]:
+    """The same items, with the first one fetched already: an error before it is an answer, not a
+    broken stream."""
+    try:
+        first = await anext(source)
+    except StopAsyncIteration:
+        return _empty()
+    return _with_first(first, source)
+
+
+async def _empty() -> AsyncIterator[Any]:
+    return
+    yield
+
+
+async def _with_first(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
+    yield first
+    async for item in rest:
+        yield item
+
+
+def log_response(
+    lines: AsyncIterator[tuple[LogKey, LogLine]], form: LogFormat, *, file_name: str
+) -> StreamingResponse:
+    write: Callable[[LogKey, LogLine], str] = {
+        LogFormat.TEXT: lambda _, line: line.text if line.continued else f"{line.text}\n",
+        LogFormat.NDJSON: lambda key, line: f"{_log_json(key, line)}\n",
+        LogFormat.SSE: lambda key, line: f"event: log\ndata: {_log_json(key, line)}\n\n",
+    }[form]
+    headers = {
+        "X-Accel-Buffering": "no",
+        "Cache-Control": "no-store",
+        "Content-Disposition": f'inline; filename="{file_name}"',
+    }
+    return StreamingResponse(
+        (write(key, line).encode("utf-8", "replace") async for key, line in lines),
+        media_type=f"{form.value}; charset=utf-8",
+        headers=headers,
+    )
+
+
+def _log_json(key: LogKey, line: LogLine) -> str:
+    facts = {
+        "generation": key.generation,
+        "step_index": key.step_index,
+        "attempt": key.attempt,
+        "number": line.number,
+        "at": line.at.isoformat(),
+        "stream": line.stream.value,
+        "text": line.text,
+        "continued": line.continued,
+    }
+    return json.dumps(facts, ensure_ascii=False)
+
+
+def event_response(events: AsyncIterator[StoredEvent | None]) -> StreamingResponse:
+    return StreamingResponse(
+        (_event_text(event) async for event in events),
+        media_type="text/event-stream; charset=utf-8",
+        headers={"X-Accel-Buffering": "no", "Cache-Control": "no-store"},
+    )
+
+
+def _event_text(event: StoredEvent | None) -> str:
+    if event is None:
+        return KEEP_ALIVE
+    data = EventView.model_validate(event).model_dump_json()
+    return f"id: {event.id}\nevent: {event.kind.value}\ndata: {data}\n\n"
+
+
+def wants_stream(request: Request) -> bool:
+    return LogFormat.SSE.value in request.headers.get("accept", "")

@@ -1,0 +1,192 @@
+"""`GameNodeService`: what agents call."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+
+import structlog
+
+from gamepipe.config import Settings
+from gamepipe.model.errors import GamePipeError, InvalidRequest
+from gamepipe.offer import OfferSender
+from gamepipe.ports import LogChunk, Store
+from gamepipe.v1 import node_pb2, node_pb2_grpc
+from gateway.clock import utc_now
+from gateway.rpc import translate
+from gateway.rpc.beats import BeatWriter
+from gateway.rpc.failure import Context, abort, translated
+from gateway.rpc.stream import NodeStream
+
+_log = structlog.get_logger()
+
+PROTOCOL = 1
+HEARTBEATS_PER_TTL = 6
+LINES_AT_ONCE = 64
+"""Requests of one stream that share a transaction, when they have come meanwhile."""
+_NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
+    """Holds open streams only; everything that matters is in the store."""
+
+    def __init__(
+        self, *, store: Store, offers: OfferSender, settings: Settings, beats: BeatWriter
+    ) -> None:
+        self._store = store
+        self._offers = offers
+        self._settings = settings
+        self._beats = beats
+        self._streams: dict[str, NodeStream] = {}
+
+    @translated
+    async def Register(  # noqa: N802
+        self, request: node_pb2.RegisterRequest, context: Context
+    ) -> node_pb2.RegisterResponse:
+        del context
+        _check(request)
+        node = await self._store.nodes.register(translate.registration(request), now=utc_now())
+        await self._offers.send(await self._store.placements.offer(now=utc_now()))
+        _log.info(
+            "node.registered", action="node.registered", node_id=node.id, session=node.session
+        )
+        ttl = self._settings.node_ttl.total_seconds()
+        return node_pb2.RegisterResponse(
+            session=node.session,
+            heartbeat_seconds=ttl / HEARTBEATS_PER_TTL,
+            ttl_seconds=ttl,
+            temporal_address=self._settings.temporal_address_for_agents
+            or self._settings.temporal_address,
+            temporal_namespace=self._settings.temporal_namespace,
+            protocol=PROTOCOL,
+        )
+
+    async def Connect(  # noqa: N802
+        self, request_iterator: AsyncIterator[node_pb2.ConnectRequest], context: Context
+    ) -> AsyncIterator[node_pb2.ConnectResponse]:
+        try:
+            stream = await self._greet(request_iterator)
+        except Exception as error:
+            await abort(context, error)
+        reader = asyncio.create_task(_until_end(stream, request_iterator))
+        try:
+            async for message in stream.outgoing():
+                yield message
+            failure = reader.exception() if reader.done() else None
+            if isinstance(failure, Exception):
+                await abort(context, failure)
+        finally:
+            reader.cancel()
+            if self._streams.get(stream.node_id) is stream:
+                del self._streams[stream.node_id]
+
+    async def _greet(self, messages: AsyncIterator[node_pb2.ConnectRequest]) -> NodeStream:
+        first = await anext(messages, None)
+        if first is None or first.WhichOneof("message") != "hello":
+            raise InvalidRequest("the first message on the stream must be `hello`")
+        stream = NodeStream(first.hello, store=self._store, offers=self._offers, beats=self._beats)
+        await stream.open()
+        older = self._streams.get(stream.node_id)
+        if older is not None and older.session < stream.session:
+            older.supersede(stream.session)
+        self._streams[stream.node_id] = stream
+        return stream
+
+    async def PushLogs(  # noqa: N802
+        self, request_iterator: AsyncIterator[node_pb2.PushLogsRequest], context: Context
+    ) -> AsyncIterator[node_pb2.PushLogsResponse]:
+        """Requests that came while a transaction ran share the next one."""
+        queue: asyncio.Queue[node_pb2.PushLogsRequest | None] = asyncio.Queue(LINES_AT_ONCE)
+        reader = asyncio.create_task(_fill(queue, request_iterator))
+        try:
+            while requests := await _gather(queue):
+                chunks = [translate.log_chunk(request) for request in requests]
+                for answer in await self._append(chunks):
+                    yield answer
+        except GamePipeError as error:
+            await abort(context, error)
+        finally:
+            reader.cancel()
+
+    async def _append(self, chunks: list[LogChunk]) -> list[node_pb2.PushLogsResponse]:
+        """One acknowledgement for each request, in their order."""
+        stored = await self._store.logs.append(chunks)
+        return [
+            node_pb2.PushLogsResponse(
+                key=node_pb2.LogKey(
+                    pipeline_id=chunk.key.pipeline_id,
+                    generation=chunk.key.generation,
+                    step_index=chunk.key.step_index,
+                    attempt=chunk.key.attempt,
+                ),
+                last_number=stored[chunk.key],
+            )
+            for chunk in chunks
+        ]
+
+    @translated
+    async def FetchStepSecrets(  # noqa: N802
+        self, request: node_pb2.FetchStepSecretsRequest, context: Context
+    ) -> node_pb2.FetchStepSecretsResponse:
+        del context
+        envs, secrets = await self._store.pipelines.step_values(
+            request.pipeline_id,
+            generation=request.generation,
+            step_index=request.step_index,
+            attempt=request.attempt,
+            node_id=request.node_id,
+        )
+        return node_pb2.FetchStepSecretsResponse(envs=envs, secrets=secrets)
+
+    def close_streams(self) -> None:
+        """The gateway stops: agents connect to the next one."""
+        for stream in list(self._streams.values()):
+            stream.close()
+
+
+def _check(request: node_pb2.RegisterRequest) -> None:
+    if not _NODE_ID.fullmatch(request.node_id):
+        raise InvalidRequest(
+            f"{request.node_id!r} is no node id: 1 to 63 of A-Z a-z 0-9 . _ -, the first a letter "
+            "or digit; set it with --node-id"
+        )
+    if request.protocol != PROTOCOL:
+        raise InvalidRequest(
+            f"the agent speaks protocol {request.protocol}, this gateway {PROTOCOL}: update the "
+            f"{'agent' if request.protocol < PROTOCOL else 'gateway'}"
+        )
+    if request.facts.cpu <= 0 or not request.facts.memory_bytes:
+        raise InvalidRequest("a node has cores and memory: check the agent's --facts file")
+
+
+async def _until_end(stream: NodeStream, messages: AsyncIterator[node_pb2.ConnectRequest]) -> None:
+    try:
+        await stream.take(messages)
+    finally:
+        stream.close()
+
+
+async def _fill(
+    queue: "asyncio.Queue[node_pb2.PushLogsRequest | None]",
+    requests: AsyncIterator[node_pb2.PushLogsRequest],
+) -> None:
+    try:
+        async for request in requests:
+            await queue.put(request)
+    finally:
+        await queue.put(None)
+
+
+async def _gather(
+    queue: "asyncio.Queue[node_pb2.PushLogsRequest | None]",
+) -> list[node_pb2.PushLogsRequest]:
+    """At least one request, and all that wait behind it; none at the end."""
+    found = []
+    request = await queue.get()
+    while request is not None:
+        found.append(request)
+        if queue.empty() or len(found) >= LINES_AT_ONCE:
+            return found
+        request = queue.get_nowait()
+    if found:
+        queue.put_nowait(None)
+    return found

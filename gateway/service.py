@@ -1,0 +1,174 @@
+"""`GamePipelineService`: the one layer of logic under REST and gRPC; reaches data by the store."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import structlog
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from gamepipe.definition import Bound, bind, content_digest, parse_pipeline
+from gamepipe.model.errors import InvalidRequest
+from gamepipe.model.record import GenerationRecord, NewPipeline, PipelineRecord, QueueEntry
+from gamepipe.offer import OfferSender
+from gamepipe.ports import PipelineChange, PipelineFilter, PipelinePage, Store
+from gamepipe.starting import start_pipeline
+from gamepipe.wire import CancelOrder, RunSettings
+from gateway.ending import PipelineEnder
+from gateway.events import EventReader
+from gateway.fleet import FleetService
+from gateway.identifier import check_pipeline_id, new_pipeline_id
+from gateway.logs import LogReader
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submission:
+    """What a client sends to create a pipeline. Values never appear in errors or logs."""
+
+    definition: str
+    """A pipeline file: YAML, or JSON, which is YAML too."""
+    file: str = ""
+    """Name of the file, for messages."""
+    id: str = ""
+    args: dict[str, str] = field(default_factory=dict)
+    envs: dict[str, str] = field(default_factory=dict, repr=False)
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def bind(self) -> Bound:
+        """Raises `InvalidPipeline` with every mistake in it."""
+        spec = parse_pipeline(self.definition, file=self.file)
+        return bind(spec, args=self.args, envs=self.envs, secrets=self.secrets)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """What `PATCH` may carry; None leaves a thing as it is."""
+
+    name: str | None = None
+    labels: dict[str, str] | None = None
+    priority: int | None = None
+    submission: Submission | None = None
+
+
+class GamePipelineService:
+    """Pipelines; `fleet` has nodes and instances, `logs` and `events` read and follow."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        client: Client,
+        settings: RunSettings,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.store = store
+        self._client = client
+        self._settings = settings
+        self._now = now
+        self._offers = OfferSender(client)
+        self._ender = PipelineEnder(store=store, client=client, settings=settings, now=now)
+        self.logs = LogReader(store)
+        self.events = EventReader(store)
+        self.fleet = FleetService(store=store, ender=self._ender, offers=self._offers, now=now)
+
+    async def create(self, submission: Submission) -> tuple[PipelineRecord, bool]:
+        """Store and start; (record, created).
+
+        The same id with the same content is answered with what exists. With Temporal down the
+        pipeline stays `not_started`, and is started once Temporal is back.
+
+        Raises:
+            InvalidPipeline: with every mistake, before anything is stored.
+            AlreadyExists: the id exists with other content.
+            StoreUnavailable: nothing was stored.
+        """
+        bound = submission.bind()
+        pipeline_id = submission.id or bound.spec.id or new_pipeline_id(bound.spec.name)
+        check_pipeline_id(pipeline_id)
+        new = NewPipeline(
+            id=pipeline_id,
+            spec=replace(bound.spec, id=pipeline_id),
+            args=dict(bound.args),
+            envs=dict(bound.envs),
+            secrets=dict(bound.secrets),
+            content_digest=content_digest(bound),
+        )
+        record, created = await self.store.pipelines.add(new, now=self._now())
+        if created:
+            await self._start(record)
+        return record, created
+
+    async def _start(self, record: PipelineRecord) -> None:
+        try:
+            await start_pipeline(self._client, record, self._settings)
+        except (RPCError, RuntimeError) as error:  # RuntimeError: no connection was ever made
+            _log.warning(
+                "pipeline.start_deferred",
+                action="pipeline.start_deferred",
+                pipeline_id=record.id,
+                error=str(error),
+            )
+
+    async def get(self, pipeline_id: str) -> PipelineRecord:
+        return await self.store.pipelines.get(pipeline_id)
+
+    async def generations(self, pipeline_id: str) -> tuple[GenerationRecord, ...]:
+        return await self.store.pipelines.generations(pipeline_id)
+
+    async def list(self, query: PipelineFilter) -> PipelinePage:
+        return await self.store.pipelines.list(query)
+
+    async def placement(self, pipeline_id: str) -> QueueEntry | None:
+        """Why it waits; None when it does not. Raises `NotFound`."""
+        await self.store.pipelines.get(pipeline_id)
+        return await self.store.placements.queue_entry(pipeline_id)
+
+    async def update(self, pipeline_id: str, change: Change) -> PipelineRecord:
+        """Raises `IllegalTransition` for a definition once something was placed."""
+        bound = change.submission.bind() if change.submission else None
+        record, offers = await self.store.pipelines.update(
+            pipeline_id,
+            PipelineChange(
+                name=change.name,
+                labels=change.labels,
+                priority=change.priority,
+                definition=replace(bound.spec, id=pipeline_id) if bound else None,
+                args=dict(bound.args) if bound else None,
+                envs=dict(bound.envs) if bound else None,
+                secrets=dict(bound.secrets) if bound else None,
+            ),
+            now=self._now(),
+        )
+        await self._offers.send(offers)
+        return record
+
+    async def cancel(
+        self, pipeline_id: str, *, reason: str = "", grace: timedelta | None = None
+    ) -> PipelineRecord:
+        """Ask for the end; it comes within the grace. A second one only shortens the grace.
+
+        Raises `IllegalTransition` for a pipeline that completed or failed.
+        """
+        if grace is not None and grace < timedelta():
+            raise InvalidRequest("grace_seconds counts from 0")
+        seconds = None if grace is None else grace.total_seconds()
+        order = CancelOrder(reason=reason, grace_seconds=seconds)
+        return await self._ender.cancel(pipeline_id, order)
+
+    async def delete(self, pipeline_id: str, *, force: bool = False) -> None:
+        """Remove a terminal pipeline with its logs.
+
+        With `force` a live one is canceled and its instances are stopped first. Raises
+        `IllegalTransition` without it.
+        """
+        if force:
+            await self._ender.end(pipeline_id)
+        await self.store.pipelines.delete(pipeline_id, now=self._now())
+
+    async def check_ready(self) -> None:
+        """Raises `StoreUnavailable` or `TemporalUnavailable`."""
+        await self.store.ping()
+        await self._ender.check_temporal()
