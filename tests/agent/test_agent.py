@@ -1,6 +1,10 @@
 """The whole agent: real gRPC, a real Temporal server, real processes."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from temporalio.worker import Worker
 
 from gamepipe.agent.main import run_agent
 from gamepipe.agent.settings import AgentSettings
+from gamepipe.embedded.temporal import TemporalServer
 from gamepipe.model.state import StepState
 from gamepipe.v1 import node_pb2
 from gamepipe.wire import (
@@ -230,3 +235,93 @@ async def test_a_stored_stop_order_is_carried_out_and_confirmed(
     assert (await handle.result()).reason == "CANCELED"
     assert not (settings.data_dir / "workspaces" / "p").exists()
     assert await agent.end() == 0
+
+
+AGENT_PROGRAM = """
+import asyncio, sys
+from gamepipe.agent.main import run_agent
+from gamepipe.agent.settings import AgentSettings
+from gamepipe.logs import configure_logging
+configure_logging()
+sys.exit(asyncio.run(run_agent(AgentSettings())))
+"""
+
+
+class AgentProcess:
+    """An agent in a process of its own, configured by its environment."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        environment = {
+            **os.environ,
+            "GAMEPIPE_AGENT_NODE_ID": settings.node_id,
+            "GAMEPIPE_AGENT_GATEWAYS": ",".join(settings.gateways),
+            "GAMEPIPE_AGENT_DATA_DIR": str(settings.data_dir),
+            "GAMEPIPE_AGENT_ALLOW_COMMANDS": "true",
+            "GAMEPIPE_AGENT_DOCKER_URL": "",
+        }
+        self.process = subprocess.Popen([sys.executable, "-c", AGENT_PROGRAM], env=environment)
+
+    async def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        return await asyncio.to_thread(self.process.wait, 20)
+
+
+async def test_an_agent_that_is_killed_loses_nothing(
+    control, temporal_client: Client, settings: AgentSettings, gateway: Gateway
+):
+    go = settings.data_dir.parent / "go"
+    script = (
+        "echo start >> $GAMEPIPE_WORKSPACE/starts; i=0; while [ $i -lt 200 ]; do i=$((i+1)); "
+        f"echo $i; [ $i -ne 100 ] || while [ ! -e {go} ]; do sleep 0.01; done; done; "
+        "echo starts=$(cat $GAMEPIPE_WORKSPACE/starts | wc -l) >> $GAMEPIPE_OUTPUT"
+    )
+    first = AgentProcess(settings)
+    handle = await start_step(temporal_client, settings, assignment(script, heartbeat_seconds=1.0))
+    await gateway.until(lambda: "100" in gateway.texts(("p", 1, 0, 1)))
+    assert await first.end(signal.SIGKILL) == -signal.SIGKILL
+    second = AgentProcess(settings)
+    await gateway.until(lambda: gateway.session == 2)
+    go.touch()
+    result = await asyncio.wait_for(handle.result(), 60)
+    assert result.state is StepState.COMPLETED
+    assert result.outputs == {"starts": "1"}
+    assert result.log_lines == 200
+    await gateway.until(lambda: len(gateway.texts(("p", 1, 0, 1))) >= 200)
+    assert gateway.texts(("p", 1, 0, 1)) == [str(number) for number in range(1, 201)]
+    assert await second.end(signal.SIGTERM) == 0
+
+
+async def test_sigterm_ends_a_busy_agent_quickly_and_leaves_its_step(
+    control, temporal_client: Client, settings: AgentSettings, gateway: Gateway
+):
+    agent = AgentProcess(settings)
+    step = assignment("echo up; sleep 1000", heartbeat_seconds=5.0)
+    await start_step(temporal_client, settings, step)
+    await gateway.until(lambda: gateway.texts(("p", 1, 0, 1)) == ["up"])
+    began = asyncio.get_running_loop().time()
+    assert await agent.end(signal.SIGTERM) == 0
+    assert asyncio.get_running_loop().time() - began < 2.0
+    again = AgentProcess(settings)
+    await gateway.until(lambda: gateway.session == 2)
+    order = {"pipeline_id": "p", "generation": 1, "step_index": 0, "attempt": 1}
+    answer = await temporal_client.execute_workflow(
+        OneOrder.run,
+        args=[settings.node_id, "stop_step", {**order, "grace_seconds": 0.0}],
+        id=f"stop-{settings.node_id}",
+        task_queue="agent-test",
+    )
+    assert answer["was_running"]
+    assert await again.end(signal.SIGTERM) == 0
+
+
+async def test_temporal_away_does_not_keep_an_agent_from_stopping(
+    settings: AgentSettings, gateway: Gateway, tmp_path: Path
+):
+    server = TemporalServer(data_dir=tmp_path)
+    await server.start()
+    gateway.temporal_address = server.address
+    agent = await RunningAgent(settings).until_ready()
+    await server.stop()
+    began = asyncio.get_running_loop().time()
+    assert await agent.end() == 0
+    assert asyncio.get_running_loop().time() - began < 3.0
