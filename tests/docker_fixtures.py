@@ -65,6 +65,8 @@ class OwnEngine:
 
     folder: Path
     driver: str = "overlay2"
+    extra: tuple[str, ...] = ()
+    """More arguments of dockerd."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -105,12 +107,12 @@ class OwnEngine:
                 raise RuntimeError(self._last_words())
             time.sleep(0.05)
 
-    def stop(self, *, kill: bool = False) -> None:
-        """End dockerd by its id; what it runs ends with it."""
+    def stop(self) -> None:
+        """End dockerd by its id; what it runs ends with it, unless it has --live-restore."""
         if self.process is None:
             return
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+            self.process.terminate()
         try:
             self.process.wait(timeout=30)
         except subprocess.TimeoutExpired:
@@ -122,7 +124,7 @@ class OwnEngine:
         """End everything and leave nothing behind."""
         self._end_containers()
         self.stop()
-        self._end_containerd()
+        self._end_leftovers()
         _run("ip", "link", "delete", self.bridge, check=False)
         for mount in _mounts_below(self.folder):
             _run("umount", "-l", mount, check=False)
@@ -142,6 +144,7 @@ class OwnEngine:
             f"--add-runtime=softened={folder}/runtime",
             "--default-runtime=softened",
             "--shutdown-timeout=2",
+            *self.extra,
         ]
 
     def _answers(self) -> bool:
@@ -156,12 +159,17 @@ class OwnEngine:
         if listed:
             _docker(self.url, "rm", "--force", "--volumes", *(one.decode() for one in listed))
 
-    def _end_containerd(self) -> None:
-        """dockerd ends its containerd, unless it was killed itself."""
-        pidfile = self.folder / "exec/containerd/containerd.pid"
-        with contextlib.suppress(OSError, ValueError):
-            pid = int(pidfile.read_text())
-            if str(self.folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+    def _end_leftovers(self) -> None:
+        """Only an engine that did not end in order leaves processes; those of this folder go."""
+        ours = f"{self.folder}/exec/containerd".encode()
+        parents = {
+            pid: _parent_of(pid) for pid in map(int, filter(str.isdecimal, os.listdir("/proc")))
+        }
+        doomed = {pid for pid in parents if ours in _command_of(pid)}
+        while more := {pid for pid, parent in parents.items() if parent in doomed} - doomed:
+            doomed |= more
+        for pid in doomed:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def _write(self, name: str, text: str) -> None:
@@ -340,6 +348,20 @@ def _lacking() -> list[str]:
     bounding = next(line for line in status.splitlines() if line.startswith("CapBnd"))
     held = int(bounding.split()[1], 16)
     return [name for bit, name in _CAPABILITIES.items() if not held >> bit & 1]
+
+
+def _command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _parent_of(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _mounts_below(folder: Path) -> list[str]:

@@ -58,7 +58,7 @@ class ContainerAttempt:
         started_at = facts.started_at or self.clock()
         await self.on_running(started_at)
         try:
-            return await self._follow(started_at)
+            return await self._follow(facts, started_at)
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -66,7 +66,7 @@ class ContainerAttempt:
 
     # --- following ------------------------------------------------------------------------------
 
-    async def _follow(self, started_at: datetime) -> Exit:
+    async def _follow(self, found: ContainerFacts, started_at: datetime) -> Exit:
         log = LogFollower(self.engine, self._id, self.sink)
         ended = self._spawn(wait_until_ended(self.engine, self._id))
         following = self._spawn(log.follow())
@@ -75,7 +75,13 @@ class ContainerAttempt:
             up = self._spawn(self._wait_until_up(started_at))
             await self._first_of(ended, up, helpers=helpers)
         else:
-            brake = Brake(engine=self.engine, container=self._id, log=log, stop=self.stop)
+            brake = Brake(
+                engine=self.engine,
+                container=self._id,
+                log=log,
+                stop=self.stop,
+                is_paused=found.is_paused,
+            )
             helpers.append(self._spawn(brake.run()))
             up = None
             await self._first_of(ended, helpers=helpers)
@@ -169,7 +175,7 @@ class ContainerAttempt:
         elif self._is_service:
             reason, message = reasons.SERVICE_EXITED, _exited_early(facts, log)
         elif facts.exit_code != 0:
-            reason, message = reasons.EXIT_CODE, _describe(facts)
+            reason, message = reasons.EXIT_CODE, facts.end_description
         else:
             reason = message = ""
         return Exit(
@@ -202,14 +208,7 @@ class ContainerAttempt:
         )
 
 
-def _describe(facts: ContainerFacts) -> str:
-    if facts.oom_killed:
-        return f"exit code {facts.exit_code}: killed because it used more memory than its limit"
-    detail = f": {facts.error}" if facts.error else ""
-    return f"exit code {facts.exit_code}{detail}"
-
-
 def _exited_early(facts: ContainerFacts, log: LogFollower) -> str:
-    text = f"the service ended before it was up, with {_describe(facts)}"
+    text = f"the service ended before it was up, with {facts.end_description}"
     lines = "\n".join(log.tail)
     return f"{text}; its last lines:\n{lines[-_MESSAGE_LIMIT:]}" if lines else text

@@ -20,9 +20,11 @@ SUPERVISOR = (
 """Process 1 of a container ignores TERM unless it handles it, and a shell handles it only between
 two commands. So the script runs as a child, and this one hands TERM on to everything inside."""
 _NANO = 1_000_000_000
-_STEP_LOG = {"max-size": "1t", "max-file": "2", "mode": "blocking"}
+_LOG_DRIVER = "local"
+"""It keeps bytes as they are; json-file loses a character at each 16 KiB of a long line."""
+_STEP_LOG = {"max-size": "1t", "max-file": "2", "compress": "false", "mode": "blocking"}
 """The agent reads a step's whole output, so nothing is rotated away before."""
-_SERVICE_LOG = {"max-size": "64m", "max-file": "2", "mode": "blocking"}
+_SERVICE_LOG = {"max-size": "64m", "max-file": "2", "compress": "false", "mode": "blocking"}
 """A service writes for weeks, and only what it wrote while it came up is read."""
 
 
@@ -113,7 +115,7 @@ def _host_config(plan: StepPlan, container: Container) -> dict[str, Any]:
         "DeviceRequests": [
             _device_request(request, plan.gpu_devices) for request in container.device_requests
         ],
-        "LogConfig": {"Type": "json-file", "Config": _SERVICE_LOG if is_service else _STEP_LOG},
+        "LogConfig": {"Type": _LOG_DRIVER, "Config": _SERVICE_LOG if is_service else _STEP_LOG},
     }
     if container.cpu_limit is not None:
         config["NanoCpus"] = round(container.cpu_limit * _NANO)

@@ -106,6 +106,13 @@ class ContainerFacts:
     def has_labels(self, labels: Mapping[str, str]) -> bool:
         return all(self.labels.get(name) == value for name, value in labels.items())
 
+    @property
+    def end_description(self) -> str:
+        """How it ended, in a few words."""
+        if self.oom_killed:
+            return f"exit code {self.exit_code}: killed, it used more memory than its limit"
+        return f"exit code {self.exit_code}{f': {self.error}' if self.error else ''}"
+
     @classmethod
     def from_inspect(cls, answer: Mapping[str, Any]) -> "ContainerFacts":
         state, config = answer["State"], answer["Config"]

@@ -20,6 +20,8 @@ from gamepipe.model.record import LogStream
 
 MAX_LINE_BYTES = 64 * 1024
 TAIL_LINES = 10
+PIECE_BYTES = 16 * 1024
+"""Docker cuts longer lines into pieces of this size."""
 _HEADER_BYTES = 8
 _STREAMS = (LogStream.STDOUT, LogStream.STDERR)
 _SECOND = 1_000_000_000
@@ -27,12 +29,17 @@ _SECOND = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """What the engine stored at once: a line, or a piece of a long one (then without its end)."""
+    """What the engine stored at once: a line, or a piece of a long one."""
 
     stream: int
     time: int
     """Nanoseconds since the epoch."""
     data: bytes
+
+    @property
+    def ends_line(self) -> bool:
+        """Some engines forget the newline after the last piece; the others have one size."""
+        return self.data.endswith(b"\n") or len(self.data) < PIECE_BYTES
 
 
 @dataclass(slots=True)
@@ -95,10 +102,14 @@ class LogFollower:
         self._position = LogPosition.decode(sink.resume_position())
         self._open = [_OpenLine(data=rest) for rest in self._position.rests]
         self._ended = asyncio.Event()
-        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
-        """The last lines, for messages."""
+        self._tails = [deque[str](maxlen=TAIL_LINES) for _ in _STREAMS]
         self.writing_since: float | None = None
         """Loop time since when the sink has not taken a line."""
+
+    @property
+    def tail(self) -> list[str]:
+        """The last lines of stdout, then those of stderr: the engine mixes up their order."""
+        return [line for tail in self._tails for line in tail]
 
     async def follow(self) -> None:
         """Write lines as they come until `end`; goes on when the engine restarts."""
@@ -177,9 +188,10 @@ class LogFollower:
         line = self._open[entry.stream]
         if line.data and len(line.data) + len(entry.data) > MAX_LINE_BYTES + 1:
             await self._write_piece(entry.stream)
+            line = self._open[entry.stream]
         line.data += entry.data
         line.times.append(entry.time)
-        if line.data.endswith(b"\n"):
+        if entry.ends_line:
             data, times = line.data, line.times
             self._open[entry.stream] = _OpenLine()
             await self._write(entry.stream, data, times, continued=False)
@@ -211,7 +223,7 @@ class LogFollower:
         self, stream: int, data: bytes, *, at: datetime, position: str, continued: bool
     ) -> None:
         text = data.decode("utf-8", errors="replace")
-        self.tail.append(text)
+        self._tails[stream].append(text)
         self.writing_since = asyncio.get_running_loop().time()
         await self._sink.write(
             _STREAMS[stream], text, at=at, position=position, continued=continued
