@@ -17,6 +17,7 @@ from gamepipe.model.state import InstanceState
 
 _log = structlog.get_logger()
 _ANSWER_SECONDS = 3.0
+MAX_IMAGES = 500
 
 
 class NodeEngine:
@@ -63,6 +64,17 @@ class NodeEngine:
             )
             return ""
         return str(answer["Version"])
+
+    async def images(self) -> tuple[str, ...]:
+        """Names of the images on the node, at most `MAX_IMAGES` of them."""
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                found = await ContainerEngine(self.docker).call("GET", "images/json")
+        except (EngineError, TimeoutError) as error:
+            _log.warning("images.unknown", action="images.unknown", error=str(error))
+            return ()
+        names = sorted({name for image in found for name in image.get("RepoTags") or ()})
+        return tuple(name for name in names if name != "<none>:<none>")[:MAX_IMAGES]
 
     async def _tell(
         self,

@@ -30,7 +30,11 @@ class BadFacts(GamePipeError):
 
 
 def detect_facts(
-    data_dir: Path, *, docker_version: str = "", allow_commands: bool = False
+    data_dir: Path,
+    *,
+    docker_version: str = "",
+    images: tuple[str, ...] = (),
+    allow_commands: bool = False,
 ) -> NodeFacts:
     """Facts of this machine. `data_dir` exists; its file system is the node's disk."""
     features = [COMMAND] if allow_commands else []
@@ -47,6 +51,7 @@ def detect_facts(
         docker_version=docker_version,
         agent_version=gamepipe.__version__,
         features=tuple(features),
+        images=images,
     )
 
 

@@ -21,6 +21,8 @@ _log = structlog.get_logger()
 PROTOCOL = 1
 _CALL_SECONDS = 10.0
 _HELLO_SECONDS = 10.0
+_LONGEST_WAIT_SECONDS = 3.0
+"""Between two tries to register: a gateway that has just come up is found soon."""
 _FATAL = (
     grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.PERMISSION_DENIED,
@@ -98,7 +100,7 @@ class GatewayLink:
 
     async def register(self) -> node_pb2.RegisterResponse:
         """Register; retried until a gateway answers. Raises `RegistrationRefused`."""
-        for wait in backoff():
+        for wait in backoff(first=0.1, longest=_LONGEST_WAIT_SECONDS):
             try:
                 self._answer = await self._channel.stub.Register(
                     self._registration, metadata=self._channel.metadata(), timeout=_CALL_SECONDS

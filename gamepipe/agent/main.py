@@ -130,11 +130,14 @@ class GamePipelineAgent:
         await asyncio.Event().wait()
 
     async def _facts(self) -> NodeFacts:
-        version = await self._engine.version() if self._engine is not None else ""
+        version, images = "", tuple[str, ...]()
+        if self._engine is not None and (version := await self._engine.version()):
+            images = await self._engine.images()
         facts = await asyncio.to_thread(
             detect_facts,
             self._folders.root,
             docker_version=version,
+            images=images,
             allow_commands=self._settings.allow_commands,
         )
         if self._settings.facts is not None:

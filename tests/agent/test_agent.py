@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from temporalio.worker import Worker
 from gamepipe.agent.main import run_agent
 from gamepipe.agent.settings import AgentSettings
 from gamepipe.embedded.temporal import TemporalServer
+from gamepipe.model.spec import Container, Step, StepType
 from gamepipe.model.state import StepState
 from gamepipe.v1 import node_pb2
 from gamepipe.wire import (
@@ -325,3 +327,37 @@ async def test_temporal_away_does_not_keep_an_agent_from_stopping(
     began = asyncio.get_running_loop().time()
     assert await agent.end() == 0
     assert asyncio.get_running_loop().time() - began < 3.0
+
+
+async def test_without_docker_the_node_says_so_and_refuses_containers(
+    control, temporal_client: Client, settings: AgentSettings, gateway: Gateway, request
+):
+    absent = f"unix://{settings.data_dir}/absent.sock"
+    agent = RunningAgent(settings.model_copy(update={"docker_url": absent}))
+    await agent.until_ready()
+    facts = gateway.registered[0].facts
+    assert (list(facts.features), facts.docker_version) == (["command"], "")
+    step = assignment("")
+    container = Step(
+        index=0, name="c", type=StepType.CONTAINER, container=Container(image="busybox")
+    )
+    handle = await start_step(temporal_client, settings, replace(step, step=container))
+    result = await handle.result()
+    assert (result.state, result.reason) == (StepState.FAILED, "RUNTIME_UNAVAILABLE")
+    assert "docker" in result.message.lower()
+    assert await agent.end() == 0
+
+
+async def test_an_instance_that_is_gone_is_reported_lost(
+    settings: AgentSettings, gateway: Gateway, docker_url: str
+):
+    gateway.instance_ids = ["gone.g1.s0"]
+    agent = RunningAgent(settings.model_copy(update={"docker_url": docker_url}))
+    await agent.until_ready()
+    await gateway.until(
+        lambda: any(m.instance_observed.instance_id == "gone.g1.s0" for m in gateway.received)
+    )
+    told = [m.instance_observed for m in gateway.received if m.HasField("instance_observed")]
+    assert told[0].state == "lost"
+    assert gateway.registered[0].facts.docker_version
+    assert await agent.end() == 0
