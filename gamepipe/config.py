@@ -1,12 +1,24 @@
 """One `Settings` object, built in `main()` and passed down; environment prefix `GAMEPIPE_`."""
 
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gamepipe.wire import RunSettings
+
+
+def _seconds(value: Any) -> Any:
+    """A plain number, as environments hold it, is seconds; `P30D` and `00:05:00` work too."""
+    with suppress(TypeError, ValueError):
+        return timedelta(seconds=float(value))
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta())]
 
 
 class Settings(BaseSettings):
@@ -28,13 +40,13 @@ class Settings(BaseSettings):
     token_file: Path | None = None
     """Bearer token for REST, gRPC and agents; needed to bind another address than loopback."""
     insecure: bool = False
-    node_ttl: timedelta = Field(default=timedelta(seconds=30))
+    node_ttl: Duration = timedelta(seconds=30)
     """Silence after which a node may be lost."""
-    heartbeat_timeout: timedelta = Field(default=timedelta(seconds=30))
-    schedule_to_start: timedelta = Field(default=timedelta(seconds=60))
-    grace: timedelta = Field(default=timedelta(seconds=10))
-    sweep_interval: timedelta = Field(default=timedelta(seconds=5))
-    retention: timedelta = Field(default=timedelta(days=30))
+    heartbeat_timeout: Duration = timedelta(seconds=30)
+    schedule_to_start: Duration = timedelta(seconds=60)
+    grace: Duration = timedelta(seconds=10)
+    sweep_interval: Duration = timedelta(seconds=5)
+    retention: Duration = timedelta(days=30)
     """Terminal pipelines older than this are removed with their logs."""
     log_level: str = "INFO"
 
