@@ -14,6 +14,11 @@ def encode_spec(spec: PipelineSpec) -> JsonObject:
     return cast(JsonObject, _SPEC.dump_python(spec, mode="json"))
 
 
+def encode_text(spec: PipelineSpec) -> bytes:
+    """The spec as JSON in UTF-8, as long as it is in a payload."""
+    return _SPEC.dump_json(spec)
+
+
 def decode_spec(data: JsonObject) -> PipelineSpec:
     """The spec that `encode_spec` wrote; raises `pydantic.ValidationError` for anything else."""
     return _SPEC.validate_python(data)

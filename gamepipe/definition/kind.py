@@ -21,6 +21,10 @@ from gamepipe.model.spec import JsonObject
 MAX_MISTAKES = 200
 
 
+class TooManyMistakes(Exception):
+    """Reading stops here: as many mistakes as anyone wants to see are noted."""
+
+
 class _Invalid:
     """Marks a value that could not be read; the mistake is noted."""
 
@@ -49,13 +53,18 @@ class Reader:
     def fail(
         self, node: Node | None, path: str, problem: str, remedy: str, *, offset: int | None = None
     ) -> _Invalid:
-        """Note a mistake; `offset` is a position within the node's text."""
+        """Note a mistake; `offset` is a position within the node's text.
+
+        Raises `TooManyMistakes` when it is the last one that is kept.
+        """
         line, column = _place(node, offset)
         self.mistakes.append(
             Mistake(
                 path=path, problem=problem, remedy=remedy, file=self.file, line=line, column=column
             )
         )
+        if len(self.mistakes) >= MAX_MISTAKES:
+            raise TooManyMistakes
         return INVALID
 
     def fail_at(self, path: str, problem: str, remedy: str, *, offset: int | None = None) -> None:
@@ -103,6 +112,11 @@ def shape_of(node: Node) -> str:
         return "a list"
     kind = node.kind if isinstance(node, Scalar) else "text"
     return {"null": "nothing", "bool": "true or false", "number": "a number"}.get(kind, "a text")
+
+
+def is_null(node: Node) -> bool:
+    """Whether nothing is written: `key:`, `~` or `null`."""
+    return isinstance(node, Scalar) and node.kind == "null"
 
 
 def scalar_of(node: Node, path: str, reader: Reader, what: str) -> Scalar | None:
@@ -224,6 +238,11 @@ class Number:
                 node, path, f"{scalar.text[:40]} is out of range", f"write {self._range}"
             )
         return value
+
+    def accepts(self, text: str) -> bool:
+        """Whether a text is such a number."""
+        value = self._parse(text)
+        return value is not None and self.low <= value <= self.high
 
     def _parse(self, text: str) -> float | int | None:
         try:

@@ -4,7 +4,19 @@ _INSTEAD = {
     "depends_on": "use the step's `needs`",
     "restart": "use the step's `retry`",
     "container_name": "containers are named by the service",
-    "env_file": "declare `envs` and use ${{ envs.NAME }
+    "env_file": "declare `envs` and use `${{ envs.NAME }}` in `environment`",
+    "secrets": "declare the pipeline's `secrets` and use `${{ secrets.NAME }}`",
+    "expose": "use `ports`",
+    "gpus": "use `deploy.resources.reservations.devices`",
+    "label_file": "use the pipeline's `labels`",
+    "labels": "use the pipeline's `labels`",
+    "cpu_count": "use `deploy.resources.limits.cpus`",
+    "cpus": "use `deploy.resources.limits.cpus`",
+    "mem_limit": "use `deploy.resources.limits.memory`",
+    "pull_policy": "use `pull`",
+    "shm_size": "use `tmpfs` with `/dev/shm:size=...`",
+    "stop_grace_period": "use the pipeline's `timeouts.grace`",
+}
 _PLAIN = (
     "annotations",
     "attach",

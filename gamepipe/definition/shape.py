@@ -6,7 +6,7 @@ from collections.abc import Mapping as Table
 from dataclasses import dataclass, field
 from typing import Any
 
-from gamepipe.definition.kind import INVALID, Kind, Reader, Text, shape_of, suggestion
+from gamepipe.definition.kind import INVALID, Kind, Reader, Text, is_null, shape_of, suggestion
 from gamepipe.definition.source import Mapping, Node, Scalar, Sequence
 from gamepipe.model.spec import JsonObject
 
@@ -54,6 +54,8 @@ class Record:
     check: Callable[[dict[str, Any], Node, str, Reader], None] | None = None
     build: Callable[[dict[str, Any]], Any] | None = None
     """Makes the value of a record without mistakes; without it the value is a dict."""
+    extensions: bool = False
+    """Keys that begin with `x-` are passed over, as in Compose: a place for anchors."""
     what: str = "a mapping"
 
     def read(self, node: Node, path: str, reader: Reader) -> Any:
@@ -74,11 +76,13 @@ class Record:
         present = unique_pairs(node, path, reader)
         for key, (key_node, value_node) in present.items():
             place = below(path, key)
+            if self.extensions and key.startswith("x-"):
+                continue
             if key not in self.fields:
                 self._fail_unknown(key_node, path, reader, set(present))
                 continue
             reader.places[place] = value_node
-            if self.fields[key].nullable and _is_null(value_node):
+            if self.fields[key].nullable and is_null(value_node):
                 continue
             value = self.fields[key].kind.read(value_node, place, reader)
             if value is not INVALID:
@@ -110,6 +114,8 @@ class Record:
             "properties": properties,
             "additionalProperties": False,
         }
+        if self.extensions:
+            schema["patternProperties"] = {"^x-": {}}
         required = [key for key, item in self.fields.items() if item.required]
         if required:
             schema["required"] = required
@@ -120,10 +126,6 @@ def _described(schema: JsonObject, item: Field) -> JsonObject:
     if item.nullable:
         schema = {"anyOf": [schema, {"type": "null"}]}
     return {"description": item.help, **schema}
-
-
-def _is_null(node: Node) -> bool:
-    return isinstance(node, Scalar) and node.kind == "null"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -223,7 +225,7 @@ class Either:
             kind = self.mapping
         elif isinstance(node, Sequence):
             kind = self.sequence
-        if kind is None or (_is_null(node) and kind is self.scalar):
+        if kind is None or (is_null(node) and kind is self.scalar):
             problem = f"must be {self.what}, not {shape_of(node)}"
             return reader.fail(node, path, problem, f"write {self.what}")
         return kind.read(node, path, reader)

@@ -26,6 +26,8 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 40
 MAX_NODES = 100_000
 """Nodes after aliases are expanded; 500 full steps stay far below it."""
+_NODE_LENGTH = 64
+"""Each 64 characters of a text count as a node, so that aliases of long texts are bounded too."""
 _NULL = re.compile(r"|~|null|Null|NULL")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -242,6 +244,7 @@ def _scalar(event: Any, place: dict[str, int]) -> Scalar:
     scalar = Scalar(
         line=place["line"],
         column=place["column"],
+        size=1 + len(text) // _NODE_LENGTH,
         text=text,
         plain=event.style in (None, ""),
         literal=event.style == "|",

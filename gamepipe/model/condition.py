@@ -101,13 +101,14 @@ def parse(text: str) -> Condition:
     if len(text) > MAX_LENGTH:
         remedy = f"keep it within {MAX_LENGTH} characters"
         raise ExpressionError("the condition is too long", remedy, MAX_LENGTH)
-    inner, offset = _unwrap(text)
+    inner, offset = unwrap(text)
     if not inner.strip():
         return Condition(Call("success"), (), frozenset({"success"}))
     return _Parser(_tokens(inner, offset)).read()
 
 
-def _unwrap(text: str) -> tuple[str, int]:
+def unwrap(text: str) -> tuple[str, int]:
+    """The condition without `${{ }}`, and where it begins in the text."""
     wrapped = _WRAPPED.fullmatch(text)
     return (wrapped["inner"], wrapped.start("inner")) if wrapped else (text, 0)
 

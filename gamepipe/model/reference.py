@@ -4,6 +4,10 @@ import re
 from dataclasses import dataclass
 
 ROOTS = ("args", "envs", "secrets", "steps", "node", "pipeline")
+NODE_FACTS = ("id", "alias", "region", "zone", "os", "architecture")
+"""What `node.X` may name; the placement carries exactly these."""
+PIPELINE_FACTS = ("id", "name", "tenant", "generation")
+"""What `pipeline.X` may name."""
 _BARE = re.compile(r"[\w-]+")
 _SEGMENT = re.compile(
     r"""\s*\.\s*(?P<bare>[\w-]+)|\s*\[\s*(?:'(?P<one>[^']*)'|"(?P<two>[^"]*)")\s*\]"""
