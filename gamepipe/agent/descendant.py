@@ -39,15 +39,33 @@ class Processes:
                 self.code, self.ended_us = os.waitstatus_to_exitcode(status), now_us()
 
     def signal(self, number: int) -> None:
-        """Send a signal to all of them, the script's group at once."""
-        if self.code is None:
-            os.killpg(self.main, number)  # Not reaped yet, so nobody else has this id.
+        """Send a signal to all of them, the script's group at once.
+
+        One that took another user's rights is out of reach; it is waited for.
+        """
+        group = 0
+        if self.code is None:  # Not reaped yet, so nobody else has this id.
+            group = self.main
+            _send(-group, number)
         for pid in _descendants(os.getpid()):
-            try:
-                if self.code is not None or os.getpgid(pid) != self.main:
-                    os.kill(pid, number)
-            except ProcessLookupError:
-                continue
+            if not group or _group_of(pid) != group:
+                _send(pid, number)
+
+
+def _send(pid: int, number: int) -> bool:
+    """Whether it was there and within reach; a negative `pid` means a group."""
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
 
 
 def _descendants(root: int) -> list[int]:

@@ -80,8 +80,9 @@ class Launch:
                 os.mkfifo(folder / name, 0o600)
         for name in (".state.json", ".exit.json"):
             (folder / name).write_bytes(b" " * RECORD_BYTES)
-        (folder / "ack").write_bytes(b"0")
-        return cls(folder)
+        launch = cls(folder)
+        launch.acknowledge(0)
+        return launch
 
     def start(self, workspace: Path, script: str, environment: Mapping[str, str]) -> None:
         """Start the shim. Raises `LaunchFailed`; returns at once when one has started here."""
@@ -122,6 +123,16 @@ class Launch:
                 os.write(control, command)
             finally:
                 os.close(control)
+
+    def acknowledge(self, offset: int) -> None:
+        """The output below `offset` is kept elsewhere. Written in place: a full disk takes it."""
+        descriptor = os.open(self.folder / "ack", os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, b"%020d" % offset)
+        finally:
+            os.close(descriptor)
+        if offset:
+            self.send(b"A")
 
     def give_up(self) -> bool:
         """Kill what a dead shim left and let none start here later; False: one lives after all.

@@ -268,8 +268,7 @@ class _Follower:
         if durable is None or durable.offset - self._tail.dropped_to < SEGMENT_BYTES:
             return
         self._tail.drop(durable.offset)
-        (self._launch.folder / "ack").write_bytes(b"%d" % durable.offset)
-        self._launch.send(b"A")
+        self._launch.acknowledge(durable.offset)
 
     def _durable(self) -> Mark | None:
         mark = Mark.parse(self._sink.resume_position())

@@ -14,7 +14,7 @@ from gamepipe.wire import node_queue
 
 _log = structlog.get_logger()
 
-ACTIVITY_SLOTS = 1000
+ACTIVITY_SLOTS = 5000
 """Far above `max_steps`: the runner limits steps, so that `stop_step` never waits for a slot."""
 GRACE = timedelta(seconds=1)
 SHUTDOWN_SECONDS = 1.5

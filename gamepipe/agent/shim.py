@@ -29,6 +29,7 @@ BUSY_EXIT = 75
 RECORD_BYTES = 1024
 """Room that the agent reserves for state and exit, so that a full disk cannot hide an end."""
 _SCRIPT_DESCRIPTOR = 3
+_OWN_SIGNALS = (signal.SIGCHLD, signal.SIGTERM)
 _READ_BYTES = 64 * 1024
 _LEFTOVER_SECONDS = 0.5
 _LEFTOVER_KILL_SECONDS = 2.0
@@ -72,13 +73,18 @@ class Shim:
 
     def start(self, step: Step) -> None:
         gate, opened = os.pipe()
+        set_up, is_set_up = os.pipe()
         ends = {stream: os.pipe() for stream in (STDOUT, STDERR)}
         started_us = now_us()
         pid = os.fork()
         if pid == 0:
             os.close(opened)
+            _lead_session(is_set_up)
             _become_step(gate, ends[STDOUT][1], ends[STDERR][1], step)
         os.close(gate)
+        os.close(is_set_up)
+        os.read(set_up, 1)
+        os.close(set_up)
         for stream, (reader, writer) in ends.items():
             os.close(writer)
             os.set_blocking(reader, False)
@@ -195,7 +201,7 @@ def _signal_pipe() -> int:
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, signal.SIGTERM):
+    for number in _OWN_SIGNALS:
         signal.signal(number, lambda *_: None)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -213,12 +219,18 @@ def _record_state(pid: int, started_us: int) -> None:
     )
 
 
+def _lead_session(is_set_up: int) -> None:
+    """In the child: from here on it can be signalled as a group, and signals mean what they do."""
+    os.setsid()
+    for number in (*_OWN_SIGNALS, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    os.write(is_set_up, b"s")
+    os.close(is_set_up)
+
+
 def _become_step(gate: int, out: int, err: int, step: Step) -> None:
     """In the child: wait until it is on record, then become `/bin/sh -e` on the script."""
     try:
-        os.setsid()
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
         if os.read(gate, 1) != b"g":
             os._exit(127)  # The shim died: nobody would know of this process.
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
