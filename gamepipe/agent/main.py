@@ -42,6 +42,8 @@ from gamepipe.wire import InstanceEnd, StopInstanceOrder
 
 _log = structlog.get_logger()
 
+TIDY_SECONDS = 6 * 3600.0
+
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
@@ -117,7 +119,8 @@ class GamePipelineAgent:
             stop_steps=runner.stop_cut_off,
         )
         shipper = LogShipper(self._channel, self._settings.node_id, self._spools)
-        work = [server.run(), link.run(), shipper.run(), watch.run(), self._announce(link, server)]
+        work = [server.run(), link.run(), shipper.run(), watch.run()]
+        work += [self._announce(link, server), _tidy(runner)]
         if self._engine is not None:
             work.append(self._engine.watcher.run())
         await run_together(*work)
@@ -190,6 +193,13 @@ class GamePipelineAgent:
                 )
             except TemporalUnavailable as error:
                 _log.error("temporal.absent", action="temporal.absent", error=error.message)
+
+
+async def _tidy(runner: StepRunner) -> None:
+    """Forget old ends from time to time."""
+    while True:
+        await asyncio.sleep(TIDY_SECONDS)
+        await runner.recover()
 
 
 @contextmanager

@@ -1,10 +1,9 @@
 """Runs `command` steps: a process group under a shim that outlives the agent."""
 
 import asyncio
-import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import structlog
 from gamepipe.agent.folder import AgentFolders, checked_id
 from gamepipe.agent.frame import SEGMENT_BYTES
 from gamepipe.agent.launch import Launch, LaunchEnd, LaunchFailed, LaunchState
+from gamepipe.agent.news import news_of, pressing
 from gamepipe.agent.runtime import AttemptKey, Exit, LineSink, StepPlan, StopRequest
 from gamepipe.agent.tail import Mark, OutputTail, from_micros
 from gamepipe.model import reason as reasons
@@ -94,7 +94,7 @@ class ProcessRuntime:
         launch = launches[-1]
         stop = StopRequest()
         stop.set(grace_seconds=grace_seconds, reason=reasons.CANCELED)
-        async with _news_of(launch) as news, _pressing(launch, stop):
+        async with news_of(launch) as news, pressing(launch, stop):
             while not news.gone and launch.end() is None:
                 await news.wait()
         await asyncio.to_thread(launch.give_up)
@@ -145,74 +145,6 @@ def _environment(plan: StepPlan) -> dict[str, str]:
     }
 
 
-class _News:
-    """Wakes up when the shim has something new, and when it died."""
-
-    def __init__(self, descriptor: int, *, gone: bool) -> None:
-        self.gone = gone
-        self._descriptor = descriptor
-        self._event = asyncio.Event()
-        self._event.set()
-
-    def take(self) -> None:
-        """Called when the FIFO is readable."""
-        try:
-            data = os.read(self._descriptor, 65536)
-        except BlockingIOError:
-            return
-        if not data:
-            self.gone = True
-            asyncio.get_running_loop().remove_reader(self._descriptor)
-        self._event.set()
-
-    async def wait(self) -> None:
-        """Wait for news since the last call."""
-        await self._event.wait()
-        self._event.clear()
-
-
-@contextlib.asynccontextmanager
-async def _news_of(launch: Launch) -> AsyncIterator[_News]:
-    try:
-        descriptor = os.open(launch.folder / "wake", os.O_RDONLY | os.O_NONBLOCK)
-    except FileNotFoundError:  # The agent died while it made the folder.
-        yield _News(-1, gone=True)
-        return
-    loop = asyncio.get_running_loop()
-    # Asked after the FIFO was opened: a shim that dies from here on shows as its end of file.
-    news = _News(descriptor, gone=not launch.is_alive())
-    if not news.gone:
-        loop.add_reader(descriptor, news.take)
-    try:
-        yield news
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
-
-
-@contextlib.asynccontextmanager
-async def _pressing(launch: Launch, stop: StopRequest) -> AsyncIterator[None]:
-    """While the block runs, a stop reaches the step: TERM, and KILL after the grace."""
-    task = asyncio.create_task(_press(launch, stop))
-    try:
-        yield
-    finally:
-        task.cancel()
-
-
-async def _press(launch: Launch, stop: StopRequest) -> None:
-    await stop.wait()
-    loop = asyncio.get_running_loop()
-    asked = loop.time()
-    if stop.grace_seconds > 0:
-        launch.send(b"T")
-    with contextlib.suppress(TimeoutError):
-        while True:
-            async with asyncio.timeout_at(asked + stop.grace_seconds):
-                await stop.wait_shortened()
-    launch.send(b"K")
-
-
 class _Follower:
     """Takes the output of one launch to the sink, until nothing of it runs any more."""
 
@@ -228,7 +160,7 @@ class _Follower:
 
     async def follow(self) -> Exit | None:
         """How it ended; None when its shim died and nobody knows."""
-        async with _news_of(self._launch) as news, _pressing(self._launch, self._stop):
+        async with news_of(self._launch) as news, pressing(self._launch, self._stop):
             while True:
                 await news.wait()
                 gone, end = news.gone, self._launch.end()

@@ -5,7 +5,7 @@ the same numbers (the pipeline was deleted and made anew, or reset) is killed an
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 import structlog
@@ -15,8 +15,9 @@ from gamepipe.agent.ending import failed
 from gamepipe.agent.folder import checked_id, remove_tree
 from gamepipe.agent.journal import AttemptEntry, AttemptJournal
 from gamepipe.agent.plan import RunnerTools, key_of
+from gamepipe.agent.removal import remove_generation
 from gamepipe.agent.reporter import Report
-from gamepipe.agent.runtime import AttemptKey, Runtime
+from gamepipe.agent.runtime import AttemptKey
 from gamepipe.model import reason as reasons
 from gamepipe.model.state import StepState
 from gamepipe.wire import (
@@ -115,7 +116,9 @@ class StepRunner:
                 for run in self._of_generation(order.pipeline_id, order.generation)
             )
         )
-        await self._remove(order.pipeline_id, order.generation, keep_services=False)
+        await remove_generation(
+            self._tools, order.pipeline_id, order.generation, keep_services=False
+        )
 
     async def stop_cut_off(self) -> None:
         """This node has been silent too long: stop the steps that will be run elsewhere."""
@@ -133,7 +136,7 @@ class StepRunner:
         )
 
     async def recover(self) -> None:
-        """After a start: finish removals that an earlier agent did not come to, forget old ends."""
+        """Finish removals that an earlier agent did not come to, forget old ends."""
         for key, entry in list(self._journal.entries()):
             completed = entry.result is not None and entry.result.state is StepState.COMPLETED
             workspace = self._tools.folders.workspace(key.pipeline_id, key.generation)
@@ -262,7 +265,9 @@ class StepRunner:
     async def _clean_after(self, key: AttemptKey) -> None:
         """Behind the last step; what fails here is tried again when the agent starts."""
         try:
-            await self._remove(key.pipeline_id, key.generation, keep_services=True)
+            await remove_generation(
+                self._tools, key.pipeline_id, key.generation, keep_services=True
+            )
         except Exception as error:
             _log.warning(
                 "workspace.clean_failed",
@@ -270,27 +275,6 @@ class StepRunner:
                 pipeline_id=key.pipeline_id,
                 error=repr(error),
             )
-
-    async def _remove(self, pipeline_id: str, generation: int, *, keep_services: bool) -> None:
-        """A file that cannot be removed (a container made it as root) is a person's business, not
-        a failure of the pipeline."""
-        for runtime in self._runtimes():
-            await runtime.remove(pipeline_id, generation, keep_services=keep_services)
-        self._tools.spools.close_generation(pipeline_id, generation)
-        try:
-            await asyncio.to_thread(self._tools.folders.remove_generation, pipeline_id, generation)
-        except OSError as error:
-            _log.error(
-                "workspace.not_removed",
-                action="workspace.not_removed",
-                pipeline_id=pipeline_id,
-                path=str(error.filename),
-                error=error.strerror,
-                remedy="remove the folder by hand, or run the agent as root",
-            )
-
-    def _runtimes(self) -> Iterable[Runtime]:
-        return {id(runtime): runtime for runtime in self._tools.runtimes.values()}.values()
 
 
 def _is_meant(order: StopStep, key: AttemptKey) -> bool:
