@@ -272,14 +272,14 @@ async def import_image(
     params += [("changes", change) for change in ('CMD ["/bin/sh"]', *changes)]
     url = docker._canonicalize_url("images/create", versioned_api=False)
     async with docker.session.post(
-        url, params=params, data=_rootfs(files or {}), headers={"Content-Type": "application/x-tar"}
+        url, params=params, data=rootfs(files or {}), headers={"Content-Type": "application/x-tar"}
     ) as response:
         answer = await response.text()
     assert response.status == 200, answer
     assert "error" not in answer, answer
 
 
-def _rootfs(files: Mapping[str, str]) -> bytes:
+def rootfs(files: Mapping[str, str]) -> bytes:
     busybox = _which("busybox")
     assert busybox is not None, f"no busybox: {_HOW}"
     applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout

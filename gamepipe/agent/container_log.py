@@ -24,6 +24,8 @@ PIECE_BYTES = 16 * 1024
 """Docker cuts longer lines into pieces of this size."""
 _HEADER_BYTES = 8
 _STREAMS = (LogStream.STDOUT, LogStream.STDERR)
+_LEADS = ((0xE0, 0xC0), (0xF0, 0xE0), (0xF8, 0xF0))
+"""(mask, value) of the first byte of a character of two, three and four bytes."""
 _SECOND = 1_000_000_000
 
 
@@ -240,7 +242,7 @@ def whole_characters(data: bytes) -> int:
         byte = data[-back]
         if byte & 0xC0 == 0x80:
             continue
-        length = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
+        length = next((n for n, (mask, lead) in enumerate(_LEADS, 2) if byte & mask == lead), 1)
         return len(data) - back if length > back else len(data)
     return len(data)
 

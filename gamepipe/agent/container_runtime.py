@@ -73,7 +73,7 @@ class ContainerRuntime:
         stop: StopRequest,
     ) -> Exit:
         """Start or adopt the attempt's container and follow it to its end; see `Runtime`."""
-        await asyncio.to_thread((plan.attempt_dir / _MARK).touch)
+        was_begun = await asyncio.to_thread(_mark, plan)
         attempt = ContainerAttempt(
             engine=self._engine,
             starter=self._starter,
@@ -84,6 +84,7 @@ class ContainerRuntime:
             stop=stop,
             clock=self._clock,
             service_up_after=self._service_up_after,
+            was_begun=was_begun,
         )
         try:
             return await attempt.run()
@@ -139,6 +140,14 @@ class ContainerRuntime:
         await stop_container(self._engine, facts.id, stop)
         await self._engine.remove(facts.id)
         return facts.is_running
+
+
+def _mark(plan: StepPlan) -> bool:
+    """Note that the attempt may have a container; whether that was noted already."""
+    mark = plan.attempt_dir / _MARK
+    was_there = mark.exists()
+    mark.touch()
+    return was_there
 
 
 def _removal() -> StopRequest:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from gamepipe.agent.container_config import UnsupportedField, create_body
@@ -15,6 +16,7 @@ from gamepipe.agent.container_facts import (
     step_labels,
 )
 from gamepipe.agent.container_refusal import Refusal, refused
+from gamepipe.agent.container_stop import patiently
 from gamepipe.agent.image import ImagePuller, Progress, PullFailed
 from gamepipe.agent.runtime import LineSink, StepPlan, StopRequest
 from gamepipe.model import reason as reasons
@@ -35,9 +37,23 @@ class ContainerStarter:
     clock: Callable[[], datetime]
 
     async def find_or_start(
-        self, plan: StepPlan, sink: LineSink, on_progress: Progress, stop: StopRequest
+        self,
+        plan: StepPlan,
+        sink: LineSink,
+        on_progress: Progress,
+        stop: StopRequest,
+        *,
+        was_begun: bool,
     ) -> ContainerFacts:
         """The attempt's container, running or ended already.
+
+        Args:
+            plan: the attempt.
+            sink: takes what is said about the pull and the adoption.
+            on_progress: told of the pull's progress.
+            stop: breaks a pull off.
+            was_begun: an earlier agent may have started it, so an engine that does not answer is
+                waited for instead of giving the attempt up.
 
         Raises:
             StoppedEarly: a stop came before there was one.
@@ -51,7 +67,8 @@ class ContainerStarter:
                 f"step {plan.step.name} has no container",
                 retryable=False,
             )
-        found = await self.find(plan)
+        find = partial(self.find, plan)
+        found = await (patiently(find) if was_begun else find())
         if found is not None and found.started_at is not None:
             await sink.write(LogStream.SYSTEM, _adopted(found), at=self.clock())
             return found
@@ -117,14 +134,15 @@ class ContainerStarter:
             await sink.write(LogStream.SYSTEM, f"Docker warns: {warning}", at=self.clock())
 
     async def _start(self, plan: StepPlan, container: Container) -> ContainerFacts:
-        """A container that will not start is removed, so that nothing adopts it."""
+        """A container that will not start is removed, so that nothing adopts it. From here on an
+        engine that goes away is waited for: the container may run."""
         name = container_name(plan.key)
         try:
-            await self.engine.call("POST", f"containers/{name}/start")
+            await patiently(lambda: self.engine.call("POST", f"containers/{name}/start"))
         except EngineRefused as error:
-            await self.engine.remove(name)
+            await patiently(lambda: self.engine.remove(name))
             raise refused(error, container) from error
-        facts = await self.engine.inspect(name)
+        facts = await patiently(lambda: self.engine.inspect(name))
         if facts is None:
             raise Refusal(
                 reasons.RUNNER_ERROR, "the container was removed as soon as it was started"

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import itertools
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -10,14 +11,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gamepipe.agent.container_engine import ContainerEngine, EngineRefused
+from gamepipe.agent.container_engine import ContainerEngine, EngineRefused, EngineStream
 from gamepipe.agent.runtime import LineSink
 from gamepipe.model.record import LogStream
 from gamepipe.model.spec import PullPolicy
 
 Progress = Callable[[float | None, str], Awaitable[None]]
-_REPORT_SECONDS = 1.0
-_LINE_SECONDS = 5.0
+_LINE_SECONDS = 5
 _MIB = 1024 * 1024
 _DOCKER_HUB = "https://index.docker.io/v1/"
 
@@ -100,8 +100,7 @@ class ImagePuller:
                 fromImage=name,
                 tag=tag,
             ) as stream:
-                async for event in stream.read_objects():
-                    await news.take(event)
+                await news.follow(stream)
         except EngineRefused as error:
             raise PullFailed(
                 f"image {image} could not be pulled: {error.message}. Check its name, the way from "
@@ -113,33 +112,39 @@ class ImagePuller:
 
 @dataclass
 class _PullNews:
-    """Progress of one pull, thinned."""
+    """Progress of one pull: told once a second, as a line of the log less often."""
 
     image: str
     sink: LineSink
     on_progress: Progress
     clock: Callable[[], datetime]
     _layers: _Layers = field(default_factory=_Layers)
-    _reported: float = 0.0
-    _told: float = 0.0
 
     async def say(self, text: str) -> None:
-        self._told = self._reported = asyncio.get_running_loop().time()
         await self.sink.write(LogStream.SYSTEM, text, at=self.clock())
         await self.on_progress(None, text)
 
-    async def take(self, event: dict[str, Any]) -> None:
-        """Raises `EngineRefused` for an event that says that the pull failed."""
-        if "error" in event:
-            raise EngineRefused(0, event["error"])
-        self._layers.take(event)
-        now = asyncio.get_running_loop().time()
-        text = f"pulling image {self.image}: {self._layers}"
-        if now - self._told >= _LINE_SECONDS:
-            await self.say(text)
-        elif now - self._reported >= _REPORT_SECONDS:
-            self._reported = now
-            await self.on_progress(None, text)
+    async def follow(self, stream: EngineStream) -> None:
+        """Read to its end. Raises `EngineRefused` when it says that the pull failed."""
+        telling = asyncio.create_task(self._tell())
+        try:
+            async for event in stream.read_objects():
+                if "error" in event:
+                    raise EngineRefused(0, event["error"])
+                self._layers.take(event)
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
+    async def _tell(self) -> None:
+        told = ""
+        for second in itertools.count(1):
+            await asyncio.sleep(1)
+            text = f"pulling image {self.image}: {self._layers}"
+            if text != told:
+                told = text
+                is_line = second % _LINE_SECONDS == 0
+                await (self.say(text) if is_line else self.on_progress(None, text))
 
 
 def split_image(image: str) -> tuple[str, str]:

@@ -179,7 +179,9 @@ class InstanceWatcher:
 
     async def _look_at(self, labels: Mapping[str, str]) -> None:
         """Something happened to one instance."""
-        await self._look(again=False, only=_instance_of(labels))
+        name = _instance_of(labels)
+        if name:
+            await self._look(again=False, only=name)
 
     async def _look(self, *, again: bool, only: str = "") -> None:
         """Look at all instances (or one) and tell what changed; `again`: also what is not well."""
@@ -196,7 +198,7 @@ class InstanceWatcher:
         newest: dict[str, ContainerSummary] = {}
         for one in await self._engine.find(self._labels()):
             name = _instance_of(one.labels)
-            if one.attempt >= newest.get(name, one).attempt:
+            if name and one.attempt >= newest.get(name, one).attempt:
                 newest[name] = one
         return newest
 
@@ -253,6 +255,9 @@ class InstanceWatcher:
 
 
 def _instance_of(labels: Mapping[str, str]) -> str:
+    """The instance's id; "" for a container that only looks like one of ours."""
+    if not labels.keys() >= {LABEL_PIPELINE, LABEL_GENERATION, LABEL_STEP}:
+        return ""
     return instance_id(
         labels[LABEL_PIPELINE], int(labels[LABEL_GENERATION]), int(labels[LABEL_STEP])
     )

@@ -104,3 +104,20 @@ async def test_without_an_engine_removal_fails_only_where_containers_may_be(
     await asyncio.to_thread(own_engine.start)
     await runtime.remove(plan.key.pipeline_id, 1, keep_services=False)
     assert await lone.engine.inspect(container_name(plan.key)) is None
+
+
+async def test_a_restarted_agent_waits_for_the_engine(lone: Bench, own_engine: OwnEngine) -> None:
+    await let_containers_live(own_engine)
+    plan = lone.plan("echo one", "while [ ! -e go ]; do sleep 0.05; done", "echo two")
+    first = lone.start(plan)
+    await first.until_line("one")
+    await first.crash()
+    await asyncio.to_thread(own_engine.stop)
+    second = lone.start(plan, first.sink)
+    fresh = await lone.start(lone.plan("true")).end()
+    assert fresh.reason == reasons.RUNTIME_UNAVAILABLE
+    assert not second.task.done()
+    await asyncio.to_thread(own_engine.start)
+    await second.until_line("adopted")
+    (plan.workspace / "go").touch()
+    assert (await second.end()).exit_code == 0

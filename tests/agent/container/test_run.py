@@ -8,7 +8,7 @@ from gamepipe.agent.container_engine import connect_docker
 from gamepipe.model import reason as reasons
 from gamepipe.model.record import LogStream
 from gamepipe.model.spec import Port, PullPolicy, StepType
-from tests.agent.container.conftest import Bench, next_attempt
+from tests.agent.container.conftest import Attempt, Bench, MemorySink, next_attempt
 from tests.docker_fixtures import import_image
 
 pytestmark = pytest.mark.docker
@@ -115,9 +115,8 @@ async def test_a_program_that_is_not_there_is_refused(bench: Bench) -> None:
 async def test_an_engine_that_does_not_run_is_named_with_the_remedy(bench: Bench) -> None:
     docker = connect_docker(f"unix://{bench.folder}/no.sock")
     try:
-        attempt = bench.start(bench.plan("true"))
-        await attempt.end()
-        leave = await bench.start(bench.plan("true")).start(bench.restarted(docker)).end()
+        attempt = Attempt(plan=bench.plan("true"), sink=MemorySink())
+        leave = await attempt.start(bench.restarted(docker)).end()
     finally:
         await docker.close()
     assert leave.reason == reasons.RUNTIME_UNAVAILABLE
