@@ -73,15 +73,11 @@ class Reader:
 
 
 def _place(node: Node | None, offset: int | None) -> tuple[int, int]:
-    """Where a mistake stands; exact within plain, quoted one-line and `|` texts."""
     if node is None:
         return 0, 0
     if offset is None or not isinstance(node, Scalar):
         return node.line, node.column
-    before = node.text[:offset]
-    if node.literal:
-        return node.line + 1 + before.count("\n"), node.column
-    return node.line, node.column + (0 if node.plain else 1) + len(before)
+    return node.place_of(offset)
 
 
 class Kind(Protocol):
@@ -284,7 +280,8 @@ class Choice:
             return INVALID
         if scalar.text in known:
             return self.values(scalar.text)
-        remedy = did_you_mean(scalar.text, known, else_=f"use one of {', '.join(known)}")
+        meant = suggestion(scalar.text, known)
+        remedy = f"use one of {', '.join(known)}" + (f" (did you mean `{meant}`?)" if meant else "")
         return reader.fail(node, path, f"`{scalar.text[:60]}` is not known", remedy)
 
     def schema(self) -> JsonObject:

@@ -142,7 +142,7 @@ class ListOf:
     what: str = "a list"
 
     def read(self, node: Node, path: str, reader: Reader) -> Any:
-        if self.single and not isinstance(node, Sequence):
+        if self.single and isinstance(node, Scalar) and not is_null(node):
             value = self.item.read(node, path, reader)
             return INVALID if value is INVALID else (value,)
         if not isinstance(node, Sequence):

@@ -32,6 +32,7 @@ _NULL = re.compile(r"|~|null|Null|NULL")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a-fA-F]+")
 _TAG = "tag:yaml.org,2002:"
+_LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -46,12 +47,25 @@ class Node:
 
 @dataclass(kw_only=True, slots=True)
 class Scalar(Node):
-    """`text` as written. `plain`: neither quoted nor a block; `literal`: a `|` block."""
+    """`text` as YAML reads it. `plain`: neither quoted nor a block."""
 
     text: str
     plain: bool = True
-    literal: bool = False
+    indent: int | None = None
+    """Of a `|` block: the spaces before its lines. None: it is none."""
+    verbatim: bool = False
+    """Stands on one line exactly as it reads, so that places within it can be told."""
     tag: str = ""
+
+    def place_of(self, offset: int) -> tuple[int, int]:
+        """Line and column of a character; the scalar's own where it cannot be told."""
+        before = self.text[:offset]
+        if self.indent is not None:
+            tail = before.rpartition("\n")[2]
+            return self.line + 1 + before.count("\n"), self.indent + len(tail) + 1
+        if not self.verbatim:
+            return self.line, self.column
+        return self.line, self.column + (0 if self.plain else 1) + len(before)
 
     @property
     def kind(self) -> str:
@@ -94,7 +108,7 @@ def read_source(text: str) -> Node:
         raise SourceError(
             "the file is larger than 1 MiB", "shorten it, or split the pipeline", 1, 1
         )
-    builder = _Builder()
+    builder = _Builder(_LINE_END.split(text))
     try:
         for event in _events(text):
             builder.feed(event)
@@ -136,7 +150,7 @@ def _broken(error: MarkedYAMLError) -> SourceError:
 def _unreadable(text: str, error: ReaderError) -> SourceError:
     before = text[: int(error.position)]
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-    problem = f"character U+{ord(str(error.character)):04X} is not allowed in YAML"
+    problem = f"character U+{ord(text[len(before)]):04X} is not allowed in YAML"
     return SourceError(
         problem, "remove it, or write it as an escape in double quotes", line, column
     )
@@ -145,8 +159,9 @@ def _unreadable(text: str, error: ReaderError) -> SourceError:
 class _Builder:
     """Turns events into nodes."""
 
-    def __init__(self) -> None:
+    def __init__(self, lines: list[str]) -> None:
         self.root: Node | None = None
+        self._lines = lines
         self._open: list[Sequence | Mapping] = []
         self._keys: list[Scalar | None] = []
         self._anchors: dict[str, Node] = {}
@@ -161,7 +176,7 @@ class _Builder:
                 if self._documents > 1:
                     raise SourceError("a second document begins here", "keep one per file", **place)
             case ScalarEvent():
-                node = _scalar(event, place)
+                node = _scalar(event, place, self._lines)
                 self._remember(event.anchor, node)
                 self._add(node)
             case AliasEvent():
@@ -212,6 +227,7 @@ class _Builder:
         elif self._keys[-1] is None:
             self._keys[-1] = _key(node)
         else:
+            _put_at_key(node, self._keys[-1])
             _pair(parent, self._keys[-1], node)
             self._keys[-1] = None
 
@@ -222,6 +238,12 @@ def _key(node: Node) -> Scalar:
             "a key must be a plain text", "write `key: value`", node.line, node.column
         )
     return node
+
+
+def _put_at_key(value: Node, key: Scalar) -> None:
+    """A value that is not written stands where its key does, not where the next token begins."""
+    if isinstance(value, Scalar) and value.plain and not value.text:
+        value.line, value.column = key.line, key.column
 
 
 def _pair(mapping: Mapping, key: Scalar, value: Node) -> None:
@@ -237,7 +259,7 @@ def _pair(mapping: Mapping, key: Scalar, value: Node) -> None:
         mapping.merged.extend(source.merged)
 
 
-def _scalar(event: Any, place: dict[str, int]) -> Scalar:
+def _scalar(event: Any, place: dict[str, int], lines: list[str]) -> Scalar:
     text = event.value
     if _SURROGATE.search(text):
         text = _join_surrogates(text, place)
@@ -247,10 +269,25 @@ def _scalar(event: Any, place: dict[str, int]) -> Scalar:
         size=1 + len(text) // _NODE_LENGTH,
         text=text,
         plain=event.style in (None, ""),
-        literal=event.style == "|",
+        indent=_indent(text, lines[place["line"] :]) if event.style == "|" else None,
+        verbatim=_is_verbatim(event),
     )
     scalar.tag = _tag_of(event, scalar.line, scalar.column, {"str", "int", "float", "bool", "null"})
     return scalar
+
+
+def _indent(text: str, lines: list[str]) -> int:
+    """The spaces before the lines of a `|` block; `lines` begin below its head."""
+    for read, written in zip(text.split("\n"), lines, strict=False):
+        if read:
+            return len(written) - len(read)
+    return 0
+
+
+def _is_verbatim(event: Any) -> bool:
+    start, end = event.start_mark, event.end_mark
+    width = len(event.value) + (0 if event.style in (None, "") else 2)
+    return bool(start.line == end.line and end.column - start.column == width)
 
 
 def _join_surrogates(text: str, place: dict[str, int]) -> str:

@@ -212,5 +212,4 @@ class _Checker:
 def _unknown(reference: Reference, known: Collection[str], what: str) -> tuple[str, str] | None:
     if reference.name in known:
         return None
-    remedy = did_you_mean(reference.name, known, else_=f"the {what} are {_listed(known)}")
-    return f"`{reference}` is not known", remedy
+    return f"`{reference}` is not known", f"the {what} are {_listed(known)}"
