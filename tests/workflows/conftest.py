@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from store.store import GamePipelineStore
 from temporalio.client import Client, WorkflowHandle
 
 from gamepipe.definition import bind, content_digest, parse_pipeline
@@ -17,6 +16,7 @@ from gamepipe.model.record import NewPipeline, PipelineRecord
 from gamepipe.ports import Registration
 from gamepipe.starting import start_pipeline
 from gamepipe.wire import RunSettings, workflow_id
+from store.store import GamePipelineStore
 from tests.waiting import eventually
 from tests.workflows.node import Behaviour, ScriptedNode, now
 from worker import build_worker

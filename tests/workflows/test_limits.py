@@ -18,12 +18,12 @@ async def test_five_hundred_steps_with_retries_continue_as_new(stack: Stack) -> 
         "retry: {max_attempts: 3, initial: 0.001}}"
         for i in range(500)
     )
-    node = await stack.node(**{f"s{i}": flaky for i in range(500)})
+    node = await stack.node(**{f"s{i}": flaky for i in range(0, 500, 5)})
     handle = await stack.submit(f"name: long\nsteps:\n{steps}\n")
     record = await stack.finish(handle, seconds=170)
     assert record.state is PipelineState.COMPLETED
     assert record.progress.ended == 500
-    assert len(node.assignments) == 1500
+    assert len(node.assignments) == 700
     order = [a.step.index for a in node.assignments if a.attempt == 1]
     assert order == list(range(500))
     description = await handle.describe()

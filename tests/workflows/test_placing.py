@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
-from gamepipe.offer import OfferSender
-
 from gamepipe.model.state import PipelineState
+from gamepipe.offer import OfferSender
 from tests.waiting import eventually
 from tests.workflows.conftest import Stack
 from tests.workflows.node import now, until_stopped

@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from gamepipe.offer import OfferSender
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
@@ -13,6 +12,7 @@ from activities.sweep import PipelineSweep
 from gamepipe.definition import bind, content_digest, parse_pipeline
 from gamepipe.model.record import NewPipeline
 from gamepipe.model.state import PipelineState
+from gamepipe.offer import OfferSender
 from tests.waiting import eventually
 from tests.workflows.conftest import FAST, Stack
 from tests.workflows.node import now, until_stopped
