@@ -105,6 +105,16 @@ class AttemptJournal:
                     entry,
                 )
 
+    def newest(self) -> list[tuple[AttemptKey, AttemptEntry]]:
+        """The attempt of each generation that was begun last; a pipeline made anew under its id
+        has begun later than what its predecessor left."""
+        newest: dict[tuple[str, int], tuple[AttemptKey, AttemptEntry]] = {}
+        for key, entry in self.entries():
+            generation = key.pipeline_id, key.generation
+            if generation not in newest or newest[generation][1].begun_at < entry.begun_at:
+                newest[generation] = key, entry
+        return list(newest.values())
+
     def prune(self, *, before: datetime) -> None:
         """Forget pipelines of which nothing changed since `before` and nothing is unfinished."""
         for folder in [path for path in self._folder.glob("*") if path.is_dir()]:

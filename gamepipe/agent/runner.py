@@ -137,10 +137,11 @@ class StepRunner:
 
     async def recover(self) -> None:
         """Finish removals that an earlier agent did not come to, forget old ends."""
-        for key, entry in list(self._journal.entries()):
+        for key, entry in self._journal.newest():
             completed = entry.result is not None and entry.result.state is StepState.COMPLETED
             workspace = self._tools.folders.workspace(key.pipeline_id, key.generation)
-            if completed and entry.clean_after and workspace.exists():
+            busy = self._of_generation(key.pipeline_id, key.generation)
+            if completed and entry.clean_after and workspace.exists() and not busy:
                 await self._clean_after(key)
         self._journal.prune(before=self._tools.clock() - JOURNAL_KEPT)
 

@@ -373,3 +373,23 @@ async def test_a_stored_stop_order_ends_a_generation_after_a_restart(node: Node)
     await node.runner.stop_generation("p", 1, None, grace_seconds=1.0)
     assert not (node.folders.workspaces / "p").exists()
     assert node.runner.running_steps == 0
+
+
+async def test_a_clean_up_that_was_missed_is_made_up_for(node: Node):
+    step = assignment("touch file", clean_after=True)
+    await node.run(step)
+    left = node.folders.workspace("p", 1)
+    left.mkdir(parents=True)
+    await node.restart()
+    await node.runner.recover()
+    assert not left.exists()
+
+
+async def test_a_pipeline_made_anew_keeps_its_workspace(node: Node):
+    await node.run(assignment("true", step_index=1, clean_after=True), run_id="old")
+    node.run(assignment("echo up; sleep 1000"), run_id="new")
+    await node.until_line("up")
+    await node.runner.recover()
+    await node.restart()
+    await node.runner.recover()
+    assert node.folders.workspace("p", 1).exists()
