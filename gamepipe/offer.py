@@ -1,4 +1,4 @@
-"""Telling workflows about offers; needs only the Temporal client, so gateway and worker share it."""
+"""Telling workflows about offers; gateway and worker share it, it needs only a client."""
 
 from collections.abc import Iterable
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from temporalio import workflow
 
@@ -70,7 +70,7 @@ class Saver:
                 "place_pipeline", request, result_type=PlaceAnswer, **policy.STORE
             )
             self._take(answer)
-            return answer
+            return cast(PlaceAnswer, answer)
 
     def _take(self, answer: PlaceAnswer) -> None:
         if answer.status is PlaceStatus.PLACED:

@@ -1,6 +1,7 @@
 """The workflow `StopInstance`: stops a running game and writes what became of it."""
 
 from datetime import timedelta
+from typing import cast
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -44,4 +45,4 @@ class StopInstance:
             InstanceEnded(instance_id=stop.order.instance_id, end=end),
             **policy.STORE,
         )
-        return end
+        return cast(InstanceEnd, end)

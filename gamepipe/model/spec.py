@@ -118,7 +118,7 @@ class Container:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retry:
-    """Attempts in all (1 = no retry); before attempt n+1 it waits initial * factor^(n-1), capped."""
+    """Attempts in all (1: no retry); before attempt n+1: initial * factor^(n-1), capped."""
 
     max_attempts: int = 1
     initial_seconds: float = 1.0
