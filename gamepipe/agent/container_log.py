@@ -103,6 +103,8 @@ class LogFollower:
         self._sink = sink
         self._position = LogPosition.decode(sink.resume_position())
         self._open = [_OpenLine(data=rest) for rest in self._position.rests]
+        self._unsettled: dict[int, tuple[list[int], bytes]] = {}
+        """By stream: entries, and the rest, of the piece that was written last."""
         self._ended = asyncio.Event()
         self._tails = [deque[str](maxlen=TAIL_LINES) for _ in _STREAMS]
         self.writing_since: float | None = None
@@ -143,7 +145,7 @@ class LogFollower:
         if is_over:
             for stream, line in enumerate(self._open):
                 if line.data:
-                    await self._write(stream, line.data, line.times, continued=False)
+                    await self._write_line(stream, line)
 
     async def _tell_unreadable(self, error: EngineRefused) -> None:
         """A container that was removed under our hands has no rest."""
@@ -157,13 +159,12 @@ class LogFollower:
         except TimeoutError:
             return
 
-    def _forget_open(self) -> None:
-        """What was read but not written on is read again."""
-        self._open = [_OpenLine(data=rest) for rest in self._position.rests]
-
     async def _pass_over(self, *, follow: bool) -> None:
         """One request for the log from our position on."""
-        self._forget_open()
+        for number in range(len(_STREAMS)):
+            self._settle(number)
+        # What was read but not written on is read again.
+        self._open = [_OpenLine(data=rest) for rest in self._position.rests]
         since, skips = self._position.since, self._position.skips
         until = self._ended if follow else None
         async with self._engine.stream(
@@ -194,31 +195,56 @@ class LogFollower:
         line.data += entry.data
         line.times.append(entry.time)
         if entry.ends_line:
-            data, times = line.data, line.times
             self._open[entry.stream] = _OpenLine()
-            await self._write(entry.stream, data, times, continued=False)
+            await self._write_line(entry.stream, line)
 
     async def _write_piece(self, stream: int) -> None:
-        """A line grows too long: write what there is, without the character it was cut in."""
+        """A line grows too long: write what there is, without the character it was cut in.
+
+        A masking sink holds the piece back until the next one of its stream, so positions of the
+        other stream's lines stay before it until then.
+        """
+        self._settle(stream)
         line = self._open[stream]
         cut = whole_characters(line.data)
         rest = line.data[cut:]
-        self._open[stream] = _OpenLine()
-        await self._write(stream, line.data[:cut], line.times, continued=True, rest=rest)
-        self._open[stream].data = rest
+        self._open[stream] = _OpenLine(data=rest)
+        self._unsettled[stream] = (line.times, rest)
+        behind = self._position.copy()
+        self._advance(behind, stream, line.times, rest)
+        await self._write_parts(
+            stream, line.data[:cut], line.times, position=behind.encode(), continued=True
+        )
 
-    async def _write(
-        self, stream: int, data: bytes, times: list[int], *, continued: bool, rest: bytes = b""
+    async def _write_line(self, stream: int, line: _OpenLine) -> None:
+        self._settle(stream)
+        self._advance(self._position, stream, line.times, b"")
+        text = line.data.removesuffix(b"\n").removesuffix(b"\r")
+        position = self._position.encode()
+        await self._write_parts(stream, text, line.times, position=position, continued=False)
+
+    def _settle(self, stream: int) -> None:
+        """The piece that was written last is behind us for good."""
+        piece = self._unsettled.pop(stream, None)
+        if piece is not None:
+            self._advance(self._position, stream, *piece)
+
+    def _advance(self, position: LogPosition, stream: int, times: list[int], rest: bytes) -> None:
+        position.rests[stream] = rest
+        waiting = [line.times for line in self._open] + [
+            times for times, _ in self._unsettled.values()
+        ]
+        oldest = min((time for times in waiting for time in times), default=None)
+        position.advance(stream, times, oldest_pending=oldest)
+
+    async def _write_parts(
+        self, stream: int, data: bytes, times: list[int], *, position: str, continued: bool
     ) -> None:
         """Write a line or a piece; only its last part carries the position behind its entries."""
-        self._position.rests[stream] = rest
-        self._position.advance(stream, times, oldest_pending=self._oldest_pending())
         at = datetime.fromtimestamp((times[0] if times else self._position.newest) / _SECOND, UTC)
-        text = data.removesuffix(b"\n").removesuffix(b"\r") if not continued else data
-        *first, last = _parts(text)
+        *first, last = _parts(data)
         for part in first:
             await self._spool(stream, part, at=at, position="", continued=True)
-        position = self._position.encode()
         await self._spool(stream, last, at=at, position=position, continued=continued)
 
     async def _spool(
@@ -231,9 +257,6 @@ class LogFollower:
             _STREAMS[stream], text, at=at, position=position, continued=continued
         )
         self.writing_since = None
-
-    def _oldest_pending(self) -> int | None:
-        return min((time for line in self._open for time in line.times), default=None)
 
 
 def whole_characters(data: bytes) -> int:

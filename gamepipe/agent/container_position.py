@@ -12,6 +12,7 @@ entries of each stream with that time or a later one were written on already.
 `rest` is the beginning of a character that the last piece of a split line was cut in (hex).
 """
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 MARGIN_NS = 5_000_000_000
@@ -84,6 +85,9 @@ class LogPosition:
         self._base.counts[stream] += 1
         if self._next is not None and time >= self._next.since:
             self._next.counts[stream] += 1
+
+    def copy(self) -> "LogPosition":
+        return deepcopy(self)
 
     def encode(self) -> str:
         numbers = (self._base.since, *self._base.counts, *self._totals)

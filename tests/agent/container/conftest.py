@@ -72,7 +72,7 @@ class Attempt:
     """One `run` and what it said."""
 
     plan: StepPlan
-    sink: MemorySink
+    sink: Any
     stop: StopRequest = field(default_factory=StopRequest)
     running_since: list[datetime] = field(default_factory=list)
     progress: list[str] = field(default_factory=list)

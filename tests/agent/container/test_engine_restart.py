@@ -16,7 +16,8 @@ from gamepipe.model.spec import StepType
 from tests.agent.container.conftest import UP_AFTER, Bench
 from tests.agent.container.test_instance import EXITED, RUNNING, Gateway, make_watcher, name_of
 from tests.agent.container.test_instance import watching as watch
-from tests.docker_fixtures import BUSYBOX, OwnEngine, import_image
+from tests.docker_engine import OwnEngine
+from tests.docker_fixtures import BUSYBOX, import_image
 
 pytestmark = pytest.mark.docker
 

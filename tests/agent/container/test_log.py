@@ -4,6 +4,7 @@ import pytest
 
 from gamepipe.agent.container_facts import container_name
 from gamepipe.agent.container_log import MAX_LINE_BYTES
+from gamepipe.agent.mask import Masker, MaskingSink
 from gamepipe.model.record import LogStream
 from gamepipe.model.spec import StepType
 from tests.agent.container.conftest import Attempt, Bench, MemorySink
@@ -90,6 +91,29 @@ async def test_a_restarted_agent_loses_and_doubles_no_line(bench: Bench, die_aft
     numbers = range(1, 3001)
     assert joined(sink, LogStream.STDERR) == [f"err {number}" for number in numbers]
     assert joined(sink) == [*(f"out {number}" for number in numbers), "x" * 100_000, "last"]
+
+
+@pytest.mark.parametrize("die_after", [1, 2, 3, 4])
+async def test_a_piece_that_a_masking_sink_holds_back_is_not_lost(
+    bench: Bench, die_after: int
+) -> None:
+    """Lines of stderr lie between the pieces of a long line that has no end yet."""
+    plan = bench.plan(
+        "for i in 1 2 3 4 5 6 7 8; do head -c 32768 /dev/zero | tr '\\0' $i; sleep 0.1;"
+        " echo err $i >&2; sleep 0.1; done; echo",
+    )
+    sink = MemorySink(die_after=die_after)
+    masker = Masker(["never-there"])
+    first = Attempt(plan=plan, sink=MaskingSink(sink, masker)).start(bench.runtime)
+    await eventually(lambda: len(sink.lines) >= die_after)
+    await first.crash()
+    sink.die_after = None
+    again = MaskingSink(sink, masker)
+    second = Attempt(plan=plan, sink=again).start(bench.restarted())
+    assert (await second.end()).exit_code == 0
+    await again.flush()
+    assert joined(sink) == ["".join(str(number) * 32768 for number in range(1, 9))]
+    assert joined(sink, LogStream.STDERR) == [f"err {number}" for number in range(1, 9)]
 
 
 async def test_an_agent_that_dies_again_and_again_loses_nothing(bench: Bench) -> None:
