@@ -17,6 +17,7 @@ from gamepipe.model.state import InstanceState
 
 _log = structlog.get_logger()
 _ANSWER_SECONDS = 3.0
+_RETRY_SECONDS = 5.0
 MAX_IMAGES = 500
 
 
@@ -64,6 +65,21 @@ class NodeEngine:
             )
             return ""
         return str(answer["Version"])
+
+    async def watch(self) -> None:
+        """Watch instances until cancelled, from the moment that the engine answers."""
+        while True:
+            if await self._answers():
+                await self.watcher.run()
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _answers(self) -> bool:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await ContainerEngine(self.docker).call("GET", "version")
+        except (EngineError, TimeoutError):
+            return False
+        return True
 
     async def images(self) -> tuple[str, ...]:
         """Names of the images on the node, at most `MAX_IMAGES` of them."""

@@ -122,7 +122,7 @@ class GamePipelineAgent:
         work = [server.run(), link.run(), shipper.run(), watch.run()]
         work += [self._announce(link, server), _tidy(runner)]
         if self._engine is not None:
-            work.append(self._engine.watcher.run())
+            work.append(self._engine.watch())
         await run_together(*work)
 
     async def _announce(self, link: GatewayLink, server: QueueServer) -> None:

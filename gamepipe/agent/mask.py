@@ -83,7 +83,8 @@ class MaskingSink:
     """A `LineSink` that masks on the way to another one, also across the cut of a split line.
 
     The piece before a cut is held back until the next one came; its position is not spooled
-    before, so an agent that dies in between reads it again.
+    before, so an agent that dies in between reads it again. Pieces before the last one are long
+    (tens of KiB), so a value lies across one cut only.
     """
 
     def __init__(self, sink: LineSink, masker: Masker) -> None:

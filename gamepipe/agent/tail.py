@@ -119,17 +119,17 @@ class OutputTail:
 
 
 def _pieces(raw: bytes) -> list[str]:
-    """The text; invalid bytes grow when they are replaced, so it may have to be cut again."""
+    """The text; invalid bytes grow when they are replaced, so it may have to be cut again: into
+    pieces of about one size, for a short one in the middle would hide a secret from the mask."""
     text = raw.decode("utf-8", errors="replace")
     encoded = text.encode()
-    if len(encoded) <= MAX_LINE_BYTES:
-        return [text]
+    size = -(-len(encoded) // max(1, -(-len(encoded) // MAX_LINE_BYTES)))
     pieces = []
     at = 0
     while at < len(encoded):
-        end = min(at + MAX_LINE_BYTES, len(encoded))
+        end = min(at + size, len(encoded))
         while end < len(encoded) and encoded[end] & 0xC0 == 0x80:
             end -= 1
         pieces.append(encoded[at:end].decode())
         at = end
-    return pieces
+    return pieces or [""]
