@@ -19,6 +19,11 @@ def encode_text(spec: PipelineSpec) -> bytes:
     return _SPEC.dump_json(spec)
 
 
+def encode_stated(spec: PipelineSpec) -> JsonObject:
+    """Only what differs from the defaults, so that a new field changes nothing for old specs."""
+    return cast(JsonObject, _SPEC.dump_python(spec, mode="json", exclude_defaults=True))
+
+
 def decode_spec(data: JsonObject) -> PipelineSpec:
     """The spec that `encode_spec` wrote; raises `pydantic.ValidationError` for anything else."""
     return _SPEC.validate_python(data)

@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 
 from gamepipe.definition.bind import Bound
-from gamepipe.definition.codec import encode_spec
+from gamepipe.definition.codec import encode_stated
 
 
 def content_digest(bound: Bound) -> str:
@@ -14,7 +14,7 @@ def content_digest(bound: Bound) -> str:
     It is for comparing in the store: short values could be guessed from it, so it is not shown.
     """
     content = {
-        "spec": encode_spec(replace(bound.spec, id="")),
+        "spec": encode_stated(replace(bound.spec, id="")),
         "args": dict(bound.args),
         "envs": dict(bound.envs),
         "secrets": dict(bound.secrets),

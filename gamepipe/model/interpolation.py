@@ -71,6 +71,7 @@ def parse_template(text: str) -> tuple[str | Hole, ...]:
 
 def _read_hole(body: str, offset: int) -> Reference:
     inner = body.strip()
+    offset += len(body) - len(body.lstrip())
     try:
         names, end = read_path(inner)
         reference = reference_of(names)
