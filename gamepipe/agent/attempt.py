@@ -75,6 +75,8 @@ class AttemptRun:
                 result = await asyncio.to_thread(self._judge, leave, plan)
                 await self._drop_failed_service(runtime, leave, result)
         except Refused as refusal:
+            if adopted:
+                await self._kill(self.stop.grace_seconds)
             result = self._failed(refusal.reason, str(refusal), retryable=refusal.retryable)
         except Exception as error:
             result = await self._break_off(error)
@@ -205,13 +207,17 @@ class AttemptRun:
     async def _break_off(self, error: Exception) -> StepResult:
         """Kill what runs, and say what happened; without values of secrets."""
         self._note("attempt.broken", trace="".join(traceback.format_exception(error)))
-        try:
-            if self.runtime is not None:
-                await self.runtime.kill(self.key, grace_seconds=self.assignment.grace_seconds)
-        except Exception as second:
-            self._note("attempt.kill_failed", trace="".join(traceback.format_exception(second)))
+        await self._kill(self.assignment.grace_seconds)
         reason, message = explain(error)
         return self._failed(reason, message)
+
+    async def _kill(self, grace_seconds: float) -> None:
+        """Nothing of the attempt may run behind its end."""
+        try:
+            if self.runtime is not None:
+                await self.runtime.kill(self.key, grace_seconds=grace_seconds)
+        except Exception as error:
+            self._note("attempt.kill_failed", trace="".join(traceback.format_exception(error)))
 
     async def _close(self, result: StepResult) -> StepResult:
         """The end may be told only behind the last line."""

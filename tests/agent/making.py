@@ -3,6 +3,8 @@
 import asyncio
 from datetime import UTC, datetime
 
+import psutil
+
 from gamepipe.agent.folder import AgentFolders
 from gamepipe.agent.runtime import AttemptKey, Exit, StepPlan, StopRequest
 from gamepipe.model.record import LogStream
@@ -56,6 +58,20 @@ def assignment(script: str, *, pipeline_id: str = "p", step_index: int = 0, **fi
     }
     step = Step(index=step_index, name=f"s{step_index}", type=StepType.COMMAND, command=script)
     return StepAssignment(pipeline_id=pipeline_id, step=step, **{**values, **fields})
+
+
+def processes_of(folders: AgentFolders) -> list[psutil.Process]:
+    """Every process that was started below these folders and still runs."""
+    mark = str(folders.attempts)
+    found = []
+    for process in psutil.process_iter():
+        try:
+            launch = process.environ().get("GAMEPIPE_LAUNCH", "")
+            if mark in launch and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+            continue
+    return found
 
 
 class Lines:

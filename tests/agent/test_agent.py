@@ -16,6 +16,7 @@ from temporalio.client import Client
 from temporalio.common import RetryPolicy
 from temporalio.worker import Worker
 
+from gamepipe.agent.folder import AgentFolders
 from gamepipe.agent.main import run_agent
 from gamepipe.agent.settings import AgentSettings
 from gamepipe.embedded.temporal import TemporalServer
@@ -32,7 +33,7 @@ from gamepipe.wire import (
     node_queue,
 )
 from tests.agent.gateway import Gateway
-from tests.agent.making import assignment
+from tests.agent.making import assignment, processes_of
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.temporal
@@ -103,6 +104,16 @@ class RunningAgent:
     async def end(self) -> int:
         self.stop.set()
         return await asyncio.wait_for(asyncio.shield(self.task), 10)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays(settings: AgentSettings):
+    """Whatever a test does, no process of its steps outlives it."""
+    yield
+    left = processes_of(AgentFolders(settings.data_dir))
+    for process in left:
+        process.kill()
+    assert left == []
 
 
 @pytest.fixture
@@ -313,6 +324,7 @@ async def test_sigterm_ends_a_busy_agent_quickly_and_leaves_its_step(
         task_queue="agent-test",
     )
     assert answer["was_running"]
+    assert processes_of(AgentFolders(settings.data_dir)) == []
     assert await again.end(signal.SIGTERM) == 0
 
 

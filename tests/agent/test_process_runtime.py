@@ -20,7 +20,7 @@ from gamepipe.agent.process_runtime import ProcessRuntime
 from gamepipe.agent.runtime import AttemptKey, StepPlan
 from gamepipe.model import reason as reasons
 from gamepipe.model.record import LogStream
-from tests.agent.making import Following, Lines, make_plan, utc_now
+from tests.agent.making import Following, Lines, make_plan, processes_of, utc_now
 from tests.waiting import eventually
 
 KEY = AttemptKey(pipeline_id="p", generation=1, step_index=0, attempt=1)
@@ -30,20 +30,6 @@ MakePlan = Callable[..., StepPlan]
 @pytest.fixture
 def runtime(folders: AgentFolders) -> ProcessRuntime:
     return ProcessRuntime(folders)
-
-
-def processes_of(folders: AgentFolders) -> list[psutil.Process]:
-    """Every process that was started below these folders and still runs."""
-    mark = str(folders.attempts)
-    found = []
-    for process in psutil.process_iter():
-        try:
-            launch = process.environ().get("GAMEPIPE_LAUNCH", "")
-            if mark in launch and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
-            continue
-    return found
 
 
 def shim_pid(plan: StepPlan, number: int = 1) -> int:

@@ -30,7 +30,7 @@ from gamepipe.wire import (
     StepResult,
     StopStep,
 )
-from tests.agent.making import assignment, utc_now
+from tests.agent.making import assignment, processes_of, utc_now
 from tests.waiting import eventually
 
 
@@ -209,6 +209,32 @@ async def test_the_next_agent_stops_what_nobody_follows(node: Node):
     await node.restart()
     assert (await node.runner.stop(stop_of(), run_id="r")).was_running
     assert not (await node.runner.stop(stop_of(), run_id="r")).was_running
+
+
+async def test_a_stop_reaches_what_an_agent_is_about_to_adopt(node: Node):
+    node.values.values = Values(envs={"A": "value"})
+    step = assignment("echo ${{ envs.A }}; sleep 1000", scope=Scope(env_names=("A",)))
+    node.run(step)
+    await node.until_line("***")
+    await node.restart()
+    node.values.errors = [ValuesUnavailable("not now") for _ in range(100_000)]
+    adopted = node.run(step)
+    await eventually(lambda: len(node.values.errors) < 100_000, what="it asks for the values")
+    assert (await node.runner.stop(stop_of(), run_id="r")).was_running
+    assert (await adopted).state is StepState.FAILED
+    assert processes_of(node.folders) == []
+
+
+async def test_a_node_that_may_run_no_commands_any_more_ends_what_it_adopts(tmp_path: Path):
+    node = Node(tmp_path / "agent")
+    node.run(assignment("echo up; sleep 1000"))
+    await node.until_line("up")
+    await node.close()
+    strict = Node(tmp_path / "agent", allow_commands=False)
+    result = await strict.run(assignment("echo up; sleep 1000"))
+    assert result.reason == reasons.COMMANDS_NOT_ALLOWED
+    assert processes_of(strict.folders) == []
+    await strict.close()
 
 
 async def test_the_end_is_told_again_without_running_again(node: Node):
