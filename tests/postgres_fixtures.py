@@ -22,7 +22,7 @@ class PostgresServer:
     """Started from the package's binaries, as `nobody` when we are root (it refuses root)."""
 
     def __init__(self, binaries: Path, folder: Path) -> None:
-        self._binaries = binaries
+        self.binaries = binaries
         self._folder = folder
         self.port = pick_port("postgres", 0, taken=set()).number
 
@@ -30,12 +30,16 @@ class PostgresServer:
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             os.chown(self._folder, nobody.pw_uid, nobody.pw_gid)
-        data = self._folder / "data"
-        self._run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync")
+        data = str(self._folder / "data")
+        self._run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync")
+        self.restart()
+
+    def restart(self) -> None:
+        data = str(self._folder / "data")
         options = f"-p {self.port} -k {self._folder} -c listen_addresses=127.0.0.1 -c fsync=off"
         options += " -c max_connections=200"
         log = str(self._folder / "log")
-        self._run("pg_ctl", "-D", str(data), "-w", "-l", log, "-o", options, "start")
+        self._run("pg_ctl", "-D", data, "-w", "-l", log, "-o", options, "start")
 
     def stop(self) -> None:
         self._run("pg_ctl", "-D", str(self._folder / "data"), "-m", "immediate", "stop")
@@ -43,7 +47,7 @@ class PostgresServer:
     def _run(self, program: str, *arguments: str) -> None:
         user = "nobody" if os.geteuid() == 0 else None
         subprocess.run(
-            [str(self._binaries / program), *arguments],
+            [str(self.binaries / program), *arguments],
             user=user,
             check=True,
             stdout=subprocess.DEVNULL,

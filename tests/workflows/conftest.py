@@ -11,14 +11,12 @@ import pytest
 from temporalio.client import Client, WorkflowHandle
 
 from gamepipe.definition import bind, content_digest, parse_pipeline
-from gamepipe.model.node import NodeFacts
 from gamepipe.model.record import NewPipeline, PipelineRecord
-from gamepipe.ports import Registration
 from gamepipe.starting import start_pipeline
 from gamepipe.wire import RunSettings, workflow_id
 from store.store import GamePipelineStore
 from tests.waiting import eventually
-from tests.workflows.node import Behaviour, ScriptedNode, now
+from tests.workflows.node import Behaviour, ScriptedNode, now, register
 from worker import build_worker
 
 _ids = itertools.count(1)
@@ -44,18 +42,7 @@ class Stack:
     async def node(self, node_id: str = "", **behaviours: Behaviour) -> ScriptedNode:
         """Register a node and serve its queue until the test ends."""
         node = ScriptedNode(self.client, node_id or f"node{next(_ids)}", **behaviours)
-        await self.store.nodes.register(
-            Registration(
-                node_id=node.id,
-                facts=NodeFacts(
-                    cpu=64,
-                    memory_bytes=1 << 36,
-                    disk_bytes=1 << 40,
-                    features=("command", "container"),
-                ),
-            ),
-            now=now(),
-        )
+        await register(self.store, node.id)
         await self.nodes.enter_async_context(node.worker())
         return node
 

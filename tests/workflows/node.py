@@ -11,7 +11,9 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
+from gamepipe.model.node import NodeFacts
 from gamepipe.model.state import StepState
+from gamepipe.ports import Registration, Store
 from gamepipe.wire import (
     CleanWorkspace,
     InstanceEnd,
@@ -30,6 +32,13 @@ Behaviour = Callable[["ScriptedNode", StepAssignment], Awaitable[StepResult]]
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+async def register(store: Store, node_id: str, **facts: Any) -> None:
+    """Make the node known, with room for anything."""
+    plain = {"cpu": 64, "memory_bytes": 1 << 36, "disk_bytes": 1 << 40}
+    declared = NodeFacts(**plain | {"features": ("command", "container")} | facts)
+    await store.nodes.register(Registration(node_id=node_id, facts=declared), now=now())
 
 
 def done(outputs: dict[str, str] | None = None, **changes: Any) -> StepResult:

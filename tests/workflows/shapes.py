@@ -33,7 +33,7 @@ async def _fail(node: ScriptedNode, assignment: StepAssignment) -> StepResult:
     return failed(3)
 
 
-async def _service(node: ScriptedNode, assignment: StepAssignment) -> StepResult:
+async def service_up(node: ScriptedNode, assignment: StepAssignment) -> StepResult:
     instance = Instance(
         id=f"{assignment.pipeline_id}.g1.s{assignment.step.index}",
         pipeline_id=assignment.pipeline_id,
@@ -103,7 +103,7 @@ async def always(stack: Stack) -> Handle:
 
 
 async def service(stack: Stack) -> Handle:
-    await stack.node(game=_service)
+    await stack.node(game=service_up)
     return await stack.submit("""
 name: shape
 steps:
@@ -114,7 +114,7 @@ steps:
 
 async def service_stopped(stack: Stack) -> Handle:
     """A service of a pipeline that fails later is stopped."""
-    await stack.node(game=_service, after=_fail)
+    await stack.node(game=service_up, after=_fail)
     return await stack.submit("""
 name: shape
 steps:

@@ -1,0 +1,131 @@
+"""The real gateway in this process: REST and gRPC on free ports, a real store, a real Temporal."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from gamepipe.config import Settings
+from gamepipe.embedded.port import pick_port
+from gamepipe.model.errors import StoreUnavailable
+from gamepipe.wire import RunSettings, workflow_id
+from gateway.main import serve
+from store.store import GamePipelineStore
+from tests.temporal_fixtures import TemporalServer
+from tests.waiting import eventually
+from tests.workflows.node import ScriptedNode, register
+from worker import build_worker
+
+
+@dataclass
+class Gateway:
+    """A running gateway and clients of it."""
+
+    settings: Settings
+    store: GamePipelineStore
+    client: Client
+    http: httpx.AsyncClient
+    nodes: AsyncExitStack
+
+    @property
+    def grpc_address(self) -> str:
+        return f"127.0.0.1:{self.settings.grpc_port}"
+
+    @property
+    def run_settings(self) -> RunSettings:
+        return self.settings.run_settings()
+
+    async def node(self, node_id: str, **behaviours: object) -> ScriptedNode:
+        node = ScriptedNode(self.client, node_id, **behaviours)  # type: ignore[arg-type]
+        await register(self.store, node_id)
+        await self.nodes.enter_async_context(node.worker())
+        return node
+
+    async def submit(self, definition: object, **more: object) -> str:
+        answer = await self.http.post("/pipelines", json={"definition": definition, **more})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    async def ended(self, pipeline_id: str) -> dict[str, object]:
+        async def terminal() -> dict[str, object] | None:
+            record = (await self.http.get(f"/pipelines/{pipeline_id}")).json()
+            return record if record["ended_at"] else None
+
+        return await eventually(terminal, what=f"{pipeline_id} to end")
+
+
+@asynccontextmanager
+async def running(
+    store_url: str, temporal: TemporalServer, client: Client, **changes: object
+) -> AsyncIterator[Gateway]:
+    """A gateway until the block ends."""
+    taken: set[int] = set()
+    settings = Settings(
+        store_url=store_url,
+        temporal_address=temporal.address,
+        temporal_ui_url=temporal.ui_url,
+        rest_port=pick_port("rest", 0, taken=taken).number,
+        grpc_port=pick_port("grpc", 0, taken=taken).number,
+        heartbeat_timeout=1,  # type: ignore[arg-type]
+        schedule_to_start=2,  # type: ignore[arg-type]
+        node_ttl=3,  # type: ignore[arg-type]
+        grace=1,  # type: ignore[arg-type]
+        **changes,  # type: ignore[arg-type]
+    )
+    shutdown = asyncio.Event()
+    store = await GamePipelineStore.open(store_url)
+    serving = asyncio.create_task(serve(settings, shutdown))
+    base = f"http://127.0.0.1:{settings.rest_port}"
+    async with (
+        httpx.AsyncClient(base_url=f"{base}/api/v1", timeout=30) as http,
+        AsyncExitStack() as nodes,
+    ):
+        await eventually(lambda: _answers(http, base, serving), what="the gateway")
+        yield Gateway(settings=settings, store=store, client=client, http=http, nodes=nodes)
+    shutdown.set()
+    await serving
+    await _end_live_workflows(store, client)
+    await store.close()
+
+
+async def _end_live_workflows(store: GamePipelineStore, client: Client) -> None:
+    """Other tests use the same ids on the same Temporal server."""
+    with contextlib.suppress(StoreUnavailable):
+        for record in await store.pipelines.list_live():
+            with contextlib.suppress(RPCError):
+                await client.get_workflow_handle(workflow_id(record.id)).terminate("test ended")
+
+
+async def _answers(http: httpx.AsyncClient, base: str, serving: "asyncio.Task[None]") -> bool:
+    if serving.done():
+        serving.result()
+    try:
+        return (await http.get(f"{base}/healthz")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    return str(request.getfixturevalue("postgres").create_database())
+
+
+@pytest.fixture
+async def gateway(
+    store_url: str, temporal_server: TemporalServer, temporal_client: Client
+) -> AsyncIterator[Gateway]:
+    """A gateway with a control worker beside it."""
+    async with (
+        running(store_url, temporal_server, temporal_client) as gateway,
+        build_worker(temporal_client, gateway.store),
+    ):
+        yield gateway

@@ -1,0 +1,89 @@
+"""Temporal or the database away: clear answers, and nothing is lost."""
+
+from datetime import timedelta
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+from temporalio.client import Client
+
+from activities.sweep import PipelineSweep
+from gamepipe.config import Settings
+from gamepipe.embedded.temporal import TemporalServer
+from gamepipe.model.errors import InvalidRequest
+from gamepipe.offer import OfferSender
+from gateway.auth import check_binding
+from tests.gateway.conftest import running
+from tests.gateway.test_pipelines import HELLO, reason
+from tests.postgres_fixtures import PostgresServer
+from tests.workflows.node import now
+from worker import build_worker
+
+
+class Away:
+    """An address where no Temporal answers."""
+
+    address = "127.0.0.1:1"
+    ui_url = "http://127.0.0.1:1"
+
+
+async def test_a_pipeline_made_while_temporal_is_away_is_started_later(
+    tmp_path: Path, temporal_server: TemporalServer, temporal_client: Client
+) -> None:
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    async with running(url, Away(), temporal_client) as gateway:  # type: ignore[arg-type]
+        created = await gateway.http.post("/pipelines", json={"definition": HELLO, "id": "p1"})
+        assert (created.status_code, created.json()["state"]) == (201, "not_started")
+        refused = await gateway.http.post("/pipelines/p1/cancel")
+        assert reason(refused) == (503, "TEMPORAL_UNAVAILABLE")
+        base = str(gateway.http.base_url).removesuffix("/api/v1/")
+        assert reason(await gateway.http.get(f"{base}/readyz"))[1] == "TEMPORAL_UNAVAILABLE"
+    async with running(url, temporal_server, temporal_client) as gateway:
+        await gateway.node("n1")
+        async with build_worker(temporal_client, gateway.store):
+            sweep = PipelineSweep(
+                store=gateway.store,
+                client=temporal_client,
+                offers=OfferSender(temporal_client),
+                settings=gateway.run_settings,
+                now=lambda: now() + timedelta(minutes=1),
+            )
+            await sweep.run_once()
+            assert (await gateway.ended("p1"))["state"] == "completed"
+
+
+@pytest.mark.postgres
+async def test_with_the_database_away_nothing_is_accepted(
+    postgres: PostgresServer, temporal_server: TemporalServer, temporal_client: Client
+) -> None:
+    own = PostgresServer(postgres.binaries, Path(mkdtemp(prefix="gamepipe-outage-")))
+    own.start()
+    async with running(own.create_database(), temporal_server, temporal_client) as gateway:
+        own.stop()
+        answer = await gateway.http.post("/pipelines", json={"definition": HELLO, "id": "p1"})
+        assert reason(answer) == (503, "STORE_UNAVAILABLE")
+        assert "postgres@" not in answer.text or "password" not in answer.text
+        own.restart()
+        again = await gateway.http.post("/pipelines", json={"definition": HELLO, "id": "p1"})
+        assert again.status_code == 201
+    own.stop()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+def test_an_open_address_needs_a_token_or_consent(host: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="--token-file"):
+        check_binding(Settings(rest_host=host))
+    with pytest.raises(InvalidRequest, match="--token-file"):
+        check_binding(Settings(grpc_host=host))
+    check_binding(Settings(rest_host=host, insecure=True))
+    token = tmp_path / "token"
+    token.write_text("x")
+    check_binding(Settings(rest_host=host, token_file=token))
+    token.write_text("\n")
+    with pytest.raises(InvalidRequest, match="is empty"):
+        check_binding(Settings(rest_host=host, token_file=token))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_loopback_needs_none(host: str) -> None:
+    check_binding(Settings(rest_host=host, grpc_host=host))
