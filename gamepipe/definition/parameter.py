@@ -62,7 +62,7 @@ def _entries(node: Sequence | Mapping, path: str, reader: Reader) -> Iterator[_E
         place = f"{path}[{number}]"
         if isinstance(item, Mapping):
             yield from _entries(item, place, reader)
-        elif isinstance(item, Scalar) and item.kind != "null":
+        elif isinstance(item, Scalar) and item.kind == "text":
             yield _Entry(place, item)
         else:
             problem = f"must be a name, or `NAME: default`, not {shape_of(item)}"

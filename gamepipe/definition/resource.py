@@ -122,7 +122,9 @@ def _is_number(values: tuple[str, ...]) -> bool:
 
 _MATCH = Record(
     fields={
-        "key": Field(_NAME, "Label or fact of the node, such as gpu.model or disk-type.", True),
+        "key": Field(
+            _NAME, "Label of the node, or one of id, region, zone, os, kernel, architecture.", True
+        ),
         "op": Field(_Operator(), "in, not in, exists, not exists, > or <.", True),
         "values": Field(ListOf(item=_NAME, most=100, single=True), "Values to compare with."),
     },

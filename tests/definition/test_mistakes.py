@@ -39,6 +39,7 @@ WRONG = [
     ("args: §A\n" + FINE, "args", "a list of names"),
     ("args: [§A=1]\n" + FINE, "args[0]", "NAME: default"),
     ("args: [A, {§A: 1}]\n" + FINE, "args[1].A", "twice"),
+    ("envs: [§false]\n" + FINE, "envs[0]", "must be a name"),
     ("args: [§1a]\n" + FINE, "args[0]", "a name"),
     ("envs: {A: §[1]}\n" + FINE, "envs.A", "a list"),
     ("args: {A: §'${{ args.B }}'}\n" + FINE, "args.A", "templates"),
