@@ -17,7 +17,7 @@ from gamepipe.definition.long_form import (
 )
 from gamepipe.definition.refused import COMPOSE_KEYS
 from gamepipe.definition.shape import Field, ListOf, Record
-from gamepipe.definition.source import Node
+from gamepipe.definition.tree import Node
 from gamepipe.model import container_rule as rule
 from gamepipe.model.spec import Container, PullPolicy
 

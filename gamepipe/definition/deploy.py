@@ -5,7 +5,7 @@ from typing import Any
 from gamepipe.definition.kind import Number, Reader, Text
 from gamepipe.definition.long_form import VALUE
 from gamepipe.definition.shape import Field, ListOf, Record, TextMap
-from gamepipe.definition.source import Node
+from gamepipe.definition.tree import Node
 from gamepipe.definition.unit import Size
 from gamepipe.model.spec import DeviceRequest
 

@@ -5,7 +5,7 @@ from typing import Any
 from gamepipe.definition.kind import Flag, Number, Reader
 from gamepipe.definition.long_form import TEXT, VALUE
 from gamepipe.definition.shape import Either, Field, ListOf, Record
-from gamepipe.definition.source import Node
+from gamepipe.definition.tree import Node
 from gamepipe.definition.unit import Duration
 from gamepipe.model.spec import Healthcheck
 

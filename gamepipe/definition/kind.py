@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from gamepipe.definition.source import Mapping, Node, Scalar, Sequence
+from gamepipe.definition.tree import Mapping, Node, Scalar, Sequence
 from gamepipe.model.container_rule import Rule
 from gamepipe.model.errors import Mistake
 from gamepipe.model.interpolation import Hole, has_template, holes

@@ -13,7 +13,7 @@ from gamepipe.definition.short import (
     ShortVolume,
     Words,
 )
-from gamepipe.definition.source import Node
+from gamepipe.definition.tree import Node
 from gamepipe.model import container_rule as rule
 from gamepipe.model.spec import Device, Port, Volume
 

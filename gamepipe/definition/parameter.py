@@ -6,7 +6,7 @@ from typing import Any
 
 from gamepipe.definition.kind import INVALID, Reader, Text, is_null, shape_of
 from gamepipe.definition.shape import below, unique_pairs
-from gamepipe.definition.source import Mapping, Node, Scalar, Sequence
+from gamepipe.definition.tree import Mapping, Node, Scalar, Sequence
 from gamepipe.model.spec import JsonObject, Parameter
 
 NAME = Text(

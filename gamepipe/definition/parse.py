@@ -6,8 +6,9 @@ from gamepipe.definition.codec import encode_text
 from gamepipe.definition.demand import check_gpu, with_gpu
 from gamepipe.definition.document import DOCUMENT
 from gamepipe.definition.kind import MAX_MISTAKES, Reader, TooManyMistakes, is_null
-from gamepipe.definition.source import MAX_BYTES, Node, SourceError, read_source
+from gamepipe.definition.source import MAX_BYTES, SourceError, read_source
 from gamepipe.definition.step import StepDraft
+from gamepipe.definition.tree import Node
 from gamepipe.definition.wiring import Declared, Wiring, check_references, wire
 from gamepipe.model.errors import InvalidPipeline, Mistake
 from gamepipe.model.spec import PipelineSpec

@@ -4,7 +4,7 @@ from typing import Any
 
 from gamepipe.definition.kind import Flag, Number, Reader, Text
 from gamepipe.definition.shape import Either, Field, ListOf, Record
-from gamepipe.definition.source import Node
+from gamepipe.definition.tree import Node
 from gamepipe.definition.unit import Size
 from gamepipe.model.spec import GpuRequest, Match, PlacementRequest, Resources
 

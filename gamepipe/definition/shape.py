@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gamepipe.definition.kind import INVALID, Kind, Reader, Text, is_null, shape_of, suggestion
-from gamepipe.definition.source import Mapping, Node, Scalar, Sequence
+from gamepipe.definition.tree import Mapping, Node, Scalar, Sequence
 from gamepipe.model.spec import JsonObject
 
 _WORD = re.compile(r"[\w-]+")
@@ -88,7 +88,7 @@ class Record:
             if value is not INVALID:
                 values[key] = value
         for key, item in self.fields.items():
-            if item.required and key not in present:
+            if item.required and below(path, key) not in reader.places:
                 remedy = f"add `{key}`: {item.help[:1].lower()}{item.help[1:].rstrip('.')}"
                 reader.fail(node, below(path, key), "is missing", remedy)
         return values
@@ -104,6 +104,8 @@ class Record:
         meant = suggestion(name, absent) or suggestion(name, self.fields)
         remedy = f"did you mean `{meant}`?" if meant else f"use one of {', '.join(self.fields)}"
         reader.fail(key, below(path, name), f"unknown key `{name}`", remedy)
+        if meant in absent:
+            reader.places[below(path, meant)] = key  # so that it is not called missing too
 
     def schema(self) -> JsonObject:
         properties = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gamepipe.definition.kind import INVALID, Reader, Text, scalar_of
-from gamepipe.definition.source import Node, Scalar
+from gamepipe.definition.tree import Node, Scalar
 from gamepipe.model.container_rule import IP, PORT, SOURCE, TARGET, Rule
 from gamepipe.model.interpolation import TEMPLATE
 from gamepipe.model.spec import Device, JsonObject, Port, Volume

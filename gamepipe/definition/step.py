@@ -7,7 +7,7 @@ from gamepipe.definition.container import CONTAINER
 from gamepipe.definition.kind import INVALID, Choice, Flag, Number, PlacedHole, Reader, Text
 from gamepipe.definition.long_form import ENVIRONMENT, VALUE
 from gamepipe.definition.shape import Either, Field, ListOf, Record
-from gamepipe.definition.source import Node, Scalar
+from gamepipe.definition.tree import Node, Scalar
 from gamepipe.definition.unit import Duration
 from gamepipe.model.condition import MAX_LENGTH, ExpressionError, unwrap
 from gamepipe.model.expression import parse_condition

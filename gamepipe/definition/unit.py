@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gamepipe.definition.kind import INVALID, Reader, scalar_of
-from gamepipe.definition.source import Node
+from gamepipe.definition.tree import Node
 from gamepipe.model.interpolation import has_template
 from gamepipe.model.spec import JsonObject
 

@@ -21,6 +21,7 @@ WRONG = [
     # the file
     ("§name: x", "steps", "add `steps`"),
     ("§nmae: y\n" + FINE, "nmae", "did you mean"),
+    ("§setps: [{type: command, command: a}]\nname: x", "setps", "did you mean `steps`?"),
     ("§- x", "", "a mapping with `name` and `steps`"),
     ("§name:\nsteps: [{type: command, command: a}]", "name", "nothing"),
     ("name: x\nsteps: §[]", "steps", "from 1 to 500"),
@@ -117,6 +118,8 @@ WRONG = [
     # containers
     (HEAD + "  - {container: §{}}\n", "steps[0].container.image", "add `image`"),
     (container("§imgae: b"), "steps[0].container.imgae", "`imgae`"),
+    (HEAD + "  - {container: {§imgae: b}}\n", "steps[0].container.imgae", "`image`"),
+    (HEAD + "  - {§containr: {image: b}}\n", "steps[0].containr", "`container`"),
     (container("§network_mode: host"), "steps[0].container.network_mode", "not supported"),
     (container("§depends_on: [b]"), "steps[0].container.depends_on", "`needs`"),
     (container("privileged: §1"), "steps[0].container.privileged", "true or false"),
