@@ -120,6 +120,22 @@ def release_ended(
     return release(tx, pipeline_id, generation, now=now) if over else ()
 
 
+def order_tidying(tx: Transaction, pipeline_id: str, generation: int, *, now: datetime) -> None:
+    """The last instance of a completed pipeline is gone: its node removes the workspace too."""
+    of_generation = (InstanceRow.pipeline_id == pipeline_id, InstanceRow.generation == generation)
+    row = tx.session.get(PipelineRow, pipeline_id)
+    instance = tx.session.exec(select(InstanceRow).where(*of_generation)).first()
+    if row is None or row.state != PipelineState.COMPLETED.value or instance is None:
+        return
+    ordered = select(StopOrderRow.id).where(
+        StopOrderRow.pipeline_id == pipeline_id, StopOrderRow.generation == generation
+    )
+    if _live_instance(tx, pipeline_id, generation) or tx.session.exec(ordered).first():
+        return
+    order_stop(tx, instance.node_id, pipeline_id, generation, now=now)
+    tx.session.flush()
+
+
 def _live_instance(tx: Transaction, pipeline_id: str, generation: int) -> bool:
     query = select(InstanceRow.id).where(
         InstanceRow.pipeline_id == pipeline_id,

@@ -58,14 +58,14 @@ class InstanceStore:
                 tx, row, state, now=now, reason=reason, message=message, exit_code=exit_code
             )
             tx.session.flush()
-            offers = (
-                capacity.release_ended(tx, row.pipeline_id, row.generation, now=now)
-                if state.is_terminal
-                else ()
-            )
-            return instance_record(row), offers
+            return instance_record(row), _let_go(tx, row, now=now) if state.is_terminal else ()
 
         return await self._database.write(work, placing=state.is_terminal)
+
+
+def _let_go(tx: Transaction, row: InstanceRow, *, now: datetime) -> tuple[OfferMade, ...]:
+    capacity.order_tidying(tx, row.pipeline_id, row.generation, now=now)
+    return capacity.release_ended(tx, row.pipeline_id, row.generation, now=now)
 
 
 def _row(session: Session, instance_id: str) -> InstanceRow:

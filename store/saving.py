@@ -100,6 +100,7 @@ def _release(tx: Transaction, request: SaveRequest, *, now: datetime) -> tuple[O
         )
         if must_wait:
             return ()
+    capacity.order_tidying(tx, request.pipeline_id, request.generation, now=now)
     return capacity.release(tx, request.pipeline_id, request.generation, now=now)
 
 

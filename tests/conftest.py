@@ -1,3 +1,17 @@
 """Fixtures of every test: real servers, started once, on free ports."""
 
+import gc
+
+import pytest
+
 pytest_plugins = ["tests.temporal_fixtures", "tests.postgres_fixtures", "tests.docker_fixtures"]
+
+# Before 3.11.8, a collection in the middle of `ast.parse` that calls Python (Hypothesis watches
+# collections) fails with "AST constructor recursion depth mismatch" (python/cpython#106905).
+gc.disable()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Every test module is parsed now."""
+    del session
+    gc.enable()

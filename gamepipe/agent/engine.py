@@ -105,7 +105,8 @@ class NodeEngine:
                 instance_id=instance_id,
                 state=state,
                 exit_code=exit_code,
-                message=message or reason,
+                reason=reason,
+                message=message,
             )
         )
 

@@ -272,6 +272,7 @@ def _observed(sequence: int, observation: Observation) -> node_pb2.ConnectReques
             instance_id=observation.instance_id,
             state=observation.state.value,
             exit_code=observation.exit_code,
+            reason=observation.reason,
             message=observation.message,
             sequence=sequence,
         )

@@ -15,6 +15,7 @@ class Observation:
     instance_id: str
     state: InstanceState
     exit_code: int | None = None
+    reason: str = ""
     message: str = ""
 
 

@@ -12,6 +12,7 @@ from gamepipe.agent.settings import AgentSettings
 from gamepipe.cli.failure import CommandFailed, ExitStatus
 from gamepipe.cli.option import parse_pairs
 from gamepipe.logs import configure_logging
+from gamepipe.model.node import Location
 
 
 def agent(
@@ -29,6 +30,8 @@ def agent(
     ] = False,
     facts: Annotated[Path | None, typer.Option(help="File whose facts override detected.")] = None,
     label: Annotated[list[str], typer.Option(help="KEY=VALUE, repeated.")] = [],  # noqa: B006
+    region: Annotated[str, typer.Option(help="Region of this node, for placement.")] = "",
+    zone: Annotated[str, typer.Option(help="Zone within the region.")] = "",
     docker_url: Annotated[str | None, typer.Option(help="Docker engine; empty: none.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="Bearer token for the gateway.")] = None,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Steps at the same time.")] = None,
@@ -53,6 +56,8 @@ def agent(
     chosen = {name: value for name, value in given.items() if value}
     if docker_url is not None:
         chosen["docker_url"] = docker_url
+    if region or zone:
+        chosen["location"] = Location(region=region, zone=zone)
     settings = _settings(chosen)
     configure_logging(settings.log_level)
     raise typer.Exit(asyncio.run(run_agent(settings)))

@@ -23,7 +23,7 @@ from gamepipe.model.errors import AlreadyExists, Unavailable
 READY_SECONDS = 60.0
 LOCK_SECONDS = 5.0
 """Processes of a stack that was killed may need a moment to follow it."""
-STOP_SECONDS = 1.5
+STOP_SECONDS = 1.2
 INFO_FILE = "stack.json"
 
 DEFAULT_PORTS = {"rest": 8080, "grpc": 50061, "temporal": 7233, "temporal-ui": 8233}

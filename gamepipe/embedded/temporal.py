@@ -105,7 +105,7 @@ class TemporalServer:
 
     async def stop(self) -> None:
         if self._child is not None:
-            await self._child.stop(seconds=2.0)
+            await self._child.stop(seconds=1.0)  # its state is safe in its WAL
 
     def _make_child(self) -> Child:
         port, ui_port = self._wanted

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16gamepipe/v1/node.proto\x12\x0bgamepipe.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"Y\n\x03Gpu\x12\r\n\x05index\x18\x01 \x01(\r\x12\r\n\x05model\x18\x02 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x04\x12\x0c\n\x04uuid\x18\x04 \x01(\t\x12\x10\n\x08\x65ncoders\x18\x05 \x01(\r\"\xe5\x01\n\tNodeFacts\x12\x0b\n\x03\x63pu\x18\x01 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\x12\n\ndisk_bytes\x18\x03 \x01(\x04\x12\x1e\n\x04gpus\x18\x04 \x03(\x0b\x32\x10.gamepipe.v1.Gpu\x12\n\n\x02os\x18\x05 \x01(\t\x12\x0e\n\x06kernel\x18\x06 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x07 \x01(\t\x12\x16\n\x0e\x64ocker_version\x18\x08 \x01(\t\x12\x15\n\ragent_version\x18\t \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\n \x03(\t\x12\x0e\n\x06images\x18\x0b \x03(\t\"\x80\x01\n\x08Location\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x0c\n\x04zone\x18\x03 \x01(\t\x12\x15\n\x08latitude\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tlongitude\x18\x05 \x01(\x01H\x01\x88\x01\x01\x42\x0b\n\t_latitudeB\x0c\n\n_longitude\"\x80\x02\n\x0fRegisterRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12%\n\x05\x66\x61\x63ts\x18\x02 \x01(\x0b\x32\x16.gamepipe.v1.NodeFacts\x12\x38\n\x06labels\x18\x03 \x03(\x0b\x32(.gamepipe.v1.RegisterRequest.LabelsEntry\x12\'\n\x08location\x18\x04 \x01(\x0b\x32\x15.gamepipe.v1.Location\x12\x11\n\ttransport\x18\x05 \x01(\t\x12\x10\n\x08protocol\x18\x06 \x01(\r\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9b\x01\n\x10RegisterResponse\x12\x0f\n\x07session\x18\x01 \x01(\x04\x12\x19\n\x11heartbeat_seconds\x18\x02 \x01(\x01\x12\x13\n\x0bttl_seconds\x18\x03 \x01(\x01\x12\x18\n\x10temporal_address\x18\x04 \x01(\t\x12\x1a\n\x12temporal_namespace\x18\x05 \x01(\t\x12\x10\n\x08protocol\x18\x06 \x01(\r\")\n\x05Hello\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\x04\"i\n\tHeartbeat\x12\x11\n\tcpu_share\x18\x01 \x01(\x01\x12\x19\n\x11memory_used_bytes\x18\x02 \x01(\x04\x12\x17\n\x0f\x64isk_used_bytes\x18\x03 \x01(\x04\x12\x15\n\rrunning_steps\x18\x04 \x01(\r\"\x7f\n\x10InstanceObserved\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x16\n\texit_code\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x10\n\x08sequence\x18\x05 \x01(\x04\x42\x0c\n\n_exit_code\"!\n\rStopConfirmed\x12\x10\n\x08order_id\x18\x01 \x01(\x04\"\xdf\x01\n\x0e\x43onnectRequest\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.gamepipe.v1.HelloH\x00\x12+\n\theartbeat\x18\x02 \x01(\x0b\x32\x16.gamepipe.v1.HeartbeatH\x00\x12:\n\x11instance_observed\x18\x03 \x01(\x0b\x32\x1d.gamepipe.v1.InstanceObservedH\x00\x12\x34\n\x0estop_confirmed\x18\x04 \x01(\x0b\x32\x1a.gamepipe.v1.StopConfirmedH\x00\x42\t\n\x07message\"\x1f\n\x07Welcome\x12\x14\n\x0cinstance_ids\x18\x01 \x03(\t\"\x83\x01\n\tStopOrder\x12\x10\n\x08order_id\x18\x01 \x01(\x04\x12\x13\n\x0bpipeline_id\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\r\x12\x17\n\nstep_index\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x0binstance_id\x18\x05 \x01(\tB\r\n\x0b_step_index\"!\n\x10NodeStateChanged\x12\r\n\x05state\x18\x01 \x01(\t\"$\n\nSuperseded\x12\x16\n\x0enewest_session\x18\x01 \x01(\x04\"%\n\x11ObservationStored\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x9d\x02\n\x0f\x43onnectResponse\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.gamepipe.v1.WelcomeH\x00\x12,\n\nstop_order\x18\x02 \x01(\x0b\x32\x16.gamepipe.v1.StopOrderH\x00\x12;\n\x12node_state_changed\x18\x03 \x01(\x0b\x32\x1d.gamepipe.v1.NodeStateChangedH\x00\x12-\n\nsuperseded\x18\x04 \x01(\x0b\x32\x17.gamepipe.v1.SupersededH\x00\x12<\n\x12observation_stored\x18\x05 \x01(\x0b\x32\x1e.gamepipe.v1.ObservationStoredH\x00\x42\t\n\x07message\"V\n\x06LogKey\x12\x13\n\x0bpipeline_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\r\x12\x12\n\nstep_index\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\"\x8a\x01\n\x07LogLine\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x06stream\x18\x03 \x01(\x0e\x32\x16.gamepipe.v1.LogStream\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x11\n\tcontinued\x18\x05 \x01(\x08\"i\n\x0fPushLogsRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12 \n\x03key\x18\x02 \x01(\x0b\x32\x13.gamepipe.v1.LogKey\x12#\n\x05lines\x18\x03 \x03(\x0b\x32\x14.gamepipe.v1.LogLine\"I\n\x10PushLogsResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.gamepipe.v1.LogKey\x12\x13\n\x0blast_number\x18\x02 \x01(\x04\"x\n\x17\x46\x65tchStepSecretsRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0bpipeline_id\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\r\x12\x12\n\nstep_index\x18\x04 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\"\xfb\x01\n\x18\x46\x65tchStepSecretsResponse\x12=\n\x04\x65nvs\x18\x01 \x03(\x0b\x32/.gamepipe.v1.FetchStepSecretsResponse.EnvsEntry\x12\x43\n\x07secrets\x18\x02 \x03(\x0b\x32\x32.gamepipe.v1.FetchStepSecretsResponse.SecretsEntry\x1a+\n\tEnvsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cSecretsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*l\n\tLogStream\x12\x1a\n\x16LOG_STREAM_UNSPECIFIED\x10\x00\x12\x15\n\x11LOG_STREAM_STDOUT\x10\x01\x12\x15\n\x11LOG_STREAM_STDERR\x10\x02\x12\x15\n\x11LOG_STREAM_SYSTEM\x10\x03\x32\xd2\x02\n\x0fGameNodeService\x12G\n\x08Register\x12\x1c.gamepipe.v1.RegisterRequest\x1a\x1d.gamepipe.v1.RegisterResponse\x12H\n\x07\x43onnect\x12\x1b.gamepipe.v1.ConnectRequest\x1a\x1c.gamepipe.v1.ConnectResponse(\x01\x30\x01\x12K\n\x08PushLogs\x12\x1c.gamepipe.v1.PushLogsRequest\x1a\x1d.gamepipe.v1.PushLogsResponse(\x01\x30\x01\x12_\n\x10\x46\x65tchStepSecrets\x12$.gamepipe.v1.FetchStepSecretsRequest\x1a%.gamepipe.v1.FetchStepSecretsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16gamepipe/v1/node.proto\x12\x0bgamepipe.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"Y\n\x03Gpu\x12\r\n\x05index\x18\x01 \x01(\r\x12\r\n\x05model\x18\x02 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x04\x12\x0c\n\x04uuid\x18\x04 \x01(\t\x12\x10\n\x08\x65ncoders\x18\x05 \x01(\r\"\xe5\x01\n\tNodeFacts\x12\x0b\n\x03\x63pu\x18\x01 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\x12\n\ndisk_bytes\x18\x03 \x01(\x04\x12\x1e\n\x04gpus\x18\x04 \x03(\x0b\x32\x10.gamepipe.v1.Gpu\x12\n\n\x02os\x18\x05 \x01(\t\x12\x0e\n\x06kernel\x18\x06 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x07 \x01(\t\x12\x16\n\x0e\x64ocker_version\x18\x08 \x01(\t\x12\x15\n\ragent_version\x18\t \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\n \x03(\t\x12\x0e\n\x06images\x18\x0b \x03(\t\"\x80\x01\n\x08Location\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x0c\n\x04zone\x18\x03 \x01(\t\x12\x15\n\x08latitude\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tlongitude\x18\x05 \x01(\x01H\x01\x88\x01\x01\x42\x0b\n\t_latitudeB\x0c\n\n_longitude\"\x80\x02\n\x0fRegisterRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12%\n\x05\x66\x61\x63ts\x18\x02 \x01(\x0b\x32\x16.gamepipe.v1.NodeFacts\x12\x38\n\x06labels\x18\x03 \x03(\x0b\x32(.gamepipe.v1.RegisterRequest.LabelsEntry\x12\'\n\x08location\x18\x04 \x01(\x0b\x32\x15.gamepipe.v1.Location\x12\x11\n\ttransport\x18\x05 \x01(\t\x12\x10\n\x08protocol\x18\x06 \x01(\r\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9b\x01\n\x10RegisterResponse\x12\x0f\n\x07session\x18\x01 \x01(\x04\x12\x19\n\x11heartbeat_seconds\x18\x02 \x01(\x01\x12\x13\n\x0bttl_seconds\x18\x03 \x01(\x01\x12\x18\n\x10temporal_address\x18\x04 \x01(\t\x12\x1a\n\x12temporal_namespace\x18\x05 \x01(\t\x12\x10\n\x08protocol\x18\x06 \x01(\r\")\n\x05Hello\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\x04\"i\n\tHeartbeat\x12\x11\n\tcpu_share\x18\x01 \x01(\x01\x12\x19\n\x11memory_used_bytes\x18\x02 \x01(\x04\x12\x17\n\x0f\x64isk_used_bytes\x18\x03 \x01(\x04\x12\x15\n\rrunning_steps\x18\x04 \x01(\r\"\x8f\x01\n\x10InstanceObserved\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x16\n\texit_code\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x10\n\x08sequence\x18\x05 \x01(\x04\x12\x0e\n\x06reason\x18\x06 \x01(\tB\x0c\n\n_exit_code\"!\n\rStopConfirmed\x12\x10\n\x08order_id\x18\x01 \x01(\x04\"\xdf\x01\n\x0e\x43onnectRequest\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.gamepipe.v1.HelloH\x00\x12+\n\theartbeat\x18\x02 \x01(\x0b\x32\x16.gamepipe.v1.HeartbeatH\x00\x12:\n\x11instance_observed\x18\x03 \x01(\x0b\x32\x1d.gamepipe.v1.InstanceObservedH\x00\x12\x34\n\x0estop_confirmed\x18\x04 \x01(\x0b\x32\x1a.gamepipe.v1.StopConfirmedH\x00\x42\t\n\x07message\"\x1f\n\x07Welcome\x12\x14\n\x0cinstance_ids\x18\x01 \x03(\t\"\x83\x01\n\tStopOrder\x12\x10\n\x08order_id\x18\x01 \x01(\x04\x12\x13\n\x0bpipeline_id\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\r\x12\x17\n\nstep_index\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x0binstance_id\x18\x05 \x01(\tB\r\n\x0b_step_index\"!\n\x10NodeStateChanged\x12\r\n\x05state\x18\x01 \x01(\t\"$\n\nSuperseded\x12\x16\n\x0enewest_session\x18\x01 \x01(\x04\"%\n\x11ObservationStored\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x9d\x02\n\x0f\x43onnectResponse\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.gamepipe.v1.WelcomeH\x00\x12,\n\nstop_order\x18\x02 \x01(\x0b\x32\x16.gamepipe.v1.StopOrderH\x00\x12;\n\x12node_state_changed\x18\x03 \x01(\x0b\x32\x1d.gamepipe.v1.NodeStateChangedH\x00\x12-\n\nsuperseded\x18\x04 \x01(\x0b\x32\x17.gamepipe.v1.SupersededH\x00\x12<\n\x12observation_stored\x18\x05 \x01(\x0b\x32\x1e.gamepipe.v1.ObservationStoredH\x00\x42\t\n\x07message\"V\n\x06LogKey\x12\x13\n\x0bpipeline_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\r\x12\x12\n\nstep_index\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\"\x8a\x01\n\x07LogLine\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x06stream\x18\x03 \x01(\x0e\x32\x16.gamepipe.v1.LogStream\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x11\n\tcontinued\x18\x05 \x01(\x08\"i\n\x0fPushLogsRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12 \n\x03key\x18\x02 \x01(\x0b\x32\x13.gamepipe.v1.LogKey\x12#\n\x05lines\x18\x03 \x03(\x0b\x32\x14.gamepipe.v1.LogLine\"I\n\x10PushLogsResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.gamepipe.v1.LogKey\x12\x13\n\x0blast_number\x18\x02 \x01(\x04\"x\n\x17\x46\x65tchStepSecretsRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0bpipeline_id\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\r\x12\x12\n\nstep_index\x18\x04 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\"\xfb\x01\n\x18\x46\x65tchStepSecretsResponse\x12=\n\x04\x65nvs\x18\x01 \x03(\x0b\x32/.gamepipe.v1.FetchStepSecretsResponse.EnvsEntry\x12\x43\n\x07secrets\x18\x02 \x03(\x0b\x32\x32.gamepipe.v1.FetchStepSecretsResponse.SecretsEntry\x1a+\n\tEnvsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cSecretsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*l\n\tLogStream\x12\x1a\n\x16LOG_STREAM_UNSPECIFIED\x10\x00\x12\x15\n\x11LOG_STREAM_STDOUT\x10\x01\x12\x15\n\x11LOG_STREAM_STDERR\x10\x02\x12\x15\n\x11LOG_STREAM_SYSTEM\x10\x03\x32\xd2\x02\n\x0fGameNodeService\x12G\n\x08Register\x12\x1c.gamepipe.v1.RegisterRequest\x1a\x1d.gamepipe.v1.RegisterResponse\x12H\n\x07\x43onnect\x12\x1b.gamepipe.v1.ConnectRequest\x1a\x1c.gamepipe.v1.ConnectResponse(\x01\x30\x01\x12K\n\x08PushLogs\x12\x1c.gamepipe.v1.PushLogsRequest\x1a\x1d.gamepipe.v1.PushLogsResponse(\x01\x30\x01\x12_\n\x10\x46\x65tchStepSecrets\x12$.gamepipe.v1.FetchStepSecretsRequest\x1a%.gamepipe.v1.FetchStepSecretsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,8 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FETCHSTEPSECRETSRESPONSE_ENVSENTRY']._serialized_options = b'8\001'
   _globals['_FETCHSTEPSECRETSRESPONSE_SECRETSENTRY']._loaded_options = None
   _globals['_FETCHSTEPSECRETSRESPONSE_SECRETSENTRY']._serialized_options = b'8\001'
-  _globals['_LOGSTREAM']._serialized_start=2837
-  _globals['_LOGSTREAM']._serialized_end=2945
+  _globals['_LOGSTREAM']._serialized_start=2854
+  _globals['_LOGSTREAM']._serialized_end=2962
   _globals['_GPU']._serialized_start=72
   _globals['_GPU']._serialized_end=161
   _globals['_NODEFACTS']._serialized_start=164
@@ -56,40 +56,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HELLO']._serialized_end=984
   _globals['_HEARTBEAT']._serialized_start=986
   _globals['_HEARTBEAT']._serialized_end=1091
-  _globals['_INSTANCEOBSERVED']._serialized_start=1093
-  _globals['_INSTANCEOBSERVED']._serialized_end=1220
-  _globals['_STOPCONFIRMED']._serialized_start=1222
-  _globals['_STOPCONFIRMED']._serialized_end=1255
-  _globals['_CONNECTREQUEST']._serialized_start=1258
-  _globals['_CONNECTREQUEST']._serialized_end=1481
-  _globals['_WELCOME']._serialized_start=1483
-  _globals['_WELCOME']._serialized_end=1514
-  _globals['_STOPORDER']._serialized_start=1517
-  _globals['_STOPORDER']._serialized_end=1648
-  _globals['_NODESTATECHANGED']._serialized_start=1650
-  _globals['_NODESTATECHANGED']._serialized_end=1683
-  _globals['_SUPERSEDED']._serialized_start=1685
-  _globals['_SUPERSEDED']._serialized_end=1721
-  _globals['_OBSERVATIONSTORED']._serialized_start=1723
-  _globals['_OBSERVATIONSTORED']._serialized_end=1760
-  _globals['_CONNECTRESPONSE']._serialized_start=1763
-  _globals['_CONNECTRESPONSE']._serialized_end=2048
-  _globals['_LOGKEY']._serialized_start=2050
-  _globals['_LOGKEY']._serialized_end=2136
-  _globals['_LOGLINE']._serialized_start=2139
-  _globals['_LOGLINE']._serialized_end=2277
-  _globals['_PUSHLOGSREQUEST']._serialized_start=2279
-  _globals['_PUSHLOGSREQUEST']._serialized_end=2384
-  _globals['_PUSHLOGSRESPONSE']._serialized_start=2386
-  _globals['_PUSHLOGSRESPONSE']._serialized_end=2459
-  _globals['_FETCHSTEPSECRETSREQUEST']._serialized_start=2461
-  _globals['_FETCHSTEPSECRETSREQUEST']._serialized_end=2581
-  _globals['_FETCHSTEPSECRETSRESPONSE']._serialized_start=2584
-  _globals['_FETCHSTEPSECRETSRESPONSE']._serialized_end=2835
-  _globals['_FETCHSTEPSECRETSRESPONSE_ENVSENTRY']._serialized_start=2744
-  _globals['_FETCHSTEPSECRETSRESPONSE_ENVSENTRY']._serialized_end=2787
-  _globals['_FETCHSTEPSECRETSRESPONSE_SECRETSENTRY']._serialized_start=2789
-  _globals['_FETCHSTEPSECRETSRESPONSE_SECRETSENTRY']._serialized_end=2835
-  _globals['_GAMENODESERVICE']._serialized_start=2948
-  _globals['_GAMENODESERVICE']._serialized_end=3286
+  _globals['_INSTANCEOBSERVED']._serialized_start=1094
+  _globals['_INSTANCEOBSERVED']._serialized_end=1237
+  _globals['_STOPCONFIRMED']._serialized_start=1239
+  _globals['_STOPCONFIRMED']._serialized_end=1272
+  _globals['_CONNECTREQUEST']._serialized_start=1275
+  _globals['_CONNECTREQUEST']._serialized_end=1498
+  _globals['_WELCOME']._serialized_start=1500
+  _globals['_WELCOME']._serialized_end=1531
+  _globals['_STOPORDER']._serialized_start=1534
+  _globals['_STOPORDER']._serialized_end=1665
+  _globals['_NODESTATECHANGED']._serialized_start=1667
+  _globals['_NODESTATECHANGED']._serialized_end=1700
+  _globals['_SUPERSEDED']._serialized_start=1702
+  _globals['_SUPERSEDED']._serialized_end=1738
+  _globals['_OBSERVATIONSTORED']._serialized_start=1740
+  _globals['_OBSERVATIONSTORED']._serialized_end=1777
+  _globals['_CONNECTRESPONSE']._serialized_start=1780
+  _globals['_CONNECTRESPONSE']._serialized_end=2065
+  _globals['_LOGKEY']._serialized_start=2067
+  _globals['_LOGKEY']._serialized_end=2153
+  _globals['_LOGLINE']._serialized_start=2156
+  _globals['_LOGLINE']._serialized_end=2294
+  _globals['_PUSHLOGSREQUEST']._serialized_start=2296
+  _globals['_PUSHLOGSREQUEST']._serialized_end=2401
+  _globals['_PUSHLOGSRESPONSE']._serialized_start=2403
+  _globals['_PUSHLOGSRESPONSE']._serialized_end=2476
+  _globals['_FETCHSTEPSECRETSREQUEST']._serialized_start=2478
+  _globals['_FETCHSTEPSECRETSREQUEST']._serialized_end=2598
+  _globals['_FETCHSTEPSECRETSRESPONSE']._serialized_start=2601
+  _globals['_FETCHSTEPSECRETSRESPONSE']._serialized_end=2852
+  _globals['_FETCHSTEPSECRETSRESPONSE_ENVSENTRY']._serialized_start=2761
+  _globals['_FETCHSTEPSECRETSRESPONSE_ENVSENTRY']._serialized_end=2804
+  _globals['_FETCHSTEPSECRETSRESPONSE_SECRETSENTRY']._serialized_start=2806
+  _globals['_FETCHSTEPSECRETSRESPONSE_SECRETSENTRY']._serialized_end=2852
+  _globals['_GAMENODESERVICE']._serialized_start=2965
+  _globals['_GAMENODESERVICE']._serialized_end=3303
 # @@protoc_insertion_point(module_scope)

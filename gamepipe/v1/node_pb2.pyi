@@ -342,6 +342,7 @@ class InstanceObserved(_message.Message):
     EXIT_CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     state: _builtins.str
     """running, unhealthy, stopped, exited or lost."""
@@ -349,6 +350,8 @@ class InstanceObserved(_message.Message):
     message: _builtins.str
     sequence: _builtins.int
     """Chosen by the agent; the gateway acknowledges it once it is stored."""
+    reason: _builtins.str
+    """Stable reason code, such as SERVICE_EXITED or UNHEALTHY."""
     def __init__(
         self,
         *,
@@ -357,10 +360,11 @@ class InstanceObserved(_message.Message):
         exit_code: _builtins.int | None = ...,
         message: _builtins.str = ...,
         sequence: _builtins.int = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "instance_id", b"instance_id", "message", b"message", "sequence", b"sequence", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "instance_id", b"instance_id", "message", b"message", "reason", b"reason", "sequence", b"sequence", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015

@@ -96,9 +96,11 @@ class NodeStream:
                 state,
                 now=utc_now(),
                 exit_code=seen.exit_code if seen.HasField("exit_code") else None,
+                reason=seen.reason,
                 message=seen.message,
             )
             await self._offers.send(offers)
+            await self._refresh()  # its end may have left something to clean up
         except NotFound:
             _log.warning(
                 "instance.unknown",

@@ -15,6 +15,7 @@ from temporalio.service import RPCError
 from gamepipe.config import Settings
 from gamepipe.embedded.port import pick_port
 from gamepipe.model.errors import StoreUnavailable
+from gamepipe.ports import PipelineFilter
 from gamepipe.wire import RunSettings, workflow_id
 from gateway.main import serve
 from store.store import GamePipelineStore
@@ -91,14 +92,14 @@ async def running(
         yield Gateway(settings=settings, store=store, client=client, http=http, nodes=nodes)
     shutdown.set()
     await serving
-    await _end_live_workflows(store, client)
+    await _end_workflows(store, client)
     await store.close()
 
 
-async def _end_live_workflows(store: GamePipelineStore, client: Client) -> None:
+async def _end_workflows(store: GamePipelineStore, client: Client) -> None:
     """Other tests use the same ids on the same Temporal server."""
     with contextlib.suppress(StoreUnavailable):
-        for record in await store.pipelines.list_live():
+        for record in (await store.pipelines.list(PipelineFilter(size=1000))).items:
             with contextlib.suppress(RPCError):
                 await client.get_workflow_handle(workflow_id(record.id)).terminate("test ended")
 

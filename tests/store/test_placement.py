@@ -193,6 +193,9 @@ async def test_instances_hold_their_node_until_they_end(store: GamePipelineStore
     )
     assert (ended.exit_code, ended.ended_at) == (3, NOW)
     assert await store.placements.live_allocations() == ()
+    (order,) = await store.nodes.stop_orders("n1")  # what is left of it is removed
+    assert (order.pipeline_id, order.generation) == ("p", 1)
+    await store.nodes.confirm_stop(order.id, now=NOW)
     late, _ = await store.instances.observe(game.id, InstanceState.RUNNING, now=NOW)
     assert late.state is InstanceState.EXITED
     assert await store.instances.list(live_only=True) == ()
