@@ -1,0 +1,103 @@
+"""Health checks of our containers: `health.py gateway|worker|agent`, settings as theirs.
+
+The gateway is healthy when it is ready. A worker or an agent listens nowhere: it is healthy when
+Temporal saw it ask for work within the last two long polls.
+"""
+
+import asyncio
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+
+from gamepipe.agent.settings import AgentSettings
+from gamepipe.config import Settings
+from gamepipe.connecting import connect_temporal
+from gamepipe.model.errors import GamePipeError
+from gamepipe.wire import CONTROL_QUEUE, node_queue
+
+ANSWER_SECONDS = 5.0
+LONGEST_SILENCE = timedelta(minutes=2)
+
+
+class Unhealthy(Exception):
+    """Why; the engine keeps it with the container."""
+
+
+def check_gateway() -> None:
+    """Store and Temporal answer through it."""
+    url = f"http://127.0.0.1:{Settings().rest_port}/readyz"
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS):
+            pass
+    except urllib.error.HTTPError as error:
+        raise Unhealthy(error.read().decode(errors="replace")) from error
+    except OSError as error:
+        raise Unhealthy(f"{url}: {error}") from error
+
+
+def check_worker() -> None:
+    settings = Settings()
+    _check_poller(
+        settings.temporal_address,
+        settings.temporal_namespace,
+        queue=CONTROL_QUEUE,
+        is_ours=lambda identity: identity.endswith(f"@{socket.gethostname()}"),
+    )
+
+
+def check_agent() -> None:
+    settings = AgentSettings()
+    _check_poller(
+        settings.temporal_address,
+        settings.temporal_namespace,
+        queue=node_queue(settings.node_id),
+        is_ours=lambda identity: identity == f"agent-{settings.node_id}",
+    )
+
+
+def _check_poller(
+    address: str, namespace: str, *, queue: str, is_ours: Callable[[str], bool]
+) -> None:
+    pollers = asyncio.run(_pollers(address, namespace, queue))
+    since = datetime.now(UTC) - LONGEST_SILENCE
+    if not any(is_ours(one.identity) and _last_poll(one) > since for one in pollers):
+        raise Unhealthy(f"nothing of this container has polled {queue} since {since:%H:%M:%S} UTC")
+
+
+async def _pollers(address: str, namespace: str, queue: str) -> list[PollerInfo]:
+    client = await connect_temporal(address, namespace, patience_seconds=ANSWER_SECONDS)
+    answer = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=namespace,
+            task_queue=TaskQueue(name=queue),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+        ),
+        timeout=timedelta(seconds=ANSWER_SECONDS),
+    )
+    return list(answer.pollers)
+
+
+def _last_poll(poller: PollerInfo) -> datetime:
+    return poller.last_access_time.ToDatetime(tzinfo=UTC)
+
+
+CHECKS = {"gateway": check_gateway, "worker": check_worker, "agent": check_agent}
+
+
+def main() -> None:
+    """Exit status 0: healthy; 1: not, with the reason on standard error."""
+    try:
+        CHECKS[sys.argv[1]]()
+    except (Unhealthy, GamePipeError) as error:
+        sys.exit(f"unhealthy: {error}")
+
+
+if __name__ == "__main__":
+    main()
