@@ -1,5 +1,6 @@
 """`GamePipelineService`: the one layer of logic under REST and gRPC; reaches data by the store."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -85,7 +86,7 @@ class GamePipelineService:
             AlreadyExists: the id exists with other content.
             StoreUnavailable: nothing was stored.
         """
-        bound = submission.bind()
+        bound = await asyncio.to_thread(submission.bind)  # a hostile file takes seconds
         pipeline_id = submission.id or bound.spec.id or new_pipeline_id(bound.spec.name)
         check_pipeline_id(pipeline_id)
         new = NewPipeline(
@@ -128,7 +129,7 @@ class GamePipelineService:
 
     async def update(self, pipeline_id: str, change: Change) -> PipelineRecord:
         """Raises `IllegalTransition` for a definition once something was placed."""
-        bound = change.submission.bind() if change.submission else None
+        bound = await asyncio.to_thread(change.submission.bind) if change.submission else None
         record, offers = await self.store.pipelines.update(
             pipeline_id,
             PipelineChange(
