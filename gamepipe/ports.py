@@ -80,10 +80,19 @@ class OfferMade:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogChunk:
-    """Lines of one attempt with consecutive numbers."""
+    """Lines of one attempt with consecutive numbers, counted from 1 in each `series`."""
 
     key: LogKey
     lines: tuple[LogLine, ...]
+    series: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogTail:
+    """Number of an attempt's last stored line; its first `base` lines are of earlier series."""
+
+    last: int
+    base: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -272,12 +281,13 @@ class LogRepository(Protocol):
     async def append(self, chunks: Sequence[LogChunk]) -> dict[LogKey, int]:
         """Store each line once (a resend is trimmed by number); the last stored number per key.
         A chunk that begins behind a gap is not stored: the answer says where to resume. Lines of
-        a pipeline that is gone are acknowledged and dropped."""
+        a new series follow those stored before; lines of an earlier series, and of a pipeline that
+        is gone, are acknowledged and dropped."""
 
     def read(self, query: LogQuery) -> AsyncIterator[tuple[LogKey, LogLine]]: ...
 
-    async def tails(self, pipeline_id: str) -> dict[LogKey, int]:
-        """The last stored number of every attempt that has lines, in the order of reading."""
+    async def tails(self, pipeline_id: str) -> dict[LogKey, LogTail]:
+        """Of every attempt that has lines, in the order of reading."""
 
 
 class EventRepository(Protocol):

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from gamepipe.model.record import LogKey, LogLine, PipelineRecord
-from gamepipe.ports import LogQuery, Store
+from gamepipe.model.record import LogKey, LogLine, PipelineRecord, StepRecord
+from gamepipe.ports import LogQuery, LogTail, Store
 
 POLL_SECONDS = 5.0
 STRAGGLER_SECONDS = 10.0
@@ -31,7 +31,7 @@ class LogReader:
         await self._store.pipelines.get(query.pipeline_id)
         wakeup = self._store.wakeup()
         # What `tail` leaves out was there before we looked; anything later is live.
-        seen = {} if query.tail is None else await self._store.logs.tails(query.pipeline_id)
+        seen = {} if query.tail is None else await self._last_numbers(query.pipeline_id)
         async for key, line in self._store.logs.read(query):
             seen[key] = line.number
             yield key, line
@@ -39,7 +39,7 @@ class LogReader:
         while True:
             record = await self._store.pipelines.get(query.pipeline_id)
             tails = await self._store.logs.tails(query.pipeline_id)
-            for key, last in tails.items():
+            for key, last in ((key, tail.last) for key, tail in tails.items()):
                 if last > seen.get(key, query.after) and _is_wanted(key, query):
                     async for line in self._rest(query, key, seen.get(key, query.after)):
                         yield key, line
@@ -47,6 +47,10 @@ class LogReader:
             if record.state.is_terminal and (_is_whole(record, tails) or patience.is_over()):
                 return
             await wakeup.wait(timeout_seconds=POLL_SECONDS)
+
+    async def _last_numbers(self, pipeline_id: str) -> dict[LogKey, int]:
+        tails = await self._store.logs.tails(pipeline_id)
+        return {key: tail.last for key, tail in tails.items()}
 
     async def _rest(self, query: LogQuery, key: LogKey, after: int) -> AsyncIterator[LogLine]:
         rest = replace(
@@ -82,18 +86,18 @@ def _is_wanted(key: LogKey, query: LogQuery) -> bool:
     )
 
 
-def _is_whole(record: PipelineRecord, tails: dict[LogKey, int]) -> bool:
+def _is_whole(record: PipelineRecord, tails: dict[LogKey, LogTail]) -> bool:
     """Whether every line that the ended steps wrote is stored."""
-    return all(
-        tails.get(
-            LogKey(
-                pipeline_id=record.id,
-                generation=step.generation,
-                step_index=step.index,
-                attempt=step.attempt,
-            ),
-            0,
-        )
-        >= step.log_lines
-        for step in record.steps
+    return all(_lines_of(record.id, step, tails) >= step.log_lines for step in record.steps)
+
+
+def _lines_of(pipeline_id: str, step: StepRecord, tails: dict[LogKey, LogTail]) -> int:
+    """Stored lines of the step's last run."""
+    key = LogKey(
+        pipeline_id=pipeline_id,
+        generation=step.generation,
+        step_index=step.index,
+        attempt=step.attempt,
     )
+    tail = tails.get(key, LogTail(last=0))
+    return tail.last - tail.base

@@ -9,13 +9,15 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from gamepipe.model.record import LogKey, LogLine
-from gamepipe.ports import LogChunk, LogQuery
+from gamepipe.ports import LogChunk, LogQuery, LogTail
 from store.database import Database
 from store.logchunk import pack, unpack
 from store.table import LogChunkRow, LogTailRow, PipelineRow
 from store.transaction import Transaction
 
 CHUNKS_AT_ONCE = 32
+
+_NO_LINES = {"last": 0, "base": 0, "series": "", "earlier_series": ""}
 
 KeyedLine = tuple[LogKey, LogLine]
 _ORDER = [
@@ -47,10 +49,10 @@ class LogStore:
                 return
             position = _position(chunks[-1])
 
-    async def tails(self, pipeline_id: str) -> dict[LogKey, int]:
+    async def tails(self, pipeline_id: str) -> dict[LogKey, LogTail]:
         query = select(LogTailRow).where(LogTailRow.pipeline_id == pipeline_id)
         rows = await self._database.read(lambda session: session.exec(query).all())
-        tails = {_log_key(row): row.last for row in rows}
+        tails = {_log_key(row): LogTail(last=row.last, base=row.base) for row in rows}
         return dict(sorted(tails.items(), key=lambda pair: _key(pair[0])))
 
 
@@ -74,22 +76,30 @@ def _key_columns(key: LogKey) -> dict[str, Any]:
 
 def _append(tx: Transaction, chunks: Sequence[LogChunk]) -> dict[LogKey, int]:
     tails = _lock_tails(tx, {chunk.key for chunk in chunks})
-    stored: dict[LogKey, int] = {key: tail.last for key, tail in tails.items()}
+    stored: dict[LogKey, int] = {}
     rows = []
     for chunk in chunks:
-        if chunk.key not in tails:  # the pipeline is gone: nobody will read this
+        tail = tails.get(chunk.key)
+        if tail is None or not _is_current(tail, chunk.series):  # nobody will read this
             stored[chunk.key] = chunk.lines[-1].number if chunk.lines else 0
             continue
-        lines = [line for line in chunk.lines if line.number > stored[chunk.key]]
-        if not lines or lines[0].number != stored[chunk.key] + 1:
-            continue
-        rows.append(_row(chunk.key, lines))
-        stored[chunk.key] = lines[-1].number
-    for key, tail in tails.items():
-        tail.last = stored[key]
+        lines = [line for line in chunk.lines if tail.base + line.number > tail.last]
+        if lines and tail.base + lines[0].number == tail.last + 1:
+            rows.append(_row(chunk.key, lines, tail.base))
+            tail.last = tail.base + lines[-1].number
+        stored[chunk.key] = tail.last - tail.base
     tx.insert_missing(LogChunkRow, rows)
     tx.wake_log_readers()
     return stored
+
+
+def _is_current(tail: LogTailRow, series: str) -> bool:
+    """False for a late resend of an earlier series; a new one begins behind what is stored."""
+    if series == tail.earlier_series and tail.series:
+        return False
+    if series != tail.series:
+        tail.earlier_series, tail.series, tail.base = tail.series, series, tail.last
+    return True
 
 
 def _lock_tails(tx: Transaction, keys: set[LogKey]) -> dict[LogKey, LogTailRow]:
@@ -102,14 +112,14 @@ def _lock_tails(tx: Transaction, keys: set[LogKey]) -> dict[LogKey, LogTailRow]:
     )
     there = set(tx.session.exec(query))
     known = sorted((key for key in keys if key.pipeline_id in there), key=_key)
-    tx.insert_missing(LogTailRow, [_key_columns(key) | {"last": 0} for key in known])
+    tx.insert_missing(LogTailRow, [_key_columns(key) | _NO_LINES for key in known])
     return {key: tx.session.get_one(LogTailRow, _key(key), with_for_update=True) for key in known}
 
 
-def _row(key: LogKey, lines: Sequence[LogLine]) -> dict[str, Any]:
+def _row(key: LogKey, lines: Sequence[LogLine], base: int) -> dict[str, Any]:
     return _key_columns(key) | {
-        "first": lines[0].number,
-        "last": lines[-1].number,
+        "first": base + lines[0].number,
+        "last": base + lines[-1].number,
         "last_at": max(line.at for line in lines),
         "data": pack(lines),
     }

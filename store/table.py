@@ -189,7 +189,10 @@ class LogChunkRow(SQLModel, table=True):
 
 
 class LogTailRow(SQLModel, table=True):
-    """The last stored line of an attempt: the row that two writers of one attempt meet at."""
+    """The last stored line of an attempt: the row that two writers of one attempt meet at.
+
+    `base` lines of earlier series are stored before the first line of `series`.
+    """
 
     __tablename__ = "log_tail"
 
@@ -198,6 +201,9 @@ class LogTailRow(SQLModel, table=True):
     step_index: int = Field(primary_key=True)
     attempt: int = Field(primary_key=True)
     last: int = Field(sa_column=Column(BigInteger, nullable=False))
+    base: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    series: str = ""
+    earlier_series: str = ""
 
 
 class EventRow(SQLModel, table=True):

@@ -216,6 +216,7 @@ class StepRunner:
         if foreign is not None and foreign.run_id != run.run_id:
             await self._kill(run.key, foreign, grace_seconds=grace)
             await asyncio.to_thread(remove_tree, self._tools.folders.attempt(run.key))
+            await self._tools.spools.open(run.key).restart(at=self._tools.clock())
             self._journal.forget(run.key)
 
     # --- stopping -------------------------------------------------------------------------------

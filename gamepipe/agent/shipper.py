@@ -108,7 +108,10 @@ class LogShipper:
         self._waiting.append(_Sent(spool, lines[0].number))
         self._sent[spool.key] = lines[-1].number
         return node_pb2.PushLogsRequest(
-            node_id=self._node_id, key=_key(spool.key), lines=[_line(line) for line in lines]
+            node_id=self._node_id,
+            key=_key(spool.key),
+            lines=[_line(line) for line in lines],
+            series=spool.series,
         )
 
     def _take(self, answer: node_pb2.PushLogsResponse) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 import shutil
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,14 +12,16 @@ from pathlib import Path
 
 import structlog
 
-from gamepipe.agent.folder import checked_id
+from gamepipe.agent.folder import checked_id, write_atomically
 from gamepipe.agent.runtime import AttemptKey
 from gamepipe.agent.segment import Segment, decode, encode
 from gamepipe.model.record import LogLine, LogStream
 
 _log = structlog.get_logger()
 _ENDED = "ended"
+_SERIES = "series"
 _FOLDER = re.compile(r"g(\d+)/step-(\d+)/a(\d+)$")
+RUNS_ANEW = "an earlier run of this attempt was stopped; what follows is a new one"
 _READ_MARGIN = 128 * 1024
 """More than the longest frame, so that one read always holds a whole line."""
 
@@ -44,6 +47,8 @@ class AttemptSpool:
         self._drop_broken()
         self.acknowledged = self._segments[0].first - 1 if self._segments else 0
         self.ended = (folder / _ENDED).exists()
+        self.series = self._read_series()
+        """Names this numbering; an attempt that is run anew may begin another."""
         self._arrived = arrived
         self._room = asyncio.Event()
         self._unbounded = False
@@ -79,6 +84,13 @@ class AttemptSpool:
     def resume_position(self) -> str:
         return self._segments[-1].position if self._segments else ""
 
+    async def restart(self, *, at: datetime) -> None:
+        """The attempt runs anew: numbers go on, positions in its output begin again."""
+        self.resume()
+        if self._segments:
+            self._segments[-1].position = ""
+        await self.write(LogStream.SYSTEM, RUNS_ANEW, at=at)
+
     def lift_limit(self) -> None:
         """The step is being stopped: let it write what it has without waiting for anyone."""
         self._unbounded = True
@@ -111,6 +123,12 @@ class AttemptSpool:
     def is_drained(self) -> bool:
         return self.acknowledged >= self.last_number
 
+    def _read_series(self) -> str:
+        try:
+            return (self._folder / _SERIES).read_text()
+        except FileNotFoundError:
+            return uuid.uuid4().hex
+
     def _is_full(self) -> bool:
         return not self._unbounded and self.stored_bytes >= self._limits.unacknowledged_bytes
 
@@ -119,6 +137,8 @@ class AttemptSpool:
         if self._segments and self._segments[-1].size < self._limits.segment_bytes:
             return self._segments[-1]
         self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._segments:
+            write_atomically(self._folder / _SERIES, self.series.encode())
         segment = Segment(self._folder / f"{number:020d}.seg", first=number)
         if self._segments:
             segment.position = self._segments[-1].position

@@ -23,7 +23,7 @@ PRAGMAS = ("journal_mode=wal", "synchronous=normal")
 DYNAMIC_CONFIG = {
     "history.transferProcessorMaxPollRPS": "100000",
     "history.timerProcessorMaxPollRPS": "100000",
-    "history.timerProcessorMaxTimeShift": '"10ms"',  # timers are read ahead: by default all wait 1 s
+    "history.timerProcessorMaxTimeShift": '"10ms"',  # else every timer waits up to a second more
     "history.visibilityProcessorMaxPollRPS": "2",
     "history.visibilityTaskBatchSize": "1000",
     "matching.numTaskqueueReadPartitions": "1",

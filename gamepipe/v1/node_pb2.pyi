@@ -667,7 +667,12 @@ class PushLogsRequest(_message.Message):
     NODE_ID_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
+    SERIES_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
+    series: _builtins.str
+    """Names one numbering from 1. An attempt that runs anew under the same numbers (its workflow was
+    reset) begins another series, whose lines follow those of the series before.
+    """
     @_builtins.property
     def key(self) -> Global___LogKey: ...
     @_builtins.property
@@ -678,10 +683,11 @@ class PushLogsRequest(_message.Message):
         node_id: _builtins.str = ...,
         key: Global___LogKey | None = ...,
         lines: _abc.Iterable[Global___LogLine] | None = ...,
+        series: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "lines", b"lines", "node_id", b"node_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "lines", b"lines", "node_id", b"node_id", "series", b"series"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -90,6 +90,7 @@ def log_chunk(message: node_pb2.PushLogsRequest) -> LogChunk:
             )
             for line in message.lines
         ),
+        series=message.series,
     )
 
 

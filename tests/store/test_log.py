@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gamepipe.model.record import LogKey, LogLine, LogStream
-from gamepipe.ports import LogChunk, LogQuery
+from gamepipe.ports import LogChunk, LogQuery, LogTail
 from store.logchunk import pack, unpack
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
@@ -38,7 +38,23 @@ async def test_resent_lines_are_stored_once(store: GamePipelineStore) -> None:
         answer = await store.logs.append([LogChunk(key=KEY, lines=lines(first, last))])
         assert answer == {KEY: stored}
     assert await texts(store) == [f"line {number}" for number in range(1, 10)]
-    assert await store.logs.tails("p") == {KEY: 9}
+    assert await store.logs.tails("p") == {KEY: LogTail(last=9)}
+
+
+async def test_a_new_series_follows_the_lines_of_the_one_before(store: GamePipelineStore) -> None:
+    await store.pipelines.add(new("p"), now=NOW)
+
+    async def push(series: str, first: int, last: int) -> int:
+        chunk = LogChunk(key=KEY, lines=lines(first, last, series), series=series)
+        return (await store.logs.append([chunk]))[KEY]
+
+    assert [await push("old", 1, 3), await push("new", 2, 3), await push("new", 1, 2)] == [3, 0, 2]
+    assert await push("old", 2, 3) == 3, "a late resend is acknowledged"
+    assert await push("new", 2, 4) == 4
+    expected = [*(f"old {n}" for n in (1, 2, 3)), *(f"new {n}" for n in (1, 2, 3, 4))]
+    assert await texts(store) == expected
+    assert await texts(store, step_index=0, after=3) == expected[3:]
+    assert await store.logs.tails("p") == {KEY: LogTail(last=7, base=3)}
 
 
 async def test_reading_filters_and_cuts(store: GamePipelineStore) -> None:

@@ -163,6 +163,9 @@ def upgrade() -> None:
         sa.Column("step_index", sa.Integer(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("last", sa.BigInteger(), nullable=False),
+        sa.Column("base", sa.BigInteger(), nullable=False),
+        sa.Column("series", sa.String(), nullable=False),
+        sa.Column("earlier_series", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(["pipeline_id"], ["pipeline.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("pipeline_id", "generation", "step_index", "attempt"),
     )
