@@ -70,7 +70,12 @@ class RunContext:
         if self.halt is None or kind is HaltKind.CLOSED:
             self.halt = Halt(kind=kind, message=message)
             if kind is HaltKind.CANCEL and not self.book.state.is_terminal:
-                self.book.explain(reasons.CANCELING, message)
+                self.explain(reasons.CANCELING, message)
+
+    def explain(self, reason: str, message: str) -> None:
+        """Say why the state is as it is, and save that at once."""
+        self.book.explain(reason, message)
+        self.saver.hurry()
 
     def lose_steps(self, reason: str, message: str) -> None:
         """End every step that is not: what ran failed, what did not is skipped."""

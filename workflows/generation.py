@@ -60,7 +60,7 @@ class Generation:
     def mark_lost(self) -> None:
         """The node was declared lost; waiting pipelines go on waiting for it."""
         if self._context.start.spec.on_node_lost is OnNodeLost.WAIT and not self._context.halted:
-            self._context.book.explain(
+            self._context.explain(
                 reasons.WAITING_FOR_NODE, f"node {self.node_id} is lost; waiting for its return"
             )
         else:

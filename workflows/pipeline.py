@@ -70,6 +70,7 @@ class GamePipeline:
         self._context.alive_dispatches.add(report.step_index)
         if report.kind is ReportKind.RUNNING:
             book.run_step(report.step_index, attempt=report.attempt, at=report.at)
+            self._context.saver.hurry()
         else:
             book.progress_step(report.step_index, percent=report.percent, message=report.message)
 
@@ -117,6 +118,7 @@ class GamePipeline:
         background = [
             asyncio.create_task(self._context.saver.follow()),
             asyncio.create_task(self._watch_timeout()),
+            asyncio.create_task(self._watch_store()),
         ]
         try:
             end = await self._run_generations()
@@ -160,6 +162,11 @@ class GamePipeline:
             self._context.halt_for(
                 HaltKind.TIMEOUT, f"the pipeline ran longer than its timeout of {seconds:g} s"
             )
+
+    async def _watch_store(self) -> None:
+        """A row that ended or is gone while its run lives: nothing of it may go on."""
+        await workflow.wait_condition(lambda: self._context.saver.closed)
+        self._context.halt_for(HaltKind.CLOSED, "the store closed the pipeline")
 
     async def _continue_as_new(self) -> None:
         """Nothing is in flight: hand everything to a fresh history."""

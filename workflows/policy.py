@@ -20,6 +20,9 @@ STORE: Final[dict[str, Any]] = {
 }
 """Local activities that talk to the store: retried without limit."""
 
+GATHER: Final = timedelta(milliseconds=500)
+"""How long a change waits for others to share its save; news of a step's start does not wait."""
+
 UNLIMITED: Final = timedelta(days=3650)
 """Start-to-close of a step without a timeout of its own (Temporal wants one)."""
 

@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
     )
 
 from workflows import policy
+from workflows.waiting import wait_at_most
 
 
 class Saver:
@@ -31,14 +32,22 @@ class Saver:
         self._lock = asyncio.Lock()
         self.revision = start.carried.revision if start.carried else 0
         self.node_id = ""
+        self._hurried = False
         self.closed = False
         """The store refused a save: the pipeline ended or belongs to another run."""
 
     async def follow(self) -> None:
-        """Save whenever the book is dirty, for as long as the run lasts."""
+        """Save what changed, for as long as the run lasts. The end of a step waits a moment for
+        the start of the next one: a save holds back the workflow task that it is part of."""
         while True:
             await workflow.wait_condition(lambda: self._book.dirty)
+            await wait_at_most(lambda: self._hurried, policy.GATHER, summary="gather changes")
+            self._hurried = False
             await self.save(only_if_dirty=True)
+
+    def hurry(self) -> None:
+        """What changed is news that people wait for: save it at once."""
+        self._hurried = True
 
     async def save(self, *, only_if_dirty: bool = False, **flags: Any) -> None:
         """Save now; returns when the store acknowledged it."""

@@ -9,7 +9,14 @@ from gamepipe.model.state import PipelineState
 from gamepipe.wire import ReportKind, StepAssignment, StepResult
 from tests.waiting import eventually
 from tests.workflows.conftest import Stack
-from tests.workflows.node import ScriptedNode, done, failed, fails, not_delivered, until_stopped
+from tests.workflows.node import (
+    ScriptedNode,
+    done,
+    failed,
+    fails,
+    not_delivered,
+    until_stopped,
+)
 
 States = Callable[[PipelineRecord], dict[str, str]]
 
