@@ -7,7 +7,8 @@ from typing import Any, cast
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from gamepipe.model.run import RunBook, Unsaved
+    from gamepipe.model.changelog import Unsaved
+    from gamepipe.model.run import RunBook
     from gamepipe.model.state import PipelineState
     from gamepipe.wire import (
         PipelineStart,

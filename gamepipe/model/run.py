@@ -10,19 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from gamepipe.model import reason as reasons
+from gamepipe.model.changelog import ChangeLog, Unsaved
 from gamepipe.model.errors import IllegalTransition
-from gamepipe.model.record import EventKind, Instance, PipelineEvent, Progress, StepRecord
+from gamepipe.model.record import EventKind, Instance, Progress, StepRecord
 from gamepipe.model.spec import PipelineSpec
 from gamepipe.model.state import InstanceState, PipelineState, StepState
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Unsaved:
-    """What one save carries; hand it back to `RunBook.acknowledge` once it is stored."""
-
-    steps: tuple[StepRecord, ...]
-    events: tuple[PipelineEvent, ...]
-    instances: tuple[Instance, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,11 +44,7 @@ class RunBook:
         self.ended_at: datetime | None = None
         self.steps: list[StepRecord] = []
         self.instances: dict[str, Instance] = {}
-        self.last_event = 0
-        self._changed_steps: set[int] = set()
-        self._changed_instances: set[str] = set()
-        self._events: list[PipelineEvent] = []
-        self.dirty = False
+        self._changes = ChangeLog(now=now)
         self.define(spec)
 
     def define(self, spec: PipelineSpec) -> None:
@@ -74,7 +62,7 @@ class RunBook:
             reason=self.reason,
             message=self.message,
             generation=self.generation,
-            last_event=self.last_event,
+            last_event=self._changes.last_event,
             started_at=self.started_at,
             steps=tuple(self.steps),
             instances=tuple(self.instances.values()),
@@ -83,7 +71,7 @@ class RunBook:
     def restore(self, before: BookState) -> None:
         """Go on where the run before this one stopped."""
         self.state, self.reason, self.message = before.state, before.reason, before.message
-        self.generation, self.last_event = before.generation, before.last_event
+        self.generation, self._changes.last_event = before.generation, before.last_event
         self.started_at = before.started_at
         self.steps = list(before.steps)
         self.instances = {instance.id: instance for instance in before.instances}
@@ -113,7 +101,7 @@ class RunBook:
 
         `confirm_running` makes it true; `forget_running` gives its number back.
         """
-        self._record(
+        self._changes.record(
             EventKind.PIPELINE_STATE_CHANGED,
             previous=self.state.value,
             state=PipelineState.RUNNING.value,
@@ -127,7 +115,7 @@ class RunBook:
 
     def forget_running(self, summary: str) -> None:
         """No room: the store keeps `summary` as the message while the pipeline waits."""
-        self.last_event -= 1
+        self._changes.give_back_number()
         self.reason, self.message = reasons.NO_CAPACITY, summary
 
     def explain(self, reason: str, message: str) -> None:
@@ -145,8 +133,8 @@ class RunBook:
             StepRecord(index=step.index, name=step.name, generation=self.generation)
             for step in self.steps
         ]
-        self._changed_steps.update(range(len(self.steps)))
-        self._record(EventKind.GENERATION_STARTED, generation=self.generation)
+        self._changes.touch_steps(range(len(self.steps)))
+        self._changes.record(EventKind.GENERATION_STARTED, generation=self.generation)
 
     # --- steps ----------------------------------------------------------------------------------
 
@@ -176,7 +164,7 @@ class RunBook:
         if step.state is not StepState.RUNNING:
             return
         self._put(replace(step, percent=percent, message=message))
-        self._record(
+        self._changes.record(
             EventKind.STEP_PROGRESSED,
             **self._step_facts(self.steps[index]),
             percent=percent,
@@ -193,7 +181,7 @@ class RunBook:
     def end_attempt(self, index: int, *, reason: str, message: str, exit_code: int | None) -> None:
         """An attempt failed and another follows: `running -> pending`."""
         step = self.steps[index]
-        self._record(
+        self._changes.record(
             EventKind.ATTEMPT_ENDED,
             **self._step_facts(step),
             reason=reason,
@@ -213,7 +201,7 @@ class RunBook:
             )
         step = replace(before, state=state, **changes)
         self._put(step)
-        self._record(
+        self._changes.record(
             EventKind.STEP_STATE_CHANGED,
             **self._step_facts(step),
             previous=before.state.value,
@@ -225,15 +213,13 @@ class RunBook:
 
     def _put(self, step: StepRecord) -> None:
         self.steps[step.index] = step
-        self._changed_steps.add(step.index)
-        self.dirty = True
+        self._changes.touch_steps((step.index,))
 
     # --- instances ------------------------------------------------------------------------------
 
     def add_instance(self, instance: Instance) -> None:
         self.instances[instance.id] = instance
-        self._changed_instances.add(instance.id)
-        self.dirty = True
+        self._changes.touch_instance(instance.id)
 
     def end_instance(self, instance_id: str, *, state: InstanceState, reason: str) -> None:
         ended = replace(
@@ -270,21 +256,17 @@ class RunBook:
 
     # --- saving ---------------------------------------------------------------------------------
 
+    @property
+    def dirty(self) -> bool:
+        """Whether anything changed since the last take."""
+        return self._changes.dirty
+
     def take_unsaved(self) -> Unsaved:
         """Everything since the last take; the taker hands it to the store until it is stored."""
-        unsaved = Unsaved(
-            steps=tuple(self.steps[index] for index in sorted(self._changed_steps)),
-            events=tuple(self._events),
-            instances=tuple(self.instances[key] for key in sorted(self._changed_instances)),
-        )
-        self._changed_steps.clear()
-        self._changed_instances.clear()
-        self._events = []
-        self.dirty = False
-        return unsaved
+        return self._changes.take(self.steps, self.instances)
 
     def _record_pipeline(self, before: PipelineState) -> None:
-        self._record(
+        self._changes.record(
             EventKind.PIPELINE_STATE_CHANGED,
             previous=before.value,
             state=self.state.value,
@@ -292,13 +274,6 @@ class RunBook:
             message=self.message,
             generation=self.generation,
         )
-
-    def _record(self, kind: EventKind, **data: Any) -> None:
-        self.last_event += 1
-        self._events.append(
-            PipelineEvent(number=self.last_event, kind=kind, at=self._now(), data=data)
-        )
-        self.dirty = True
 
     @staticmethod
     def _step_facts(step: StepRecord) -> dict[str, Any]:
