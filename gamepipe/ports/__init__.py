@@ -1,0 +1,47 @@
+"""Ports: what the layers above ask of the store. One contract test suite runs over every adapter.
+
+Every method is one transaction and raises `StoreUnavailable` when the database does not answer.
+Times are aware and UTC; `now` comes from the caller, so that tests and replays decide it.
+"""
+
+from gamepipe.ports.repository import (
+    EventRepository,
+    InstanceRepository,
+    LogRepository,
+    NodeRepository,
+    PipelineRepository,
+    PlacementRepository,
+    Store,
+    Wakeup,
+)
+from gamepipe.ports.value import (
+    LogChunk,
+    LogQuery,
+    LogTail,
+    NodeChange,
+    OfferMade,
+    PipelineChange,
+    PipelineFilter,
+    PipelinePage,
+    Registration,
+)
+
+__all__ = [
+    "EventRepository",
+    "InstanceRepository",
+    "LogChunk",
+    "LogQuery",
+    "LogRepository",
+    "LogTail",
+    "NodeChange",
+    "NodeRepository",
+    "OfferMade",
+    "PipelineChange",
+    "PipelineFilter",
+    "PipelinePage",
+    "PipelineRepository",
+    "PlacementRepository",
+    "Registration",
+    "Store",
+    "Wakeup",
+]

@@ -1,0 +1,12 @@
+"""Names that both sides of Temporal derive: task queues and workflow ids."""
+
+CONTROL_QUEUE = "gamepipe"
+
+
+def node_queue(node_id: str) -> str:
+    """Name of the task queue that a node's agent serves."""
+    return f"node-{node_id}"
+
+
+def workflow_id(pipeline_id: str) -> str:
+    return f"pipeline-{pipeline_id}"

@@ -1,0 +1,99 @@
+"""Input, output, signals and the query of the workflow `GamePipeline`."""
+
+from dataclasses import dataclass, field
+
+from gamepipe.model.record import Progress, StepRecord
+from gamepipe.model.run import BookState
+from gamepipe.model.spec import PipelineSpec
+from gamepipe.model.state import PipelineState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where a generation runs; `node` is what `${{ node.X }}` may name."""
+
+    node_id: str
+    generation: int
+    gpu_devices: tuple[int, ...] = ()
+    node: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Timeouts of the service that a run keeps for its whole life (seconds)."""
+
+    heartbeat_seconds: float = 30.0
+    schedule_to_start_seconds: float = 60.0
+    node_ttl_seconds: float = 30.0
+    grace_seconds: float = 10.0
+    max_dispatches: int = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarriedRun:
+    """What a run that continues as new hands to the next: everything acknowledged by the store."""
+
+    book: BookState
+    revision: int
+    lost_nodes: tuple[str, ...] = ()
+    placement: Placement | None = None
+    workspace_used: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineStart:
+    """Input of the workflow `GamePipeline`. `carried` is set only when it continues as new."""
+
+    pipeline_id: str
+    spec: PipelineSpec
+    args: dict[str, str] = field(default_factory=dict)
+    env_names: tuple[str, ...] = ()
+    secret_names: tuple[str, ...] = ()
+    definition_revision: int = 1
+    settings: RunSettings = field(default_factory=RunSettings)
+    carried: CarriedRun | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineEnd:
+    """Output of the workflow `GamePipeline`."""
+
+    state: PipelineState
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunProgress:
+    """Answer of the query `progress`."""
+
+    state: PipelineState
+    reason: str
+    message: str
+    generation: int
+    node_id: str
+    progress: Progress
+    steps: tuple[StepRecord, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelOrder:
+    """Signal `cancel_pipeline`; a second one only shortens the grace."""
+
+    reason: str = ""
+    grace_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """Signal `offer_placement`: an allocation stands for this generation."""
+
+    generation: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeLost:
+    """Signal `node_lost`."""
+
+    node_id: str
+    generation: int
