@@ -24,7 +24,7 @@ MAX_LAUNCHES = 5
 """A shim that somebody kills is replaced; not for ever."""
 _LINES_PER_TURN = 200
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_RUN_AGAIN = (
+RUN_AGAIN = (
     "the process that watched over the step was killed; what was left of the step was killed, and "
     "it runs again"
 )
@@ -58,9 +58,11 @@ class ProcessRuntime:
             return refusal
         while True:
             try:
-                launch = await asyncio.to_thread(_adopt_or_start, plan)
+                launch, again = await asyncio.to_thread(_adopt_or_start, plan)
             except LaunchFailed as error:
                 return self._failed(str(error))
+            if again:
+                await sink.write(LogStream.SYSTEM, RUN_AGAIN, at=self._clock())
             end = await _Follower(launch, sink, on_running, stop).follow()
             if end is not None:
                 return end
@@ -69,7 +71,6 @@ class ProcessRuntime:
                 return self._failed(stop.message, reason=stop.reason)
             if launch.number >= MAX_LAUNCHES:
                 return self._failed(f"the shim died {launch.number} times: {launch.complaint()}")
-            await sink.write(LogStream.SYSTEM, _RUN_AGAIN, at=self._clock())
 
     async def remove(
         self,
@@ -119,19 +120,20 @@ class ProcessRuntime:
         )
 
 
-def _adopt_or_start(plan: StepPlan) -> Launch:
-    """The launch to follow: the one that runs or ended here, else a new one."""
+def _adopt_or_start(plan: StepPlan) -> tuple[Launch, bool]:
+    """The launch to follow, the one that runs or ended here, else a new one; whether that one
+    stands in for one whose end nobody knows."""
     while True:
         launches = Launch.all(plan.attempt_dir)
         last = launches[-1] if launches else None
         if last is not None and (last.end() is not None or not last.give_up()):
-            return last
+            return last, False
         if last is not None and last.end() is not None:
-            return last
+            return last, False
         launch = Launch.prepare(plan.attempt_dir, last.number + 1 if last else 1)
         launch.start(plan.workspace, plan.step.command + "\n", _environment(plan))
         if launch.is_alive() or launch.end() is not None or launch.state() is not None:
-            return launch
+            return launch, last is not None
         raise LaunchFailed(f"the shim ended at once: {launch.complaint()}")
 
 

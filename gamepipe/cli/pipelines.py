@@ -141,12 +141,20 @@ def get(
     url: Url = "",
     token_file: TokenFile = None,
 ) -> None:
-    """Show a pipeline and its steps."""
-    record = client(url, token_file).call("GET", f"/pipelines/{pipeline_id}")
+    """Show a pipeline and its steps, those of earlier generations too."""
+    api = client(url, token_file)
+    record = api.call("GET", f"/pipelines/{pipeline_id}")
+    earlier = []
+    if record["generation"] > 1:
+        placed = api.call("GET", f"/pipelines/{pipeline_id}/placement")["generations"]
+        earlier = [one for one in placed if one["number"] < record["generation"]]
     if output is OutputFormat.JSON:
-        show.print_json(record)
+        show.print_json(record | {"earlier_generations": earlier})
         return
     print_pipeline(record)
+    for generation in reversed(earlier):
+        show.console.print(f"\nearlier   {_place(generation['node_id'], generation['number'])}")
+        _print_steps(generation["steps"])
 
 
 def print_pipeline(record: dict[str, Any]) -> None:
@@ -156,15 +164,21 @@ def print_pipeline(record: dict[str, Any]) -> None:
         "name": record["name"],
         "state": show.state(record["state"]),
         "why": show.outcome(record),
-        "node": f"{record['node_id']} (generation {record['generation']})"
-        if record["node_id"]
-        else "",
+        "node": _place(record["node_id"], record["generation"]) if record["node_id"] else "",
         "took": show.elapsed(record["started_at"], record["ended_at"]),
         "workflow": record["workflow_url"],
     }
     for name, fact in facts.items():
         if fact:
             show.console.print(f"{name:<9}", fact)
+    _print_steps(record["steps"])
+
+
+def _place(node_id: str, generation: int) -> str:
+    return f"{node_id} (generation {generation})"
+
+
+def _print_steps(steps: list[dict[str, Any]]) -> None:
     rows = (
         (
             step["name"],
@@ -173,7 +187,7 @@ def print_pipeline(record: dict[str, Any]) -> None:
             show.elapsed(step["started_at"], step["ended_at"]),
             show.outcome(step),
         )
-        for step in record["steps"]
+        for step in steps
     )
     show.print_table(("STEP", "STATE", "ATTEMPT", "TOOK", "WHY"), rows, "no steps")
 

@@ -16,7 +16,7 @@ import pytest
 from gamepipe.agent.ending import explain
 from gamepipe.agent.folder import AgentFolders
 from gamepipe.agent.launch import Launch
-from gamepipe.agent.process_runtime import ProcessRuntime
+from gamepipe.agent.process_runtime import RUN_AGAIN, ProcessRuntime
 from gamepipe.agent.runtime import AttemptKey, StepPlan
 from gamepipe.model import reason as reasons
 from gamepipe.model.record import LogStream
@@ -222,7 +222,7 @@ async def test_what_a_killed_shim_left_is_killed_before_it_runs_again(
     os.kill(shim_pid(plan), signal.SIGKILL)
     end = await following.end()
     assert end.exit_code == 0
-    assert lines.texts(LogStream.STDOUT) == ["up", "again"]
+    assert lines.texts() == ["up", RUN_AGAIN, "again"]
     assert not left & {process.pid for process in processes_of(folders)}
 
 
@@ -238,7 +238,7 @@ async def test_a_killed_shim_is_noticed_by_the_next_agent_too(
     await eventually(lambda: not Launch(plan.attempt_dir / "run-1").is_alive())
     end = await Following(ProcessRuntime(folders), plan, lines).end()
     assert end.exit_code == 0
-    assert lines.texts(LogStream.STDOUT) == ["up", "again"]
+    assert lines.texts() == ["up", RUN_AGAIN, "again"]
     assert processes_of(folders) == []
 
 

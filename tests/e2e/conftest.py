@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.fleet import Fleet
 from tests.e2e.stack import RunningStack
 
 
@@ -15,6 +16,14 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSt
     stack.start()
     yield stack
     stack.close()
+
+
+@pytest.fixture(scope="module")
+def fleet(shared_stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """More game nodes at the shared stack, gone at the end of the module."""
+    fleet = Fleet(shared_stack, tmp_path_factory.mktemp("fleet"))
+    yield fleet
+    fleet.close()
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ class RunningStack:
     def __init__(self, data_dir: Path, *flags: str, **environment: str) -> None:
         self.data_dir = data_dir
         self._flags = ["--data-dir", str(data_dir), "--free-ports", "--allow-commands", *flags]
-        self._environment = os.environ | FAST | environment
+        self.environment = os.environ | FAST | environment
         self.process: subprocess.Popen[str] | None = None
         self.http = httpx.Client()
 
@@ -52,7 +52,7 @@ class RunningStack:
         with (self.data_dir / "up.out").open("a") as output:
             self.process = subprocess.Popen(
                 [*GAMEPIPE, "up", *self._flags],
-                env=self._environment,
+                env=self.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -106,7 +106,7 @@ class RunningStack:
         """A `gamepipe` command against this stack."""
         return subprocess.run(
             [*GAMEPIPE, *arguments],
-            env=self._environment | {"GAMEPIPE_URL": self.info["url"]},
+            env=self.environment | {"GAMEPIPE_URL": self.info["url"]},
             capture_output=True,
             text=True,
             timeout=120,

@@ -74,10 +74,11 @@ def wait_running(stack: RunningStack, pipeline_id: str) -> None:
 
 def assert_nothing_is_held(stack: RunningStack) -> None:
     """A pipeline that asks for all of the node's memory is placed and completes."""
-    (node,) = stack.http.get("/nodes").json()
-    whole = f"{node['facts']['memory_bytes'] // 2**20}MiB"
+    facts = stack.http.get("/nodes/local").json()["facts"]
+    whole = f"{facts['memory_bytes'] // 2**20}MiB"
     text = (
-        f"name: whole\nresources: {{memory: {whole}}}\nsteps: [{{type: command, command: 'true'}}]"
+        f"name: whole\nplacement: {{node: local}}\nresources: {{memory: {whole}}}\n"
+        "steps: [{type: command, command: 'true'}]"
     )
     assert stack.finish(stack.submit(text))["state"] == "completed"
 
