@@ -157,7 +157,10 @@ class GamePipeline:
         limit = self._context.time_left()
         if limit is None:
             return
-        if not await wait_at_most(lambda: self._context.book.state.is_terminal, limit):
+        ended = await wait_at_most(
+            lambda: self._context.book.state.is_terminal, limit, summary="pipeline timeout"
+        )
+        if not ended:
             seconds = self._context.start.spec.timeouts.pipeline_seconds
             self._context.halt_for(
                 HaltKind.TIMEOUT, f"the pipeline ran longer than its timeout of {seconds:g} s"

@@ -4,6 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Header
 from fastapi.responses import RedirectResponse
+from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
 
 from gateway.auth import TokenSource, check_token
 from gateway.rest import problem
@@ -35,13 +37,17 @@ class GamePipelineHandler:
         self.shutdown = Shutdown()
 
     def app(self) -> FastAPI:
-        app = FastAPI(title="Game Pipeline Service", version="1", description=ABOUT)
+        # The page at /docs brings its scripts along: a fleet's network may not reach a CDN.
+        app = FastAPIOffline(
+            redoc_url=None, title="Game Pipeline Service", version="1", description=ABOUT
+        )
         problem.install(app)
         pipelines = PipelineRoutes(
             self._service, workflow_base=self._workflow_base, shutdown=self.shutdown
         )
         fleet = FleetRoutes(self._service.fleet, self._service.events, self.shutdown)
-        api = APIRouter(prefix="/api/v1", dependencies=[Depends(self._authorize)])
+        guards = [Depends(HTTPBearer(auto_error=False)), Depends(self._authorize)]
+        api = APIRouter(prefix="/api/v1", dependencies=guards)
         api.include_router(pipelines.router())
         api.include_router(fleet.router())
         app.include_router(api)
@@ -50,7 +56,9 @@ class GamePipelineHandler:
         app.get("/readyz", tags=["health"])(self.ready)
         return app
 
-    async def _authorize(self, authorization: Annotated[str | None, Header()] = None) -> None:
+    async def _authorize(
+        self, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
+    ) -> None:
         check_token(authorization, self._token())
 
     async def root(self) -> RedirectResponse:
