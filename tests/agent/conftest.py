@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from gamepipe.agent.folder import AgentFolders
+from gamepipe.agent.process_runtime import ProcessRuntime
 from gamepipe.agent.runtime import StepPlan
+from gamepipe.wire import CleanWorkspace
 from tests.agent.gateway import Gateway
 from tests.agent.making import make_plan
+from tests.agent.node import Node
 
 
 @pytest.fixture
@@ -32,3 +35,16 @@ def plan_of(folders: AgentFolders) -> Callable[..., StepPlan]:
         return make_plan(folders, script, **fields)
 
     return make
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    node = Node(tmp_path / "agent")
+    yield node
+    await node.runner.clean(CleanWorkspace(pipeline_id="p", generation=1))
+    await node.close()
+
+
+@pytest.fixture
+def runtime(folders: AgentFolders) -> ProcessRuntime:
+    return ProcessRuntime(folders)

@@ -1,6 +1,7 @@
 """Values and small parts that the agent's tests share."""
 
 import asyncio
+import json
 from datetime import UTC, datetime
 
 import psutil
@@ -136,3 +137,8 @@ class Following:
         """As when the agent dies: the step goes on."""
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
+
+
+def shim_pid(plan: StepPlan, number: int = 1) -> int:
+    """Of the shim that runs a step for the `number`th time."""
+    return json.loads((plan.attempt_dir / f"run-{number}" / "state.json").read_text())["shim"]
