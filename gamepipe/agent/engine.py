@@ -33,7 +33,6 @@ class NodeEngine:
         clock: Callable[[], datetime],
     ) -> None:
         self.docker: Docker = connect_docker(settings.docker_url)
-        self._url = settings.docker_url
         self.runtime = ContainerRuntime(
             self.docker,
             node_id=settings.node_id,
@@ -54,32 +53,16 @@ class NodeEngine:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 answer = await ContainerEngine(self.docker).call("GET", "version")
-        except (EngineError, TimeoutError) as error:
-            _log.info(
-                "docker.absent",
-                action="docker.absent",
-                url=self._url,
-                error=str(error),
-                remedy="to run container steps, start Docker or name it with --docker-url, and "
-                "start the agent again",
-            )
+        except (EngineError, TimeoutError):
             return ""
         return str(answer["Version"])
 
     async def watch(self) -> None:
         """Watch instances until cancelled, from the moment that the engine answers."""
         while True:
-            if await self._answers():
+            if await self.version():
                 await self.watcher.run()
             await asyncio.sleep(_RETRY_SECONDS)
-
-    async def _answers(self) -> bool:
-        try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                await ContainerEngine(self.docker).call("GET", "version")
-        except (EngineError, TimeoutError):
-            return False
-        return True
 
     async def images(self) -> tuple[str, ...]:
         """Names of the images on the node, at most `MAX_IMAGES` of them."""

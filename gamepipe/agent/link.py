@@ -5,19 +5,20 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import grpc
 import structlog
 
 from gamepipe.agent.channel import GatewayChannel, backoff, describe, says
-from gamepipe.agent.observation import Observation, Outbox
+from gamepipe.agent.observation import Outbox, observed
 from gamepipe.model.errors import GamePipeError
 from gamepipe.model.node import NodeMetrics
 from gamepipe.v1 import node_pb2
 
 _log = structlog.get_logger()
 
+Stream: TypeAlias = "grpc.aio.StreamStreamCall[node_pb2.ConnectRequest, node_pb2.ConnectResponse]"
 PROTOCOL = 1
 _CALL_SECONDS = 10.0
 _HELLO_SECONDS = 10.0
@@ -90,6 +91,7 @@ class GatewayLink:
         self._orders: dict[int, asyncio.Task[None]] = {}
         self._renewed_at = time.monotonic()
         self._connected = False
+        self._declared = asyncio.Event()
         self.welcomed = asyncio.Event()
         """Set for good once a gateway has answered on the stream."""
 
@@ -98,8 +100,15 @@ class GatewayLink:
         """How long no gateway has heard of this agent."""
         return 0.0 if self._connected else time.monotonic() - self._renewed_at
 
+    def declare(self, registration: node_pb2.RegisterRequest) -> None:
+        """The node has changed: register anew and go on with that session on a new stream."""
+        if registration != self._registration:
+            self._registration = registration
+            self._declared.set()
+
     async def register(self) -> node_pb2.RegisterResponse:
         """Register; retried until a gateway answers. Raises `RegistrationRefused`."""
+        self._declared.clear()
         for wait in backoff(first=0.1, longest=_LONGEST_WAIT_SECONDS):
             try:
                 self._answer = await self._channel.stub.Register(
@@ -137,6 +146,8 @@ class GatewayLink:
         try:
             while True:
                 try:
+                    if self._declared.is_set():
+                        await self.register()
                     async for _ in self._converse():
                         waits = backoff()
                 except grpc.aio.AioRpcError as error:
@@ -173,7 +184,7 @@ class GatewayLink:
                 self._connected = True
                 await self._take(message)
                 yield
-                message = await call.read()
+                message = await self._next(call)
         finally:
             if self._connected:
                 self._renewed_at = time.monotonic()
@@ -183,15 +194,23 @@ class GatewayLink:
                 writer.cancel()
                 await asyncio.gather(writer, return_exceptions=True)
 
+    async def _next(self, call: Stream) -> object:
+        """What comes next; None when the stream must end because the node has changed."""
+        reading = asyncio.ensure_future(call.read())
+        declared = asyncio.ensure_future(self._declared.wait())
+        try:
+            await asyncio.wait((reading, declared), return_when=asyncio.FIRST_COMPLETED)
+            return reading.result() if reading.done() else None
+        finally:
+            reading.cancel()
+            declared.cancel()
+
     def _hello(self) -> node_pb2.Hello:
         return node_pb2.Hello(node_id=self._registration.node_id, session=self._answer.session)
 
     # --- up -------------------------------------------------------------------------------------
 
-    async def _write(
-        self,
-        call: "grpc.aio.StreamStreamCall[node_pb2.ConnectRequest, node_pb2.ConnectResponse]",
-    ) -> None:
+    async def _write(self, call: Stream) -> None:
         interval = self._interval or self._answer.heartbeat_seconds or 5.0
         due = time.monotonic()
         while True:
@@ -199,7 +218,7 @@ class GatewayLink:
                 due = time.monotonic() + interval
                 await call.write(node_pb2.ConnectRequest(heartbeat=self._heartbeat()))
             for sequence, observation in self._outbox.observations():
-                await call.write(_observed(sequence, observation))
+                await call.write(observed(sequence, observation))
             for order_id in self._outbox.confirmations():
                 confirmed = node_pb2.StopConfirmed(order_id=order_id)
                 await call.write(node_pb2.ConnectRequest(stop_confirmed=confirmed))
@@ -264,19 +283,6 @@ class GatewayLink:
             self._outbox.confirm(order.order_id)
         finally:
             del self._orders[order.order_id]
-
-
-def _observed(sequence: int, observation: Observation) -> node_pb2.ConnectRequest:
-    return node_pb2.ConnectRequest(
-        instance_observed=node_pb2.InstanceObserved(
-            instance_id=observation.instance_id,
-            state=observation.state.value,
-            exit_code=observation.exit_code,
-            reason=observation.reason,
-            message=observation.message,
-            sequence=sequence,
-        )
-    )
 
 
 async def _at_most(work: Awaitable[None], seconds: float) -> None:

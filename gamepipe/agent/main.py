@@ -15,7 +15,7 @@ from temporalio.client import Client
 from gamepipe.agent.channel import GatewayChannel
 from gamepipe.agent.cutoff import CutOffWatch
 from gamepipe.agent.engine import NodeEngine
-from gamepipe.agent.facts import MetricsSampler, detect_facts, facts_fields, override_facts
+from gamepipe.agent.facts import MetricsSampler
 from gamepipe.agent.folder import AgentFolders
 from gamepipe.agent.gateway_values import GatewayValues
 from gamepipe.agent.journal import AttemptJournal
@@ -32,6 +32,7 @@ from gamepipe.agent.settings import AgentSettings
 from gamepipe.agent.shipper import LogShipper
 from gamepipe.agent.slot import StepSlots
 from gamepipe.agent.spool import SpoolFolder
+from gamepipe.agent.survey import NodeSurvey
 from gamepipe.agent.together import run_together, run_until
 from gamepipe.connecting import connect_temporal
 from gamepipe.model.errors import AlreadyExists, GamePipeError, TemporalUnavailable, Unavailable
@@ -63,6 +64,7 @@ class GamePipelineAgent:
             if settings.docker_url
             else None
         )
+        self._survey = NodeSurvey(settings, self._folders, self._engine)
         self.ready = asyncio.Event()
         """Set once the node is registered and its queue is served."""
 
@@ -76,7 +78,7 @@ class GamePipelineAgent:
             stack.push_async_callback(self._channel.close)
             if self._engine is not None:
                 stack.push_async_callback(self._engine.close)
-            await self._work(await self._facts())
+            await self._work(await self._survey.facts())
 
     async def _work(self, facts: NodeFacts) -> None:
         runner = self._runner()
@@ -121,6 +123,9 @@ class GamePipelineAgent:
         shipper = LogShipper(self._channel, self._settings.node_id, self._spools)
         work = [server.run(), link.run(), shipper.run(), watch.run()]
         work += [self._announce(link, server), _tidy(runner)]
+        work.append(
+            self._survey.watch(lambda facts: link.declare(registration(self._settings, facts)))
+        )
         if self._engine is not None:
             work.append(self._engine.watch())
         await run_together(*work)
@@ -131,22 +136,6 @@ class GamePipelineAgent:
         _log.info("agent.ready", action="agent.ready", node_id=self._settings.node_id)
         self.ready.set()
         await asyncio.Event().wait()
-
-    async def _facts(self) -> NodeFacts:
-        version, images = "", tuple[str, ...]()
-        if self._engine is not None and (version := await self._engine.version()):
-            images = await self._engine.images()
-        facts = await asyncio.to_thread(
-            detect_facts,
-            self._folders.root,
-            docker_version=version,
-            images=images,
-            allow_commands=self._settings.allow_commands,
-        )
-        if self._settings.facts is not None:
-            facts = override_facts(facts, self._settings.facts)
-        _log.info("facts.found", action="facts.found", **facts_fields(facts))
-        return facts
 
     def _runner(self) -> StepRunner:
         settings = self._settings

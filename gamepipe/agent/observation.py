@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gamepipe.model.state import InstanceState
+from gamepipe.v1 import node_pb2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,3 +70,17 @@ class Outbox:
     def confirmations(self) -> Iterator[int]:
         while self._confirmed:
             yield self._confirmed.pop()
+
+
+def observed(sequence: int, observation: Observation) -> node_pb2.ConnectRequest:
+    """In the terms of the protocol."""
+    return node_pb2.ConnectRequest(
+        instance_observed=node_pb2.InstanceObserved(
+            instance_id=observation.instance_id,
+            state=observation.state.value,
+            exit_code=observation.exit_code,
+            reason=observation.reason,
+            message=observation.message,
+            sequence=sequence,
+        )
+    )

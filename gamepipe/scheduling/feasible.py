@@ -56,7 +56,7 @@ def _features(need: Need, use: NodeUse) -> Objections:
     for feature in sorted(need.features - set(use.node.facts.features)):
         remedy = {
             "command": "its agent was started without --allow-commands",
-            "container": "its agent has no Docker engine",
+            "container": "its agent finds no Docker engine; start Docker there",
         }.get(feature, "its agent lacks it")
         yield "FEATURE_MISSING", f"runs no {feature} steps: {remedy}"
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -165,6 +166,17 @@ async def test_it_comes_back_with_the_same_session(rig: Rig, gateway: Gateway):
     await gateway.start()
     await gateway.until(lambda: len(gateway.streams) == 3)
     assert rig.handler.welcomes[:2] == [("p.g1.s0",)] * 2
+
+
+async def test_a_node_that_changed_registers_anew_on_a_new_stream(rig: Rig, gateway: Gateway):
+    await rig.start()
+    rig.link.declare(registration(SETTINGS, FACTS))
+    rig.link.declare(registration(SETTINGS, replace(FACTS, docker_version="29.1")))
+    await gateway.until(lambda: len(gateway.streams) == 2)
+    assert [one.facts.docker_version for one in gateway.registered] == ["", "29.1"]
+    assert [stream.hello.session for stream in gateway.streams] == [1, 2]
+    await gateway.until(lambda: len(rig.handler.welcomes) == 2 and of_kind(gateway, "heartbeat"))
+    assert rig.link.silent_seconds == 0.0
 
 
 async def test_an_observation_is_told_until_it_is_stored(rig: Rig, gateway: Gateway):
