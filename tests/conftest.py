@@ -4,7 +4,12 @@ import gc
 
 import pytest
 
-pytest_plugins = ["tests.temporal_fixtures", "tests.postgres_fixtures", "tests.docker_fixtures"]
+pytest_plugins = [
+    "tests.temporal_fixtures",
+    "tests.postgres_fixtures",
+    "tests.docker_fixtures",
+    "tests.disk_fixtures",
+]
 
 # Before 3.11.8, a collection in the middle of `ast.parse` that calls Python (Hypothesis watches
 # collections) fails with "AST constructor recursion depth mismatch" (python/cpython#106905).

@@ -1,9 +1,7 @@
 """Command steps as real processes under real shims."""
 
 import asyncio
-import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -202,18 +200,6 @@ async def test_a_stop_reaches_a_step_that_waits_for_its_reader(runtime, plan_of:
     await eventually((run / "exit.json").exists, what="the step is gone")
     lines.open.set()
     assert (await following.end()).reason == reasons.CANCELED
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path):
-    """A file system of 4 MiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a tmpfs needs root: run the tests as root to fill a disk")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 async def test_a_full_disk_ends_the_step_with_its_own_reason(small_disk: Path):

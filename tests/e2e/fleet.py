@@ -17,9 +17,12 @@ from tests.e2e.stack import GAMEPIPE, RunningStack, wait_for
 class FleetNode:
     """A game node: its agent, and everything that its agent started."""
 
-    def __init__(self, stack: RunningStack, node_id: str, data_dir: Path, *flags: str) -> None:
+    def __init__(
+        self, stack: RunningStack, node_id: str, *flags: str, data_dir: Path, log: Path
+    ) -> None:
         self.id = node_id
         self.data_dir = data_dir
+        self.log = log
         self.process: subprocess.Popen[bytes] | None = None
         self._stack = stack
         self._flags = flags
@@ -27,10 +30,6 @@ class FleetNode:
     @property
     def folders(self) -> AgentFolders:
         return AgentFolders(self.data_dir.resolve())
-
-    @property
-    def log(self) -> Path:
-        return self.data_dir.with_suffix(".log")
 
     def start(self) -> None:
         """Start the agent (again); returns once it has registered."""
@@ -107,8 +106,13 @@ class Fleet:
         self, node_id: str, *flags: str, docker_url: str = "", data_dir: Path | None = None
     ) -> FleetNode:
         """A node that is not started yet; `docker_url` empty: it runs no containers."""
-        folder = data_dir or self._folder / node_id
-        node = FleetNode(self.stack, node_id, folder, "--docker-url", docker_url, *flags)
+        node = FleetNode(
+            self.stack,
+            node_id,
+            *("--docker-url", docker_url, *flags),
+            data_dir=data_dir or self._folder / node_id,
+            log=self._folder / f"{node_id}.log",
+        )
         self._nodes.append(node)
         return node
 
