@@ -1,6 +1,7 @@
 """A game node is gone in the middle of step two of three: `on_node_lost` decides what follows."""
 
 import re
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,17 @@ from typing import Any
 import pytest
 
 from gamepipe.agent.process_runtime import RUN_AGAIN
+from tests.agent.making import processes_of
 from tests.e2e.fleet import Fleet, FleetNode
 from tests.e2e.stack import RunningStack, wait_for
 
 POLICIES = ("reschedule", "fail", "wait")
+LEFT_RUNNING = "left-running"
+MORTAL, BEHEADED = ("--label", "mortal=yes"), ("--label", "beheaded=yes")
 FILE = """
-name: {policy}
+name: {name}
 on_node_lost: {policy}
-placement: {{match: [{{key: pool, op: in, values: [mortal]}}]}}
+placement: {{match: [{{key: {label}, op: exists}}]}}
 steps:
   - {{name: one, type: command, command: "echo one on $GAMEPIPE_NODE_ID | tee -a {ledger}"}}
   - name: two
@@ -29,32 +33,35 @@ steps:
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """Three pipelines whose node is lost under their second step, and a node that could follow."""
+    """Pipelines whose node is lost under their second step, and a node that could follow.
+
+    The machine `doomed` is gone with all that ran on it; of `headless` only the agent died.
+    """
 
     stack: RunningStack
     folder: Path
     doomed: FleetNode
-    spare: FleetNode
+    headless: FleetNode
     pipelines: dict[str, str]
 
-    def pass_gate(self, policy: str) -> None:
-        (self.folder / f"{policy}.gate").touch()
+    def pass_gate(self, name: str) -> None:
+        (self.folder / f"{name}.gate").touch()
 
-    def ran(self, policy: str) -> list[str]:
+    def ran(self, name: str) -> list[str]:
         """What each run of a step wrote down."""
-        return (self.folder / policy).read_text().splitlines()
+        return (self.folder / name).read_text().splitlines()
 
-    def generations(self, policy: str) -> list[dict[str, Any]]:
-        answer = self.stack.http.get(f"/pipelines/{self.pipelines[policy]}/placement")
+    def generations(self, name: str) -> list[dict[str, Any]]:
+        answer = self.stack.http.get(f"/pipelines/{self.pipelines[name]}/placement")
         return list(answer.json()["generations"])
 
-    def events(self, policy: str, kind: str) -> list[dict[str, Any]]:
-        answer = self.stack.http.get(f"/pipelines/{self.pipelines[policy]}/events")
+    def events(self, name: str, kind: str) -> list[dict[str, Any]]:
+        answer = self.stack.http.get(f"/pipelines/{self.pipelines[name]}/events")
         return [event["data"] for event in answer.json() if event["kind"] == kind]
 
-    def shown(self, policy: str) -> str:
+    def shown(self, name: str) -> str:
         """What `gamepipe get` prints, with single spaces."""
-        done = self.stack.run("get", self.pipelines[policy])
+        done = self.stack.run("get", self.pipelines[name])
         assert done.returncode == 0, done.stderr
         return re.sub(" +", " ", done.stdout)
 
@@ -62,20 +69,25 @@ class Loss:
 @pytest.fixture(scope="module")
 def loss(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Loss:
     stack, folder = fleet.stack, tmp_path_factory.mktemp("ledger")
-    doomed = fleet.add("doomed", "--label", "pool=mortal")
+    doomed, headless = fleet.add("doomed", *MORTAL), fleet.add("headless", *BEHEADED)
     doomed.start()
-    pipelines = {
-        policy: stack.submit(FILE.format(policy=policy, ledger=folder / policy))
-        for policy in POLICIES
-    }
+    headless.start()
+
+    def submit(name: str, policy: str, label: str = "mortal") -> str:
+        text = FILE.format(name=name, policy=policy, label=label, ledger=folder / name)
+        return stack.submit(text)
+
+    pipelines = {policy: submit(policy, policy) for policy in POLICIES}
+    pipelines[LEFT_RUNNING] = submit(LEFT_RUNNING, "reschedule", "beheaded")
     for pipeline_id in pipelines.values():
-        stack.wait_line(pipeline_id, "two on doomed")
+        stack.wait_line(pipeline_id, "two on")
         wait_for(lambda name=pipeline_id: state_of_two(stack, name) == "running", what="step two")
-    spare = fleet.add("spare", "--label", "pool=mortal")
-    spare.start()
+    fleet.add("spare", *MORTAL, *BEHEADED).start()
     doomed.lose()
-    wait_for(lambda: doomed.record()["connectivity"] == "lost", what="the node to be lost")
-    return Loss(stack=stack, folder=folder, doomed=doomed, spare=spare, pipelines=pipelines)
+    headless.end(signal.SIGKILL)
+    for node in (doomed, headless):
+        wait_for(lambda node=node: node.record()["connectivity"] == "lost", what="it to be lost")
+    return Loss(stack=stack, folder=folder, doomed=doomed, headless=headless, pipelines=pipelines)
 
 
 def state_of_two(stack: RunningStack, pipeline_id: str) -> str:
@@ -157,3 +169,25 @@ def test_wait_goes_on_when_the_node_is_back_and_nothing_else_does(loss: Loss) ->
     wait_for(lambda: loss.doomed.record()["stop_orders"] == 0, what="the node to tidy up")
     wait_for(lambda: not list(loss.doomed.folders.workspaces.glob("*/g*")), what="its workspaces")
     assert loss.ran("fail") == ["one on doomed", "two on doomed"]
+
+
+def test_a_step_that_outlived_its_agent_is_stopped_when_the_agent_is_back(loss: Loss) -> None:
+    record = wait_for(lambda: in_generation_two(loss, LEFT_RUNNING), what="it to run elsewhere")
+    assert record["node_id"] == "spare"
+    (left, *_) = processes_of(loss.headless.folders)
+    loss.headless.start()
+    wait_for(lambda: not left.is_running(), what="the older generation to be stopped")
+    wait_for(lambda: loss.headless.record()["stop_orders"] == 0, what="that to be confirmed")
+    loss.pass_gate(LEFT_RUNNING)
+    record = loss.stack.finish(loss.pipelines[LEFT_RUNNING])
+    assert (record["state"], record["node_id"]) == ("completed", "spare")
+    assert loss.ran(LEFT_RUNNING) == [
+        *("one on headless", "two on headless"),
+        *("one on spare", "two on spare", "three on spare"),
+    ]
+
+
+def in_generation_two(loss: Loss, name: str) -> dict[str, Any] | None:
+    record = loss.stack.get(loss.pipelines[name])
+    second = record["generation"] == 2 and record["steps"][1]["state"] == "running"
+    return record if second else None
