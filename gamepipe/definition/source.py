@@ -67,7 +67,8 @@ def read_source(text: str) -> Node:
 
 def _events(text: str) -> Iterator[Any]:
     try:
-        yield from YAML(typ="rt", pure=True).parse(text)
+        # Without `plug_ins` each parser would look for some on the disk.
+        yield from YAML(typ="rt", pure=True, plug_ins=[]).parse(text)
     except (RecursionError, AttributeError, IndexError, KeyError, TypeError, AssertionError):
         # What ruamel raises for some malformed texts instead of an error with a mark.
         raise SourceError(
