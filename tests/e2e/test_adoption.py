@@ -1,4 +1,7 @@
-"""An agent ends under running steps and comes back: each goes on as one attempt, no line lost."""
+"""An agent ends under running steps and comes back: each goes on as one attempt, no line lost.
+
+The pipeline waits for its node, so that it does not matter how slowly the agent comes back.
+"""
 
 import json
 import signal
@@ -13,6 +16,7 @@ KINDS = ("command", "container")
 EXIT_CODE = 7
 FILE = """
 name: adopted
+on_node_lost: wait
 placement: {{node: adopter}}
 steps:
   - name: command
@@ -108,7 +112,7 @@ def test_a_restarted_agent_adopts_a_running_command_and_a_running_container(
         shared_stack.wait_line(pipeline_id, f"{kind} 20")
     assert adopter.end(number) == (0 if number is signal.SIGTERM else -number)
     for kind in KINDS:
-        wait_count(tmp_path, kind, 50)
+        wait_count(tmp_path, kind, 30)
     adopter.start()
     for kind in KINDS:
         shared_stack.wait_line(pipeline_id, f"{kind} {wait_count(tmp_path, kind, 20)}")
