@@ -13,6 +13,8 @@ from rich.text import Text
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
+PIPED_WIDTH = 10_000
+"""Columns of a table that no terminal shows: programs read it line by line."""
 
 
 class OutputFormat(StrEnum):
@@ -49,16 +51,17 @@ def print_json(document: Any) -> None:
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[str | Text]], empty: str) -> None:
+    """Fits a terminal, but keeps the first column whole; in a pipe each row is one line."""
     found = list(rows)
     if not found:
         console.print(empty)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        table.add_column(title, overflow="fold")
+    for place, title in enumerate(titles):
+        table.add_column(title, overflow="fold", no_wrap=place == 0)
     for row in found:
         table.add_row(*row)
-    console.print(table)
+    console.print(table, width=None if console.is_terminal else PIPED_WIDTH)
 
 
 def when(text: str | None) -> datetime | None:
