@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.postgres_fixtures",
     "tests.docker_fixtures",
     "tests.disk_fixtures",
+    "tests.shared_fixtures",
 ]
 
 # Before 3.11.8, a collection in the middle of `ast.parse` that calls Python (Hypothesis watches

@@ -78,7 +78,7 @@ async def import_image(
     docker: aiodocker.Docker,
     name: str,
     *,
-    files: Mapping[str, str] | None = None,
+    files: Mapping[str, str | bytes] | None = None,
     changes: tuple[str, ...] = (),
 ) -> None:
     """Make an image with busybox and the given executable files.
@@ -101,7 +101,7 @@ async def import_image(
     assert "error" not in answer, answer
 
 
-def rootfs(files: Mapping[str, str]) -> bytes:
+def rootfs(files: Mapping[str, str | bytes]) -> bytes:
     """A tar archive with busybox, its applets, two users and the given executable files."""
     busybox = which("busybox")
     assert busybox is not None, f"no busybox: {_HOW}"
@@ -122,8 +122,9 @@ def rootfs(files: Mapping[str, str]) -> bytes:
             archive, "etc/passwd", b"root:x:0:0::/root:/bin/sh\nplayer:x:1000:1000::/tmp:/bin/sh\n"
         )
         _add(archive, "etc/group", b"root:x:0:\nplayer:x:1000:\n")
-        for path, text in files.items():
-            _add(archive, path.lstrip("/"), text.encode())
+        for path, content in files.items():
+            data = content.encode() if isinstance(content, str) else content
+            _add(archive, path.lstrip("/"), data)
     return buffer.getvalue()
 
 

@@ -1,10 +1,12 @@
 """Stacks for the end-to-end tests: one that is shared, and fresh ones to be broken."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from gamepipe.agent.container_engine import connect_docker
+from tests.e2e.beagle import GPU_FACTS, Engine, import_platform_images, node_devices
 from tests.e2e.fleet import Fleet
 from tests.e2e.stack import RunningStack
 
@@ -13,6 +15,36 @@ from tests.e2e.stack import RunningStack
 def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """One stack for tests that leave it as it was."""
     stack = RunningStack(tmp_path_factory.mktemp("stack"))
+    stack.start()
+    yield stack
+    stack.close()
+
+
+@pytest.fixture(scope="session")
+async def platform_engine(docker_url: str) -> AsyncIterator[Engine]:
+    """A Docker engine with the images and devices of the Beagle Wind file."""
+    client = connect_docker(docker_url)
+    try:
+        await import_platform_images(client)
+    finally:
+        await client.close()
+    with node_devices():
+        yield Engine(docker_url)
+
+
+@pytest.fixture(scope="session")
+def game_stack(
+    platform_engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningStack]:
+    """One stack whose node runs containers and declares one GPU."""
+    folder = tmp_path_factory.mktemp("game")
+    (folder / "facts.yaml").write_text(GPU_FACTS)
+    stack = RunningStack(
+        folder / "stack",
+        *("--facts", str(folder / "facts.yaml")),
+        DOCKER_HOST=platform_engine.url,
+        GAMEPIPE_AGENT_SERVICE_UP_AFTER="0.5",
+    )
     stack.start()
     yield stack
     stack.close()
