@@ -39,8 +39,6 @@ class ContainerAttempt:
     stop: StopRequest
     clock: Callable[[], datetime]
     service_up_after: timedelta
-    was_begun: bool
-    """An earlier agent may have started it."""
     _id: str = field(default="", init=False)
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list, init=False)
 
@@ -52,7 +50,7 @@ class ContainerAttempt:
         """Its end; raises `Refusal`, `EngineUnavailable`, and OSError from the sink."""
         try:
             facts = await self.starter.find_or_start(
-                self.plan, self.sink, self.on_progress, self.stop, was_begun=self.was_begun
+                self.plan, self.sink, self.on_progress, self.stop
             )
         except StoppedEarly:
             return self._stopped_before_start()

@@ -16,7 +16,7 @@ from gamepipe.agent.container_facts import (
     generation_labels,
 )
 from gamepipe.agent.container_refusal import Refusal, unavailable
-from gamepipe.agent.container_start import ContainerStarter
+from gamepipe.agent.container_start import MARK, ContainerStarter
 from gamepipe.agent.container_stop import stop_container
 from gamepipe.agent.image import ImagePuller
 from gamepipe.agent.runtime import AttemptKey, Exit, LineSink, StepPlan, StopRequest
@@ -25,8 +25,6 @@ from gamepipe.model import reason as reasons
 SERVICE_UP_AFTER = timedelta(seconds=3)
 """A service without a health check is up once it ran that long."""
 _REMOVAL_GRACE_SECONDS = 10.0
-_MARK = "container"
-"""File in an attempt's private folder: it may have a container."""
 
 
 def _now() -> datetime:
@@ -73,7 +71,6 @@ class ContainerRuntime:
         stop: StopRequest,
     ) -> Exit:
         """Start or adopt the attempt's container and follow it to its end; see `Runtime`."""
-        was_begun = await asyncio.to_thread(_mark, plan)
         attempt = ContainerAttempt(
             engine=self._engine,
             starter=self._starter,
@@ -84,7 +81,6 @@ class ContainerRuntime:
             stop=stop,
             clock=self._clock,
             service_up_after=self._service_up_after,
-            was_begun=was_begun,
         )
         try:
             return await attempt.run()
@@ -120,7 +116,7 @@ class ContainerRuntime:
         if self._attempts_dir is None:
             return True
         folder = self._attempts_dir / pipeline_id / f"g{generation}"
-        return any(folder.glob(f"step-*/a*/{_MARK}"))
+        return any(folder.glob(f"step-*/a*/{MARK}"))
 
     async def _remove(self, container: ContainerSummary) -> None:
         if container.is_service and container.is_running:
@@ -140,14 +136,6 @@ class ContainerRuntime:
         await stop_container(self._engine, facts.id, stop)
         await self._engine.remove(facts.id)
         return facts.is_running
-
-
-def _mark(plan: StepPlan) -> bool:
-    """Note that the attempt may have a container; whether that was noted already."""
-    mark = plan.attempt_dir / _MARK
-    was_there = mark.exists()
-    mark.touch()
-    return was_there
 
 
 def _removal() -> StopRequest:

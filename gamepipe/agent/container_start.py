@@ -23,6 +23,9 @@ from gamepipe.model import reason as reasons
 from gamepipe.model.record import LogStream
 from gamepipe.model.spec import Container
 
+MARK = "container"
+"""File in an attempt's folder: there may be a container of it."""
+
 
 class StoppedEarly(Exception):
     """A stop came before the container was made."""
@@ -42,18 +45,15 @@ class ContainerStarter:
         sink: LineSink,
         on_progress: Progress,
         stop: StopRequest,
-        *,
-        was_begun: bool,
     ) -> ContainerFacts:
-        """The attempt's container, running or ended already.
+        """The attempt's container, running or ended already. Where an earlier agent may have made
+        it, an engine that does not answer is waited for instead of giving the attempt up.
 
         Args:
             plan: the attempt.
             sink: takes what is said about the pull and the adoption.
             on_progress: told of the pull's progress.
             stop: breaks a pull off.
-            was_begun: an earlier agent may have started it, so an engine that does not answer is
-                waited for instead of giving the attempt up.
 
         Raises:
             StoppedEarly: a stop came before there was one.
@@ -67,8 +67,10 @@ class ContainerStarter:
                 f"step {plan.step.name} has no container",
                 retryable=False,
             )
-        find = partial(self.find, plan)
-        found = await (patiently(find) if was_begun else find())
+        mark, find = plan.attempt_dir / MARK, partial(self.find, plan)
+        found = await (patiently(find) if mark.exists() else find())
+        if found is not None:
+            await asyncio.to_thread(mark.touch)
         if found is not None and found.started_at is not None:
             await sink.write(LogStream.SYSTEM, _adopted(found), at=self.clock())
             return found
@@ -76,6 +78,7 @@ class ContainerStarter:
             if found is None:
                 await self._make_room(plan)
                 image = await self._image(container, sink, on_progress, stop)
+                await asyncio.to_thread(mark.touch)
                 await self._create(plan, container, image, sink)
             return await self._start(plan, container)
         except EngineRefused as error:

@@ -43,8 +43,8 @@ steps:
 """
 SMALL_FILE = """
 name: small
-placement: {node: cramped}
-steps: [{type: command, command: echo hello}]
+placement: {{node: {node}}}
+steps: [{{type: command, command: echo hello}}]
 """
 
 
@@ -107,6 +107,8 @@ def test_an_engine_that_went_away_under_a_placed_pipeline_is_named(
     step = failed_step(fleet.stack, submit(fleet.stack, node=node.id))
     assert step["reason"] == "RUNTIME_UNAVAILABLE"
     assert "systemctl start docker" in step["message"]
+    commands = fleet.stack.submit(SMALL_FILE.format(node=node.id))
+    assert fleet.stack.finish(commands)["state"] == "completed"
 
 
 async def provide_image(url: str) -> None:
@@ -188,10 +190,10 @@ def test_a_full_disk_is_named_and_the_agent_goes_on_once_it_is_free(
     assert lines[1 : LINES + 1] == [f"line {n}" for n in range(1, LINES + 1)]
     wait_for(lambda: not list(node.folders.attempts.glob("*/g*")), what="its files to be removed")
     fill(small_disk)
-    assert_disk_full(stack, stack.submit(SMALL_FILE))
+    assert_disk_full(stack, stack.submit(SMALL_FILE.format(node=node.id)))
     for ballast in small_disk.glob("ballast*"):
         ballast.unlink()
-    small = stack.submit(SMALL_FILE)
+    small = stack.submit(SMALL_FILE.format(node=node.id))
     assert stack.finish(small)["state"] == "completed"
     assert stack.lines(small) == ["hello"]
     assert node.is_alive

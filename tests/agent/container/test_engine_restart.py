@@ -94,10 +94,12 @@ async def test_without_an_engine_removal_fails_only_where_containers_may_be(
 ) -> None:
     runtime = ContainerRuntime(lone.docker, node_id="lone", attempts_dir=tmp_path)
     plan = lone.plan("true")
+    lone.runtime = runtime
     await asyncio.to_thread(own_engine.stop)
+    refused = await lone.start(plan).end()
+    assert refused.reason == reasons.RUNTIME_UNAVAILABLE
     await runtime.remove(plan.key.pipeline_id, 1, keep_services=False)
     await asyncio.to_thread(own_engine.start)
-    lone.runtime = runtime
     await lone.start(plan).end()
     await asyncio.to_thread(own_engine.stop)
     with pytest.raises(EngineUnavailable):
