@@ -102,13 +102,18 @@ class AttemptSpool:
         (self._folder / _ENDED).unlink(missing_ok=True)
 
     async def finish(self) -> int:
-        """No more lines: bring everything to the disk; the number of lines."""
-        self.ended = True
-        if self._segments:
-            await asyncio.to_thread(self._segments[-1].sync)
-            (self._folder / _ENDED).touch()
-            self._segments[-1].close()
-        self._arrived.set()
+        """No more lines: bring everything to the disk; the number of lines.
+
+        It has ended only then: a shipper removes what has ended. Raises OSError.
+        """
+        try:
+            if self._segments:
+                await asyncio.to_thread(self._segments[-1].sync)
+                (self._folder / _ENDED).touch()
+                self._segments[-1].close()
+        finally:
+            self.ended = True
+            self._arrived.set()
         return self.last_number
 
     @property

@@ -89,6 +89,16 @@ async def test_the_last_segment_stays_while_the_attempt_lives(channel, spools, g
     assert (again.last_number, again.resume_position()) == (1000, "behind 999")
 
 
+async def test_a_spool_has_ended_only_once_that_is_on_the_disk(spools):
+    await write(spools, "a")
+    spool = spools.open(KEY)
+    finishing = asyncio.create_task(spool.finish())
+    await asyncio.sleep(0)  # It has begun, and waits for the disk.
+    assert not spool.ended
+    assert await finishing == 1
+    assert spool.ended
+
+
 async def test_what_an_earlier_agent_left_is_shipped(channel, spools, gateway, tmp_path: Path):
     await write(spools, "a", "b")
     async with Shipping(channel, SpoolFolder(tmp_path / "spool")):
