@@ -45,6 +45,16 @@ def attempt_labels(key: AttemptKey, node_id: str) -> dict[str, str]:
     }
 
 
+def attempt_key(labels: Mapping[str, str]) -> AttemptKey:
+    """The attempt that bears these labels."""
+    return AttemptKey(
+        pipeline_id=labels[LABEL_PIPELINE],
+        generation=int(labels[LABEL_GENERATION]),
+        step_index=int(labels[LABEL_STEP]),
+        attempt=int(labels[LABEL_ATTEMPT]),
+    )
+
+
 def parse_time(text: str) -> datetime | None:
     """RFC 3339 with up to nine digits; None for Go's zero time."""
     moment = datetime.fromisoformat(text).astimezone(UTC)

@@ -13,6 +13,7 @@ from gamepipe.agent.folder import AgentFolders
 from gamepipe.agent.instance import InstanceWatcher
 from gamepipe.agent.observation import Observation
 from gamepipe.agent.settings import AgentSettings
+from gamepipe.agent.values import StepValues
 from gamepipe.model.state import InstanceState
 
 _log = structlog.get_logger()
@@ -30,6 +31,7 @@ class NodeEngine:
         folders: AgentFolders,
         *,
         observe: Callable[[Observation], None],
+        values: StepValues,
         clock: Callable[[], datetime],
     ) -> None:
         self.docker: Docker = connect_docker(settings.docker_url)
@@ -44,6 +46,7 @@ class NodeEngine:
             self.docker,
             node_id=settings.node_id,
             on_observation=self._tell,
+            values=values,
             clock=clock,
         )
         self._observe = observe

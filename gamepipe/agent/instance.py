@@ -15,6 +15,7 @@ from aiodocker import Docker
 
 from gamepipe.agent.container_engine import ContainerEngine, EngineError
 from gamepipe.agent.container_facts import (
+    LABEL_ATTEMPT,
     LABEL_GENERATION,
     LABEL_NODE,
     LABEL_PIPELINE,
@@ -26,7 +27,9 @@ from gamepipe.agent.container_facts import (
 )
 from gamepipe.agent.container_stop import RETRY_SECONDS, stop_container
 from gamepipe.agent.ending import instance_id
+from gamepipe.agent.instance_look import Look, look_at, masked
 from gamepipe.agent.runtime import StopRequest
+from gamepipe.agent.values import StepValues, ValuesUnavailable
 from gamepipe.model import reason as reasons
 from gamepipe.model.spec import StepType
 from gamepipe.model.state import InstanceState
@@ -39,16 +42,6 @@ OnObservation = Callable[[str, InstanceState, int | None, str, str], Awaitable[N
 before; raises when it could not be told, and is then called again later."""
 _EVENTS = ("start", "die", "health_status", "destroy")
 _SERVICE = {LABEL_TYPE: str(StepType.SERVICE)}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Observation:
-    """What an instance is like now."""
-
-    state: InstanceState
-    exit_code: int | None = None
-    reason: str = ""
-    message: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +63,7 @@ class InstanceWatcher:
         *,
         node_id: str,
         on_observation: OnObservation,
+        values: StepValues,
         interval: timedelta = timedelta(seconds=15),
         keep_ended: timedelta = timedelta(hours=1),
         clock: Callable[[], datetime] = _now,
@@ -79,6 +73,7 @@ class InstanceWatcher:
             docker: the engine's client; the caller closes it.
             node_id: only containers of this node are watched.
             on_observation: told of every instance at the start, then of each change.
+            values: where envs and secrets are asked for, to mask what containers say.
             interval: between two looks at everything, whether or not the engine told of changes;
                 then every instance that does not run well is told of again.
             keep_ended: how long the container of an instance that ended by itself is kept.
@@ -87,10 +82,11 @@ class InstanceWatcher:
         self._engine = ContainerEngine(docker)
         self._node_id = node_id
         self._on_observation = on_observation
+        self._values = values
         self._interval = interval
         self._keep_ended = keep_ended
         self._clock = clock
-        self._told: dict[str, Observation] = {}
+        self._told: dict[str, Look] = {}
         self._stopping: dict[str, _Stopping] = {}
         self._lock = asyncio.Lock()
 
@@ -105,13 +101,13 @@ class InstanceWatcher:
         self._told = {name: told for name, told in self._told.items() if _is_live(told)}
         await self._look(again=True)
 
-    async def snapshot(self) -> dict[str, Observation]:
-        """How every instance of the node is. Raises `EngineUnavailable`."""
+    async def snapshot(self) -> dict[str, Look]:
+        """How every instance of the node is, nothing masked. Raises `EngineUnavailable`."""
         found = {}
         for name, container in (await self._newest()).items():
-            observation = observe(await self._engine.inspect(container.id))
-            if observation is not None:
-                found[name] = observation
+            look = look_at(await self._engine.inspect(container.id))
+            if look is not None:
+                found[name] = look
         return found
 
     async def stop(self, order: StopInstanceOrder) -> InstanceEnd:
@@ -204,13 +200,18 @@ class InstanceWatcher:
 
     async def _tell_of(self, name: str, container: str, *, again: bool) -> None:
         facts = await self._engine.inspect(container)
-        observation = observe(facts)
-        if observation is None or name in self._stopping:
+        look = look_at(facts)
+        if facts is None or look is None or name in self._stopping:
             return
-        changed = self._told.get(name) != observation
-        if changed or (again and observation.state is not InstanceState.RUNNING):
-            await self._tell(name, observation)
-        if facts is not None and self._told.get(name) == observation and self._is_old(facts):
+        try:
+            look = await masked(look, facts, self._values)
+        except ValuesUnavailable as error:
+            self._note_not_told(name, error)
+            return
+        changed = self._told.get(name) != look
+        if changed or (again and look.state is not InstanceState.RUNNING):
+            await self._tell(name, look)
+        if self._told.get(name) == look and self._is_old(facts):
             await self._engine.remove(container)
             del self._told[name]
 
@@ -220,32 +221,29 @@ class InstanceWatcher:
             return
         if _is_live(self._told[name]):
             message = "its container was removed by somebody else than this service"
-            lost = Observation(state=InstanceState.LOST, message=message)
+            lost = Look(state=InstanceState.LOST, message=message)
             await self._tell(name, lost)
             if self._told[name] != lost:
                 return
         del self._told[name]
 
-    async def _tell(self, name: str, observation: Observation) -> None:
+    async def _tell(self, name: str, look: Look) -> None:
         """What could not be told is told at the next look."""
         try:
-            await self._on_observation(
-                name,
-                observation.state,
-                observation.exit_code,
-                observation.reason,
-                observation.message,
-            )
+            await self._on_observation(name, look.state, look.exit_code, look.reason, look.message)
         except Exception as error:
-            _log.warning(
-                "instances.not_told",
-                action="instances.not_told",
-                instance_id=name,
-                node_id=self._node_id,
-                error=repr(error),
-            )
+            self._note_not_told(name, error)
         else:
-            self._told[name] = observation
+            self._told[name] = look
+
+    def _note_not_told(self, name: str, error: Exception) -> None:
+        _log.warning(
+            "instances.not_told",
+            action="instances.not_told",
+            instance_id=name,
+            node_id=self._node_id,
+            error=repr(error),
+        )
 
     def _is_old(self, facts: ContainerFacts) -> bool:
         ended = facts.ended_at
@@ -256,30 +254,12 @@ class InstanceWatcher:
 
 def _instance_of(labels: Mapping[str, str]) -> str:
     """The instance's id; "" for a container that only looks like one of ours."""
-    if not labels.keys() >= {LABEL_PIPELINE, LABEL_GENERATION, LABEL_STEP}:
+    if not labels.keys() >= {LABEL_PIPELINE, LABEL_GENERATION, LABEL_STEP, LABEL_ATTEMPT}:
         return ""
     return instance_id(
         labels[LABEL_PIPELINE], int(labels[LABEL_GENERATION]), int(labels[LABEL_STEP])
     )
 
 
-def _is_live(observation: Observation) -> bool:
-    return not observation.state.is_terminal
-
-
-def observe(facts: ContainerFacts | None) -> Observation | None:
-    """How a container is as an instance; None before it was started."""
-    if facts is None or facts.started_at is None:
-        return None
-    if not facts.is_running:
-        return Observation(
-            state=InstanceState.EXITED,
-            exit_code=facts.exit_code,
-            reason=reasons.SERVICE_EXITED,
-            message=facts.end_description,
-        )
-    if facts.health == "unhealthy":
-        return Observation(
-            state=InstanceState.UNHEALTHY, reason=reasons.UNHEALTHY, message=facts.health_output
-        )
-    return Observation(state=InstanceState.RUNNING)
+def _is_live(look: Look) -> bool:
+    return not look.state.is_terminal

@@ -59,11 +59,8 @@ class GamePipelineAgent:
         self._spools = SpoolFolder(self._folders.spool)
         self._channel = GatewayChannel(settings.gateways, settings.token)
         self._outbox = Outbox()
-        self._engine = (
-            NodeEngine(settings, self._folders, observe=self._outbox.observe, clock=utc_now)
-            if settings.docker_url
-            else None
-        )
+        self._values = GatewayValues(self._channel, settings.node_id)
+        self._engine = self._make_engine() if settings.docker_url else None
         self._survey = NodeSurvey(settings, self._folders, self._engine)
         self.ready = asyncio.Event()
         """Set once the node is registered and its queue is served."""
@@ -137,6 +134,15 @@ class GamePipelineAgent:
         self.ready.set()
         await asyncio.Event().wait()
 
+    def _make_engine(self) -> NodeEngine:
+        return NodeEngine(
+            self._settings,
+            self._folders,
+            observe=self._outbox.observe,
+            values=self._values,
+            clock=utc_now,
+        )
+
     def _runner(self) -> StepRunner:
         settings = self._settings
         tools = RunnerTools(
@@ -147,7 +153,7 @@ class GamePipelineAgent:
             ),
             folders=self._folders,
             runtimes=self._runtimes(),
-            values=GatewayValues(self._channel, settings.node_id),
+            values=self._values,
             spools=self._spools,
             slots=StepSlots(settings.max_steps),
             clock=utc_now,

@@ -12,11 +12,13 @@ import pytest
 from gamepipe.agent.ending import instance_id
 from gamepipe.agent.instance import InstanceWatcher
 from gamepipe.agent.runtime import StepPlan
+from gamepipe.agent.values import Values, ValuesRefused, ValuesUnavailable
 from gamepipe.model import reason as reasons
 from gamepipe.model.spec import Healthcheck, StepType
 from gamepipe.model.state import InstanceState
 from gamepipe.wire import StopInstanceOrder
 from tests.agent.container.conftest import Bench, next_attempt
+from tests.agent.node import FixedValues
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.docker
@@ -67,11 +69,13 @@ def make_watcher(
     gateway: Gateway,
     interval: timedelta = timedelta(seconds=0.2),
     keep_ended: timedelta = timedelta(hours=1),
+    values: FixedValues | None = None,
 ) -> InstanceWatcher:
     return InstanceWatcher(
         bench.docker,
         node_id=bench.node_id,
         on_observation=gateway.hear,
+        values=values or FixedValues(),
         interval=interval,
         keep_ended=keep_ended,
     )
@@ -138,6 +142,50 @@ async def test_health_goes_both_ways(bench: Bench) -> None:
         assert gateway.heard[-1][3:] == (reasons.UNHEALTHY, "no picture")
         (plan.workspace / "sick").unlink()
         await gateway.until(name_of(plan), RUNNING, UNHEALTHY, RUNNING)
+
+
+async def sick(bench: Bench) -> StepPlan:
+    """An instance that is unhealthy, and says a secret about it."""
+    said = ("CMD-SHELL", "test -e /workspace/well || (echo no picture for hunter22; exit 1)")
+    check = Healthcheck(test=said, interval_seconds=0.2, timeout_seconds=5, retries=1)
+    plan = bench.plan("sleep 600", kind=StepType.SERVICE, healthcheck=check)
+    (plan.workspace / "well").touch()
+    assert (await bench.start(plan).end()).service_up
+    (plan.workspace / "well").unlink()
+
+    async def is_sick() -> bool:
+        facts = await bench.facts(plan)
+        return facts is not None and facts.health == "unhealthy"
+
+    await eventually(is_sick)
+    return plan
+
+
+async def test_values_are_masked_in_what_a_health_check_prints(bench: Bench) -> None:
+    await sick(bench)
+    gateway, values = Gateway(), FixedValues()
+    values.values = Values(secrets={"PASSWORD": "hunter22"})
+    await make_watcher(bench, gateway, values=values).report_all()
+    assert [heard[3:] for heard in gateway.heard] == [(reasons.UNHEALTHY, "no picture for ***")]
+
+
+async def test_nothing_is_told_before_it_can_be_masked(bench: Bench) -> None:
+    plan = await sick(bench)
+    gateway, values = Gateway(), FixedValues()
+    values.errors = [ValuesUnavailable("no gateway")]
+    async with watching(make_watcher(bench, gateway, values=values)):
+        await gateway.until(name_of(plan), UNHEALTHY)
+    assert values.errors == []
+
+
+async def test_what_may_not_be_masked_is_left_out(bench: Bench) -> None:
+    await sick(bench)
+    gateway, values = Gateway(), FixedValues()
+    values.errors = [ValuesRefused("not yours")]
+    await make_watcher(bench, gateway, values=values).report_all()
+    ((*_, reason, message),) = gateway.heard
+    assert reason == reasons.UNHEALTHY
+    assert message == "(left out: it may hold values of secrets)"
 
 
 async def test_what_could_not_be_told_is_told_later(bench: Bench) -> None:
