@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
 PIPED_WIDTH = 10_000
 """Columns of a table that no terminal shows: programs read it line by line."""
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+if not console.is_terminal:
+    console.width = PIPED_WIDTH
 
 
 class OutputFormat(StrEnum):
@@ -61,7 +63,7 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str | Text]], emp
         table.add_column(title, overflow="fold", no_wrap=place == 0)
     for row in found:
         table.add_row(*row)
-    console.print(table, width=None if console.is_terminal else PIPED_WIDTH)
+    console.print(table)
 
 
 def when(text: str | None) -> datetime | None:
