@@ -111,14 +111,17 @@ class ControlActivities:
     async def _took_over(self, pipeline_id: str, run_id: str) -> bool:
         """Whether `run_id` is the workflow's present run and now owns a live row.
 
-        A reset in Temporal's UI starts a new run that the store has not heard of.
+        A reset in Temporal's UI starts a new run that the store has not heard of. The sweep may
+        have told it meanwhile: then the row is the run's already.
         """
         try:
             record = await self._store.pipelines.get(pipeline_id)
         except NotFound:
             return False
-        if record.state.is_terminal or record.run_id == run_id:
+        if record.state.is_terminal:
             return False
+        if record.run_id == run_id:
+            return True
         description = await self._client.get_workflow_handle(workflow_id(pipeline_id)).describe()
         if description.run_id != run_id:
             return False

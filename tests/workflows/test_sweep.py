@@ -1,6 +1,7 @@
 """What people do in Temporal's Web UI, and what crashes leave: the store tells the truth."""
 
 import asyncio
+from datetime import datetime, timedelta
 
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
@@ -13,6 +14,7 @@ from gamepipe.definition import bind, content_digest, parse_pipeline
 from gamepipe.model.record import NewPipeline
 from gamepipe.model.state import PipelineState
 from gamepipe.offer import OfferSender
+from gamepipe.wire import PlaceAnswer, PlaceRequest, PlaceStatus
 from tests.waiting import eventually
 from tests.workflows.conftest import FAST, Stack
 from tests.workflows.node import now, until_stopped
@@ -51,8 +53,6 @@ async def test_a_terminated_workflow_fails_its_pipeline_and_frees_its_node(
 
 
 async def test_a_row_without_a_workflow_is_started(stack: Stack, sweep: PipelineSweep) -> None:
-    from datetime import timedelta
-
     await stack.node()
     bound = bind(parse_pipeline(THREE), args={}, envs={}, secrets={})
     await stack.store.pipelines.add(
@@ -100,6 +100,30 @@ async def test_a_reset_run_takes_the_row_over_and_ends_it(
     assert record.state is PipelineState.COMPLETED
     assert record.run_id != old_run
     assert await stack.store.placements.live_allocations() == ()
+
+
+async def test_a_reset_run_goes_on_when_the_sweep_takes_the_row_over_under_its_placement(
+    stack: Stack, sweep: PipelineSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the store's refusal of the new run and the look at who owns the row."""
+    node = await stack.node(two=until_stopped)
+    handle = await stack.submit(THREE)
+    await node.started["two"].wait()
+    node.behaviours.clear()
+    place = stack.store.placements.place
+    statuses: list[PlaceStatus] = []
+
+    async def place_then_sweep(request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
+        answer = await place(request, now=now)
+        statuses.append(answer.status)
+        if answer.status is PlaceStatus.CLOSED:
+            await sweep.run_once()
+        return answer
+
+    monkeypatch.setattr(stack.store.placements, "place", place_then_sweep)
+    await _reset_to_first_task(stack, handle)
+    assert (await stack.finish(handle)).state is PipelineState.COMPLETED
+    assert statuses == [PlaceStatus.CLOSED, PlaceStatus.PLACED]
 
 
 async def test_a_healthy_pipeline_is_left_alone(stack: Stack, sweep: PipelineSweep) -> None:
