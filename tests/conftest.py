@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.docker_fixtures",
     "tests.disk_fixtures",
     "tests.shared_fixtures",
+    "tests.stack_fixtures",
 ]
 
 # Before 3.11.8, a collection in the middle of `ast.parse` that calls Python (Hypothesis watches

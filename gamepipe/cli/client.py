@@ -88,6 +88,11 @@ class ApiClient:
             yield answer.iter_lines()
 
 
+def client(url: str, token_file: Path | None) -> ApiClient:
+    """For the options `Url` and `TokenFile`."""
+    return ApiClient(find_target(url, token_file))
+
+
 @contextmanager
 def explained(target: Target) -> Iterator[None]:
     """No connection is no traceback."""

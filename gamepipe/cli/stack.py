@@ -11,7 +11,8 @@ import typer
 from gamepipe.cli import show
 from gamepipe.cli.client import ApiClient, Target
 from gamepipe.cli.failure import CommandFailed, ExitStatus
-from gamepipe.cli.pipelines import create, print_pipeline, read_file
+from gamepipe.cli.option import read_file
+from gamepipe.cli.pipelines import create, print_pipeline
 from gamepipe.cli.watch import watch_pipeline
 from gamepipe.embedded.stack import Stack, StackOptions, default_data_dir
 from gamepipe.logs import configure_logging

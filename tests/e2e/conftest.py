@@ -1,4 +1,4 @@
-"""Stacks for the end-to-end tests: one that is shared, and fresh ones to be broken."""
+"""Stacks for the end-to-end tests: one that runs games, and fresh ones to be broken."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -7,17 +7,7 @@ import pytest
 
 from gamepipe.agent.container_engine import connect_docker
 from tests.e2e.beagle import GPU_FACTS, Engine, import_platform_images, node_devices
-from tests.e2e.fleet import Fleet
 from tests.e2e.stack import RunningStack
-
-
-@pytest.fixture(scope="session")
-def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """One stack for tests that leave it as it was."""
-    stack = RunningStack(tmp_path_factory.mktemp("stack"))
-    stack.start()
-    yield stack
-    stack.close()
 
 
 @pytest.fixture(scope="session")
@@ -48,14 +38,6 @@ def game_stack(
     stack.start()
     yield stack
     stack.close()
-
-
-@pytest.fixture(scope="module")
-def fleet(shared_stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """More game nodes at the shared stack, gone at the end of the module."""
-    fleet = Fleet(shared_stack, tmp_path_factory.mktemp("fleet"))
-    yield fleet
-    fleet.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,13 @@ class FleetNode:
     """A game node: its agent, and everything that its agent started."""
 
     def __init__(
-        self, stack: RunningStack, node_id: str, *flags: str, data_dir: Path, log: Path
+        self,
+        stack: RunningStack,
+        node_id: str,
+        *flags: str,
+        data_dir: Path,
+        log: Path,
+        program: Sequence[str],
     ) -> None:
         self.id = node_id
         self.data_dir = data_dir
@@ -26,6 +33,7 @@ class FleetNode:
         self.process: subprocess.Popen[bytes] | None = None
         self._stack = stack
         self._flags = flags
+        self._program = program
 
     @property
     def folders(self) -> AgentFolders:
@@ -36,7 +44,7 @@ class FleetNode:
         before = self.record().get("session", 0)
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [*GAMEPIPE, "agent", *self._arguments()],
+                [*self._program, "agent", *self._arguments()],
                 env=self._stack.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -103,15 +111,24 @@ class Fleet:
         self._nodes: list[FleetNode] = []
 
     def add(
-        self, node_id: str, *flags: str, docker_url: str = "", data_dir: Path | None = None
+        self,
+        node_id: str,
+        *flags: str,
+        docker_url: str = "",
+        data_dir: Path | None = None,
+        program: Sequence[str] = GAMEPIPE,
     ) -> FleetNode:
-        """A node that is not started yet; `docker_url` empty: it runs no containers."""
+        """A node that is not started yet; `docker_url` empty: it runs no containers.
+
+        `program` is the `gamepipe` command of its installation.
+        """
         node = FleetNode(
             self.stack,
             node_id,
             *("--docker-url", docker_url, *flags),
             data_dir=data_dir or self._folder / node_id,
             log=self._folder / f"{node_id}.log",
+            program=program,
         )
         self._nodes.append(node)
         return node
