@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo up test lint format types imports proto breaking lock bench histories clean
+.PHONY: help env demo up test lint format types imports proto breaking baseline lock bench histories clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -46,6 +46,12 @@ proto: env ## generate gamepipe/v1 from proto/
 	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=. --mypy_out=. --grpc_python_out=. \
 	  --mypy_grpc_out=. proto/gamepipe/v1/*.proto
 	$(BIN)/buf lint
+
+breaking: env ## compare proto/ with the contract of the last release
+	$(BIN)/buf breaking --against proto/baseline.binpb
+
+baseline: env ## make the present proto/ the contract that later changes may not break
+	$(BIN)/buf build -o proto/baseline.binpb
 
 lock: env ## resolve the newest versions into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes \

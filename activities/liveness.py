@@ -15,10 +15,10 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from gamepipe.model.node import GameNode
+from gamepipe.model.node import GameNode, pace_of
 from gamepipe.model.state import Connectivity
 from gamepipe.ports import Store
-from gamepipe.wire import NodeLost, node_queue, workflow_id
+from gamepipe.wire import NodeLost, node_identity, node_queue, workflow_id
 
 _log = structlog.get_logger()
 
@@ -31,15 +31,17 @@ class NodeSweep:
     ) -> None:
         self._store = store
         self._client = client
-        self._ttl = ttl
+        self._least_ttl = self._ttl = ttl
         self._now = now
         self._started_at = now()
 
     async def run_once(self) -> None:
         """One pass over the fleet. Raises `RPCError` when Temporal does not answer: then nothing
         is marked, for a server that is away says nothing about the nodes."""
+        nodes = await self._store.nodes.list()
+        self._ttl = pace_of(len(nodes), self._least_ttl).ttl
         audible = await self._audible()
-        for node in await self._store.nodes.list():
+        for node in nodes:
             target = await self._judge(node, audible=audible)
             if target is not node.connectivity:
                 await self._store.nodes.mark(node.id, target, now=self._now())
@@ -74,8 +76,9 @@ class NodeSweep:
         return Connectivity.LOST
 
     async def _speaks_to_temporal(self, node: GameNode) -> bool:
+        """The queue of a node that speaks gRPC is polled by a gateway: that says nothing of it."""
         since = self._now() - self._ttl
-        if any(at > since for at in await self._polls(node)):
+        if node.transport != "grpc" and any(at > since for at in await self._polls(node)):
             return True
         for pipeline_id, _ in await self._store.placements.live_pipelines_on(node.id):
             if any(at > since for at in await self._heartbeats(pipeline_id, node)):
@@ -104,7 +107,7 @@ class NodeSweep:
         return _times(
             activity.last_heartbeat_time
             for activity in description.raw_description.pending_activities
-            if activity.last_worker_identity.endswith(node.id)
+            if activity.last_worker_identity == node_identity(node.id)
         )
 
     async def _tell_pipelines(self, node: GameNode) -> None:

@@ -59,6 +59,11 @@ class Settings(BaseSettings):
             grace_seconds=self.grace.total_seconds(),
         )
 
+    @property
+    def workflow_base(self) -> str:
+        """Where Temporal's Web UI shows workflows."""
+        return f"{self.temporal_ui_url}/namespaces/{self.temporal_namespace}/workflows"
+
     def token(self) -> SecretStr | None:
         """The bearer token, read anew so that a rotated file counts; None when none is set."""
         if self.token_file is None:

@@ -1,6 +1,7 @@
 """Connecting to Temporal, with an error that names the remedy."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 from temporalio.client import Client
@@ -35,3 +36,29 @@ async def connect_temporal(
             _log.warning("temporal.unreachable", action="temporal.unreachable", address=address)
             await asyncio.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT_SECONDS)
+
+
+class LateClient:
+    """One connection for many workers, made when the first of them asks for it."""
+
+    def __init__(self, address: str, namespace: str) -> None:
+        self._address = address
+        self._namespace = namespace
+        self._client: Client | None = None
+        self._connecting = asyncio.Lock()
+
+    async def get(self) -> Client:
+        """Raises `TemporalUnavailable` while the server does not answer."""
+        async with self._connecting:
+            if self._client is None:
+                self._client = await connect_temporal(self._address, self._namespace)
+            return self._client
+
+
+def connected(client: Client) -> Callable[[], Awaitable[Client]]:
+    """A client that is there already, for those who ask for one."""
+
+    async def get() -> Client:
+        return client
+
+    return get

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from gamepipe.model.record import LogKey, LogLine, PipelineRecord, StepRecord
+from gamepipe.model.record import AttemptKey, LogLine, PipelineRecord, StepRecord
 from gamepipe.ports import LogQuery, LogTail, Store
 
 POLL_SECONDS = 5.0
 STRAGGLER_SECONDS = 10.0
 """How long the lines of an ended pipeline may still be on their way from its node."""
 
-Line = tuple[LogKey, LogLine]
+Line = tuple[AttemptKey, LogLine]
 
 
 class LogReader:
@@ -48,11 +48,11 @@ class LogReader:
                 return
             await wakeup.wait(timeout_seconds=POLL_SECONDS)
 
-    async def _last_numbers(self, pipeline_id: str) -> dict[LogKey, int]:
+    async def _last_numbers(self, pipeline_id: str) -> dict[AttemptKey, int]:
         tails = await self._store.logs.tails(pipeline_id)
         return {key: tail.last for key, tail in tails.items()}
 
-    async def _rest(self, query: LogQuery, key: LogKey, after: int) -> AsyncIterator[LogLine]:
+    async def _rest(self, query: LogQuery, key: AttemptKey, after: int) -> AsyncIterator[LogLine]:
         rest = replace(
             query,
             generation=key.generation,
@@ -78,7 +78,7 @@ class Patience:
         return now >= self._deadline
 
 
-def _is_wanted(key: LogKey, query: LogQuery) -> bool:
+def _is_wanted(key: AttemptKey, query: LogQuery) -> bool:
     return (
         query.generation in (None, key.generation)
         and query.step_index in (None, key.step_index)
@@ -86,14 +86,14 @@ def _is_wanted(key: LogKey, query: LogQuery) -> bool:
     )
 
 
-def _is_whole(record: PipelineRecord, tails: dict[LogKey, LogTail]) -> bool:
+def _is_whole(record: PipelineRecord, tails: dict[AttemptKey, LogTail]) -> bool:
     """Whether every line that the ended steps wrote is stored."""
     return all(_lines_of(record.id, step, tails) >= step.log_lines for step in record.steps)
 
 
-def _lines_of(pipeline_id: str, step: StepRecord, tails: dict[LogKey, LogTail]) -> int:
+def _lines_of(pipeline_id: str, step: StepRecord, tails: dict[AttemptKey, LogTail]) -> int:
     """Stored lines of the step's last run."""
-    key = LogKey(
+    key = AttemptKey(
         pipeline_id=pipeline_id,
         generation=step.generation,
         step_index=step.index,

@@ -13,15 +13,18 @@ import uvicorn
 from temporalio.client import Client
 
 from gamepipe.config import Settings
+from gamepipe.connecting import LateClient
 from gamepipe.logs import configure_logging
 from gamepipe.model.errors import GamePipeError, InvalidRequest
 from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
+from gateway.agents import AgentService
 from gateway.auth import check_binding
 from gateway.clock import utc_now
 from gateway.rest.handler import GamePipelineHandler
 from gateway.rpc.beats import BeatWriter
 from gateway.rpc.node_service import GameNodeServicer
+from gateway.rpc.pipeline_service import GamePipelineServicer
 from gateway.rpc.server import GamePipelineServer
 from gateway.service import GamePipelineService
 from store.store import GamePipelineStore
@@ -73,14 +76,19 @@ async def _serve(
     handler = GamePipelineHandler(
         service,
         token=settings.token,
-        temporal_ui_url=settings.temporal_ui_url,
-        temporal_namespace=settings.temporal_namespace,
+        workflow_base=settings.workflow_base,
     )
-    beats = BeatWriter(store)
-    servicer = GameNodeServicer(
-        store=store, offers=OfferSender(client), settings=settings, beats=beats
+    agents = AgentService(
+        store=store,
+        client=client,
+        connect_temporal=LateClient(settings.temporal_address, settings.temporal_namespace).get,
+        offers=OfferSender(client),
+        now=utc_now,
     )
-    rpc = GamePipelineServer(servicer, token=settings.token)
+    beats = BeatWriter(agents)
+    servicer = GameNodeServicer(agents, settings=settings, beats=beats)
+    pipelines = GamePipelineServicer(service, workflow_base=settings.workflow_base)
+    rpc = GamePipelineServer(servicer, pipelines, token=settings.token)
     rest = _RestServer(
         uvicorn.Config(
             handler.app(),
@@ -93,6 +101,7 @@ async def _serve(
     grpc_port = await rpc.start(settings.grpc_host, settings.grpc_port)
     background = [
         asyncio.create_task(beats.run()),
+        asyncio.create_task(servicer.watch.run()),
         asyncio.create_task(_beat(store, settings)),
     ]
     serving = asyncio.create_task(rest.serve(sockets=[listener]))

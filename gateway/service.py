@@ -1,7 +1,7 @@
 """`GamePipelineService`: the one layer of logic under REST and gRPC; reaches data by the store."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -10,17 +10,24 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from gamepipe.definition import Bound, bind, content_digest, parse_pipeline
-from gamepipe.model.errors import InvalidRequest
-from gamepipe.model.record import GenerationRecord, NewPipeline, PipelineRecord, QueueEntry
+from gamepipe.model.errors import InvalidRequest, NotFound
+from gamepipe.model.record import (
+    GenerationRecord,
+    NewPipeline,
+    PipelineRecord,
+    QueueEntry,
+    StoredEvent,
+)
 from gamepipe.offer import OfferSender
 from gamepipe.ports import PipelineChange, PipelineFilter, PipelinePage, Store
 from gamepipe.starting import start_pipeline
 from gamepipe.wire import CancelOrder, RunSettings
 from gateway.ending import PipelineEnder
-from gateway.events import EventReader
+from gateway.events import POLL_SECONDS, EventReader
 from gateway.fleet import FleetService
 from gateway.identifier import check_pipeline_id, new_pipeline_id
 from gateway.logs import LogReader
+from gateway.status import StatusService
 
 _log = structlog.get_logger()
 
@@ -71,6 +78,7 @@ class GamePipelineService:
         self._now = now
         self._offers = OfferSender(client)
         self._ender = PipelineEnder(store=store, client=client, settings=settings, now=now)
+        self.status = StatusService(store, client, self._ender)
         self.logs = LogReader(store)
         self.events = EventReader(store)
         self.fleet = FleetService(store=store, ender=self._ender, offers=self._offers, now=now)
@@ -168,6 +176,42 @@ class GamePipelineService:
         if force:
             await self._ender.end(pipeline_id)
         await self.store.pipelines.delete(pipeline_id, now=self._now())
+
+    async def step_index(self, pipeline_id: str, step: str) -> int | None:
+        """Index of the step with this name or number; None for "". Raises `NotFound` for no
+        pipeline, `InvalidRequest` for no step."""
+        record = await self.get(pipeline_id)
+        if not step:
+            return None
+        for one in record.spec.steps:
+            if step in (one.name, str(one.index)):
+                return one.index
+        names = ", ".join(repr(one.name) for one in record.spec.steps[:20])
+        raise InvalidRequest(f"pipeline {pipeline_id!r} has no step {step!r}; it has {names}")
+
+    async def watch(self, pipeline_id: str, *, after_id: int = 0) -> AsyncIterator[StoredEvent]:
+        """Events behind `after_id`, and every further one until the pipeline has ended and no game
+        of it runs. Raises `NotFound`."""
+        await self.get(pipeline_id)
+        wakeup = self.store.wakeup()
+        while True:
+            over = await self._is_over(pipeline_id)  # asked first
+            events = await self.events.read(pipeline_id=pipeline_id, after_id=after_id)
+            for event in events:
+                after_id = event.id
+                yield event
+            if not events:
+                if over:
+                    return
+                await wakeup.wait(timeout_seconds=POLL_SECONDS)
+
+    async def _is_over(self, pipeline_id: str) -> bool:
+        try:
+            record = await self.store.pipelines.get(pipeline_id)
+        except NotFound:
+            return True
+        live = await self.store.instances.list(pipeline_id=pipeline_id, live_only=True)
+        return record.state.is_terminal and not live
 
     async def check_ready(self) -> None:
         """Raises `StoreUnavailable` or `TemporalUnavailable`."""

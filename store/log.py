@@ -1,6 +1,6 @@
 """Log lines: stored once whatever is sent again, read in order."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,10 +8,11 @@ from sqlalchemy import tuple_
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from gamepipe.model.record import LogKey, LogLine
+from gamepipe.model.record import AttemptKey, LogLine
 from gamepipe.ports import LogChunk, LogQuery, LogTail
 from store.database import Database
 from store.logchunk import pack, unpack
+from store.search import matcher
 from store.table import LogChunkRow, LogTailRow, PipelineRow
 from store.transaction import Transaction
 
@@ -19,7 +20,8 @@ CHUNKS_AT_ONCE = 32
 
 _NO_LINES = {"last": 0, "base": 0, "series": "", "earlier_series": ""}
 
-KeyedLine = tuple[LogKey, LogLine]
+Matches = Callable[[str], bool]
+KeyedLine = tuple[AttemptKey, LogLine]
 _ORDER = [
     col(getattr(LogChunkRow, name)) for name in ("generation", "step_index", "attempt", "first")
 ]
@@ -31,37 +33,38 @@ class LogStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def append(self, chunks: Sequence[LogChunk]) -> dict[LogKey, int]:
+    async def append(self, chunks: Sequence[LogChunk]) -> dict[AttemptKey, int]:
         return await self._database.write(lambda tx: _append(tx, chunks))
 
     async def read(self, query: LogQuery) -> AsyncIterator[KeyedLine]:
+        matches = matcher(query)
         if query.tail is not None:
-            for pair in await self._database.read(lambda session: _tail(session, query)):
+            for pair in await self._database.read(lambda session: _tail(session, query, matches)):
                 yield pair
             return
         position: tuple[int, ...] | None = None
         while True:
             chunks = await self._database.read(partial(_page, query=query, after=position))
             for chunk in chunks:
-                for pair in _wanted(chunk, query):
+                for pair in _wanted(chunk, query, matches):
                     yield pair
             if len(chunks) < CHUNKS_AT_ONCE:
                 return
             position = _position(chunks[-1])
 
-    async def tails(self, pipeline_id: str) -> dict[LogKey, LogTail]:
+    async def tails(self, pipeline_id: str) -> dict[AttemptKey, LogTail]:
         query = select(LogTailRow).where(LogTailRow.pipeline_id == pipeline_id)
         rows = await self._database.read(lambda session: session.exec(query).all())
         tails = {_log_key(row): LogTail(last=row.last, base=row.base) for row in rows}
         return dict(sorted(tails.items(), key=lambda pair: _key(pair[0])))
 
 
-def _key(key: LogKey) -> tuple[str, int, int, int]:
+def _key(key: AttemptKey) -> tuple[str, int, int, int]:
     return key.pipeline_id, key.generation, key.step_index, key.attempt
 
 
-def _log_key(row: LogChunkRow | LogTailRow) -> LogKey:
-    return LogKey(
+def _log_key(row: LogChunkRow | LogTailRow) -> AttemptKey:
+    return AttemptKey(
         pipeline_id=row.pipeline_id,
         generation=row.generation,
         step_index=row.step_index,
@@ -69,14 +72,14 @@ def _log_key(row: LogChunkRow | LogTailRow) -> LogKey:
     )
 
 
-def _key_columns(key: LogKey) -> dict[str, Any]:
+def _key_columns(key: AttemptKey) -> dict[str, Any]:
     names = ("pipeline_id", "generation", "step_index", "attempt")
     return dict(zip(names, _key(key), strict=True))
 
 
-def _append(tx: Transaction, chunks: Sequence[LogChunk]) -> dict[LogKey, int]:
+def _append(tx: Transaction, chunks: Sequence[LogChunk]) -> dict[AttemptKey, int]:
     tails = _lock_tails(tx, {chunk.key for chunk in chunks})
-    stored: dict[LogKey, int] = {}
+    stored: dict[AttemptKey, int] = {}
     rows = []
     for chunk in chunks:
         tail = tails.get(chunk.key)
@@ -89,7 +92,7 @@ def _append(tx: Transaction, chunks: Sequence[LogChunk]) -> dict[LogKey, int]:
             tail.last = tail.base + lines[-1].number
         stored[chunk.key] = tail.last - tail.base
     tx.insert_missing(LogChunkRow, rows)
-    tx.wake_log_readers()
+    tx.wake()
     return stored
 
 
@@ -102,7 +105,7 @@ def _is_current(tail: LogTailRow, series: str) -> bool:
     return True
 
 
-def _lock_tails(tx: Transaction, keys: set[LogKey]) -> dict[LogKey, LogTailRow]:
+def _lock_tails(tx: Transaction, keys: set[AttemptKey]) -> dict[AttemptKey, LogTailRow]:
     """The tails of attempts whose pipeline exists, locked in one order."""
     ids = {key.pipeline_id for key in keys}
     query = (
@@ -116,7 +119,7 @@ def _lock_tails(tx: Transaction, keys: set[LogKey]) -> dict[LogKey, LogTailRow]:
     return {key: tx.session.get_one(LogTailRow, _key(key), with_for_update=True) for key in known}
 
 
-def _row(key: LogKey, lines: Sequence[LogLine], base: int) -> dict[str, Any]:
+def _row(key: AttemptKey, lines: Sequence[LogLine], base: int) -> dict[str, Any]:
     return _key_columns(key) | {
         "first": base + lines[0].number,
         "last": base + lines[-1].number,
@@ -154,23 +157,23 @@ def _page(
     return session.exec(rows.order_by(*_ORDER).limit(CHUNKS_AT_ONCE)).all()
 
 
-def _wanted(chunk: LogChunkRow, query: LogQuery) -> list[KeyedLine]:
+def _wanted(chunk: LogChunkRow, query: LogQuery, matches: Matches) -> list[KeyedLine]:
     key = _log_key(chunk)
     return [
         (key, line)
         for line in unpack(chunk.first, chunk.data)
         if line.number > query.after
         and (query.since is None or line.at >= query.since)
-        and query.search in line.text
+        and matches(line.text)
     ]
 
 
-def _tail(session: Session, query: LogQuery) -> list[KeyedLine]:
+def _tail(session: Session, query: LogQuery, matches: Matches) -> list[KeyedLine]:
     """The last lines that match, chunk by chunk from the end."""
     wanted, found = query.tail or 0, list[KeyedLine]()
     rows = _select(query).order_by(*(column.desc() for column in _ORDER))
     for chunk in session.exec(rows.execution_options(yield_per=CHUNKS_AT_ONCE)):
         if len(found) >= wanted:
             break
-        found = _wanted(chunk, query) + found
+        found = _wanted(chunk, query, matches) + found
     return found[-wanted:] if wanted else []

@@ -6,11 +6,11 @@ from datetime import datetime
 from sqlmodel import Session, col, func, select
 
 from gamepipe.model import reason as reasons
-from gamepipe.model.errors import IllegalTransition, NotFound
+from gamepipe.model.errors import IllegalTransition, LeaseLost, NotFound
 from gamepipe.model.node import GameNode, NodeMetrics
 from gamepipe.model.record import EventKind, StopOrder
 from gamepipe.model.state import Connectivity, InstanceState, NodeState
-from gamepipe.ports import NodeChange, OfferMade, Registration
+from gamepipe.ports import NodeChange, NodeMark, OfferMade, Registration
 from store import capacity
 from store.database import Database
 from store.record import load_nodes, node_record, order_record
@@ -30,6 +30,17 @@ class NodeStore:
         return await self._database.write(
             lambda tx: _register(tx, registration, now=now), placing=True
         )
+
+    async def connect(self, node_id: str, session: int, *, now: datetime) -> GameNode:
+        return await self._database.write(lambda tx: _open_stream(tx, node_id, session, now=now))
+
+    async def take_state(
+        self, node_id: str, session: int, state: NodeState, *, now: datetime
+    ) -> None:
+        await self._database.write(lambda tx: _take_state(tx, node_id, session, state, now=now))
+
+    async def marks(self) -> dict[str, NodeMark]:
+        return await self._database.read(_marks)
 
     async def heartbeat(self, beats: Sequence[Beat], *, now: datetime) -> tuple[str, ...]:
         return await self._database.write(lambda tx: _heartbeat(tx, beats, now=now))
@@ -112,7 +123,7 @@ def _register(tx: Transaction, registration: Registration, *, now: datetime) -> 
         )
         tx.session.add(row)
     row.facts, row.transport = registration.facts, registration.transport
-    row.session += 1
+    row.session, row.agent_state = row.session + 1, ""
     row.registered_at = row.last_seen_at = now
     _connect(tx, row, Connectivity.ONLINE, now=now)
     tx.add_event(
@@ -122,6 +133,51 @@ def _register(tx: Transaction, registration: Registration, *, now: datetime) -> 
     )
     tx.session.flush()
     return _record(tx.session, row.id)
+
+
+def _marks(session: Session) -> dict[str, NodeMark]:
+    counts = select(StopOrderRow.node_id, func.count()).group_by(col(StopOrderRow.node_id))
+    orders = {node_id: count for node_id, count in session.exec(counts)}  # noqa: C416 - typed so
+    columns = select(NodeRow.id, NodeRow.session, NodeRow.stream, NodeRow.state)
+    return {
+        node_id: NodeMark(
+            session=number,
+            stream=stream,
+            state=NodeState(state),
+            stop_orders=orders.get(node_id, 0),
+        )
+        for node_id, number, stream, state in session.exec(columns)
+    }
+
+
+def _open_stream(tx: Transaction, node_id: str, session: int, *, now: datetime) -> GameNode:
+    row = tx.session.get(NodeRow, node_id, with_for_update=True)
+    if row is None:
+        raise NotFound("node", node_id)
+    if row.session != session:
+        raise LeaseLost(
+            f"session {session} of node {node_id} is not its newest: {row.session} is",
+            node_id=node_id,
+            session=str(row.session),
+        )
+    row.stream += 1
+    row.last_seen_at = now
+    tx.wake()
+    return node_record(row)
+
+
+def _take_state(
+    tx: Transaction, node_id: str, session: int, state: NodeState, *, now: datetime
+) -> None:
+    row = tx.session.get(NodeRow, node_id, with_for_update=True)
+    if row is None or row.session != session or row.agent_state == state.value:
+        return
+    row.agent_state = state.value
+    tx.add_event(
+        NewEvent(
+            kind=EventKind.NODE_STATE_TAKEN, at=now, node_id=node_id, data={"state": state.value}
+        )
+    )
 
 
 def _heartbeat(tx: Transaction, beats: Sequence[Beat], *, now: datetime) -> tuple[str, ...]:

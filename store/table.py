@@ -8,7 +8,15 @@ Events keep no foreign key: they outlive what they speak of.
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlmodel import Field, Index, SQLModel
 
 from gamepipe.model.node import Location, NodeFacts, NodeMetrics
@@ -131,6 +139,10 @@ class NodeRow(SQLModel, table=True):
     state: str
     connectivity: str
     session: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    stream: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    agent_state: str = Field(
+        default="", sa_column=Column(String, nullable=False, server_default="")
+    )
     transport: str
     registered_at: datetime = Field(sa_column=time_column())
     last_seen_at: datetime = Field(sa_column=time_column())

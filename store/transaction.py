@@ -37,7 +37,7 @@ class Transaction:
         self.session = session
         self.is_postgres = is_postgres
         self._events: list[NewEvent] = []
-        self._wrote_logs = False
+        self._wakes = False
 
     def lock_pipeline(self, pipeline_id: str) -> PipelineRow | None:
         """The row, held until the commit (SQLite holds the whole database anyway)."""
@@ -47,8 +47,9 @@ class Transaction:
     def add_event(self, event: NewEvent) -> None:
         self._events.append(event)
 
-    def wake_log_readers(self) -> None:
-        self._wrote_logs = True
+    def wake(self) -> None:
+        """Wake readers of every process, though no event is written."""
+        self._wakes = True
 
     def insert_missing(self, table: type[SQLModel], rows: Iterable[dict[str, Any]]) -> None:
         """Insert rows whose unique keys are not there yet."""
@@ -71,7 +72,7 @@ class Transaction:
         if self.is_postgres and self._events:
             self._execute("SELECT pg_advisory_xact_lock(:key)", key=EVENT_LOCK)
         self.insert_missing(EventRow, (_columns(event) for event in self._events))
-        if self.is_postgres and (self._events or self._wrote_logs):
+        if self.is_postgres and (self._events or self._wakes):
             self._execute("SELECT pg_notify(:channel, '')", channel=NOTIFY_CHANNEL)
 
     def _execute(self, statement: str, **values: Any) -> None:

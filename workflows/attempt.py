@@ -38,6 +38,8 @@ class StepRun:
         self._step = step
         self._cleaning = context.halted
         """An `always` step of a canceled pipeline: the halt does not stop it."""
+        self._told: StepResult | None = None
+        """How the current attempt ended by what a client said of it."""
 
     async def run(self) -> None:
         """Run attempts until the step ended or the node is lost."""
@@ -45,16 +47,32 @@ class StepRun:
         while not self._generation.lost:
             attempt += 1
             result = await self._attempt(attempt)
-            if result is None:
+            another = result is not None and self._conclude(result, attempt)
+            self._told = None
+            if not another:
                 return
-            if not self._may_retry(result, attempt):
-                self._end(result)
-                return
-            self._record_failed_attempt(result, attempt)
             await self._wait_for_retry(attempt)
             if self._interrupted:
                 self._end(self._canceled("canceled before the next attempt"))
                 return
+
+    def _conclude(self, result: StepResult, attempt: int) -> bool:
+        """Write the attempt's end down; whether another attempt follows."""
+        if not self._may_retry(result, attempt):
+            self._end(result)
+            return False
+        self._record_failed_attempt(result, attempt)
+        return True
+
+    async def end_from_outside(self, result: StepResult) -> None:
+        """A client says how the current attempt ended: stop what runs of it, then let that count.
+        Returns once it does; what the node still says of the attempt comes too late."""
+        self._told = result
+        await workflow.wait_condition(lambda: self._told is None)
+
+    @property
+    def _must_stop(self) -> bool:
+        return self._told is not None or self._interrupted or self._generation.lost
 
     @property
     def _interrupted(self) -> bool:
@@ -102,14 +120,29 @@ class StepRun:
         self._context.workspace_used = True
         activity = self._start_activity(attempt, dispatch)
         await workflow.wait_condition(
-            lambda: activity.done() or self._interrupted or self._generation.lost
+            lambda: (
+                activity.done()
+                or self._told is not None
+                or self._interrupted
+                or self._generation.lost
+            )
         )
+        if self._told is not None:
+            return await self._replace(activity, attempt, self._told)
         if not activity.done():
             if self._generation.lost:
                 activity.cancel()
                 return None
             return await self._stop_dispatch(activity, attempt)
         return await self._read(activity, attempt)
+
+    async def _replace(
+        self, activity: workflow.ActivityHandle[StepResult], attempt: int, told: StepResult
+    ) -> StepResult:
+        """The end that a client told, once nothing of the attempt runs any more."""
+        if not activity.done():
+            await self._stop_dispatch(activity, attempt)
+        return told
 
     def _start_activity(self, attempt: int, dispatch: int) -> workflow.ActivityHandle[StepResult]:
         assignment = self._generation.assignment(self._step, attempt, dispatch)

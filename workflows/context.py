@@ -17,6 +17,8 @@ with workflow.unsafe.imports_passed_through():
 class HaltKind(StrEnum):
     CANCEL = "cancel"
     TIMEOUT = "timeout"
+    FAIL = "fail"
+    """A client reported the pipeline as failed."""
     CLOSED = "closed"
     """The store says that the pipeline ended or belongs to another run."""
 

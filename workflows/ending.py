@@ -56,6 +56,7 @@ class Ending:
             return {
                 HaltKind.CANCEL: (PipelineState.CANCELED, reasons.CANCELED, halt.message),
                 HaltKind.TIMEOUT: (PipelineState.FAILED, reasons.PIPELINE_TIMEOUT, halt.message),
+                HaltKind.FAIL: (PipelineState.FAILED, reasons.REPORTED_FAILED, halt.message),
                 HaltKind.CLOSED: (PipelineState.FAILED, reasons.WORKFLOW_LOST, halt.message),
             }[halt.kind]
         if context.give_up_reason:
@@ -127,8 +128,8 @@ class Ending:
                 result_type=result_type,
                 task_queue=node_queue(generation.node_id),
                 schedule_to_start_timeout=policy.CLEAN_UP_DELIVERY,
-                start_to_close_timeout=limit + policy.STOP_MARGIN,
-                retry_policy=policy.ONE_TRY,
+                schedule_to_close_timeout=limit + policy.STOP_MARGIN,
+                retry_policy=policy.DELIVER,
                 summary=f"{activity}, {generation.node_id}"[:200],
             )
         except ActivityError as error:

@@ -15,7 +15,14 @@ with workflow.unsafe.imports_passed_through():
     from gamepipe.model.interpolation import scope_for
     from gamepipe.model.spec import OnNodeLost, Step, StepType
     from gamepipe.model.state import StepState
-    from gamepipe.wire import Placement, StepAssignment, StopAnswer, StopStep, node_queue
+    from gamepipe.wire import (
+        Placement,
+        StepAssignment,
+        StepResult,
+        StopAnswer,
+        StopStep,
+        node_queue,
+    )
 
 from workflows import policy
 from workflows.attempt import StepRun
@@ -41,6 +48,7 @@ class Generation:
         self.number = placement.generation
         self.lost = False
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._runs: dict[int, StepRun] = {}
         self._ancestors = ancestors(context.start.spec.steps)
 
     async def drive(self) -> GenerationEnd:
@@ -56,6 +64,10 @@ class Generation:
         if all(step.state.is_terminal for step in self._context.book.steps):
             return GenerationEnd.FINISHED
         return GenerationEnd.CARRY
+
+    async def end_step(self, index: int, result: StepResult) -> None:
+        """End the step's current attempt from outside; returns once that counts."""
+        await self._runs[index].end_from_outside(result)
 
     def mark_lost(self) -> None:
         """The node was declared lost; waiting pipelines go on waiting for it."""
@@ -97,7 +109,7 @@ class Generation:
         """True when the step ended at once (skipped, or its condition cannot be evaluated)."""
         end = self._verdict(step)
         if end is None:
-            run = StepRun(self._context, self, step)
+            run = self._runs[step.index] = StepRun(self._context, self, step)
             self._tasks[step.index] = asyncio.create_task(run.run())
             return False
         state, reason, message = end
@@ -229,8 +241,8 @@ class Generation:
                 result_type=StopAnswer,
                 task_queue=node_queue(self.node_id),
                 schedule_to_start_timeout=policy.STOP_DELIVERY,
-                start_to_close_timeout=timedelta(seconds=grace) + policy.STOP_MARGIN,
-                retry_policy=policy.ONE_TRY,
+                schedule_to_close_timeout=timedelta(seconds=grace) + policy.STOP_MARGIN,
+                retry_policy=policy.DELIVER,
                 summary=f"stop step {step.name}, {self.node_id}"[:200],
             )
             await workflow.wait_condition(

@@ -8,6 +8,7 @@ from temporalio.exceptions import CancelledError
 
 with workflow.unsafe.imports_passed_through():
     from gamepipe.model import reason as reasons
+    from gamepipe.model.record import StepRecord
     from gamepipe.model.spec import OnNodeLost
     from gamepipe.model.state import PipelineState
     from gamepipe.wire import (
@@ -17,15 +18,18 @@ with workflow.unsafe.imports_passed_through():
         Offer,
         PipelineEnd,
         PipelineStart,
+        PipelineStatus,
         ReportKind,
         RunProgress,
         StepReport,
+        StepStatus,
     )
 
 from workflows.context import HaltKind, RunContext
 from workflows.ending import Ending
 from workflows.generation import Generation, GenerationEnd
 from workflows.placing import Placing
+from workflows.status import apply_pipeline, apply_step, check_pipeline, check_step
 from workflows.waiting import wait_at_most
 
 
@@ -92,6 +96,25 @@ class GamePipeline:
         """Like Temporal's own cancel, with a grace; a second one only shortens it."""
         self._halt_for_cancel(order)
 
+    @workflow.update(name="step_status")
+    async def step_status(self, status: StepStatus) -> StepRecord:
+        """The step as it stands behind the update; see `workflows.status`."""
+        return await apply_step(self._context, self._generation, status)
+
+    @step_status.validator
+    def _check_step_status(self, status: StepStatus) -> None:
+        check_step(self._context, status)
+
+    @workflow.update(name="pipeline_status")
+    async def pipeline_status(self, status: PipelineStatus) -> PipelineState:
+        """The state behind the update: an end that it asks for comes within the grace."""
+        apply_pipeline(self._context, status)
+        return self._context.book.state
+
+    @pipeline_status.validator
+    def _check_pipeline_status(self, status: PipelineStatus) -> None:
+        check_pipeline(self._context, status)
+
     @workflow.query(name="progress")
     def progress(self) -> RunProgress:
         book = self._context.book
@@ -122,7 +145,9 @@ class GamePipeline:
         ]
         try:
             end = await self._run_generations()
-            return await Ending(self._context, self._generation).finish(end)
+            finished = await Ending(self._context, self._generation).finish(end)
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            return finished
         finally:
             for task in background:
                 task.cancel()

@@ -8,6 +8,11 @@ from temporalio.common import RetryPolicy
 ONE_TRY: Final = RetryPolicy(maximum_attempts=1)
 """Node activities: the workflow counts attempts and dispatches itself."""
 
+DELIVER: Final = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=2)
+)
+"""Orders to a node: sent again when they were not delivered, within their schedule-to-close."""
+
 STORE: Final[dict[str, Any]] = {
     "start_to_close_timeout": timedelta(seconds=15),
     "retry_policy": RetryPolicy(

@@ -1,7 +1,6 @@
 """The agent's way to a gateway: one of several addresses, with the token on every call."""
 
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import grpc
@@ -71,14 +70,6 @@ class GatewayChannel:
         for channel in self._channels.values():
             await channel.close(grace=0)
         self._channels.clear()
-
-
-def backoff(*, first: float = 0.2, longest: float = 10.0) -> Iterator[float]:
-    """Seconds to wait before each try: exponential, with full jitter."""
-    limit = first
-    while True:
-        yield random.uniform(0.0, limit)  # noqa: S311 - spreads agents, guards nothing
-        limit = min(limit * 2, longest)
 
 
 def says(error: grpc.aio.AioRpcError, *codes: grpc.StatusCode) -> bool:

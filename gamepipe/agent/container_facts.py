@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from gamepipe.agent.runtime import AttemptKey
+from gamepipe.model.record import AttemptKey
 from gamepipe.model.spec import StepType
 
 LABEL_PIPELINE = "gamepipe.pipeline"

@@ -19,8 +19,9 @@ from gamepipe.agent.container_refusal import Refusal, unavailable
 from gamepipe.agent.container_start import MARK, ContainerStarter
 from gamepipe.agent.container_stop import stop_container
 from gamepipe.agent.image import ImagePuller
-from gamepipe.agent.runtime import AttemptKey, Exit, LineSink, StepPlan, StopRequest
+from gamepipe.agent.runtime import Exit, LineSink, StepPlan, StopRequest
 from gamepipe.model import reason as reasons
+from gamepipe.model.record import AttemptKey
 
 SERVICE_UP_AFTER = timedelta(seconds=3)
 """A service without a health check is up once it ran that long."""

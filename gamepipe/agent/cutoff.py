@@ -14,22 +14,27 @@ _LOOKS_PER_TTL = 10
 
 
 class CutOffWatch:
-    """The node is cut off when neither a gateway nor Temporal answers it for the TTL."""
+    """The node is cut off when neither a gateway nor Temporal (where it takes its steps from there)
+    answers it for the TTL."""
 
     def __init__(
         self,
         *,
-        ttl_seconds: float,
+        ttl_seconds: Callable[[], float],
         silent_seconds: Callable[[], float],
-        client: Client,
+        client: Client | None,
         stop_steps: Callable[[], Awaitable[None]],
     ) -> None:
-        self._ttl = ttl_seconds
+        self._ttl_seconds = ttl_seconds
         self._silent_seconds = silent_seconds
         self._client = client
         self._stop_steps = stop_steps
         self._answered_at = time.monotonic()
         self._cut_off = False
+
+    @property
+    def _ttl(self) -> float:
+        return self._ttl_seconds()
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -45,6 +50,8 @@ class CutOffWatch:
                 await self._stop()
 
     async def _temporal_answers(self) -> bool:
+        if self._client is None:
+            return False
         try:
             return await self._client.service_client.check_health(
                 timeout=timedelta(seconds=max(0.5, self._ttl / _LOOKS_PER_TTL))

@@ -16,7 +16,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from gamepipe.agent.runtime import AttemptKey
+from gamepipe.model.record import AttemptKey
 
 _PIPELINE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -45,6 +45,10 @@ class AgentFolders:
         return self.root / "journal"
 
     @property
+    def leases(self) -> Path:
+        return self.root / "leases"
+
+    @property
     def spool(self) -> Path:
         return self.root / "spool"
 
@@ -53,7 +57,7 @@ class AgentFolders:
 
     def attempt(self, key: AttemptKey) -> Path:
         checked_id(key.pipeline_id)
-        return self.attempts / key.folder
+        return self.attempts / key.path
 
     def remove_generation(self, pipeline_id: str, generation: int) -> None:
         """Remove workspace and attempt files. Raises OSError, naming what it could not remove."""

@@ -3,9 +3,10 @@
 import grpc
 
 from gamepipe.agent.channel import GatewayChannel, describe, says
-from gamepipe.agent.runtime import AttemptKey
 from gamepipe.agent.values import Values, ValuesRefused, ValuesUnavailable
+from gamepipe.model.record import AttemptKey
 from gamepipe.v1 import node_pb2
+from gamepipe.wire.message import key_message
 
 _TIMEOUT_SECONDS = 10.0
 _REFUSALS = (
@@ -19,20 +20,21 @@ _REFUSALS = (
 
 
 class GatewayValues:
-    """A `StepValues` over `FetchStepSecrets`."""
+    """A `StepValues`: what came with the work, else over `FetchStepSecrets`."""
 
     def __init__(self, channel: GatewayChannel, node_id: str) -> None:
         self._channel = channel
         self._node_id = node_id
+        self._held: dict[AttemptKey, Values] = {}
+
+    def hold(self, key: AttemptKey, values: Values) -> None:
+        """They came with the work; the first who asks for them gets them."""
+        self._held[key] = values
 
     async def fetch(self, key: AttemptKey) -> Values:
-        request = node_pb2.FetchStepSecretsRequest(
-            node_id=self._node_id,
-            pipeline_id=key.pipeline_id,
-            generation=key.generation,
-            step_index=key.step_index,
-            attempt=key.attempt,
-        )
+        if (held := self._held.pop(key, None)) is not None:
+            return held
+        request = node_pb2.FetchStepSecretsRequest(node_id=self._node_id, key=key_message(key))
         try:
             answer = await self._channel.stub.FetchStepSecrets(
                 request, metadata=self._channel.metadata(), timeout=_TIMEOUT_SECONDS
@@ -43,4 +45,4 @@ class GatewayValues:
                     f"the gateway refuses this step's envs and secrets: {describe(error)}"
                 ) from None
             raise ValuesUnavailable(describe(error)) from None
-        return Values(envs=dict(answer.envs), secrets=dict(answer.secrets))
+        return Values(envs=dict(answer.values.envs), secrets=dict(answer.values.secrets))

@@ -11,7 +11,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from gamepipe.agent.folder import checked_id, write_atomically
-from gamepipe.agent.runtime import AttemptKey
+from gamepipe.model.record import AttemptKey
 from gamepipe.model.spec import StepType
 from gamepipe.wire import StepResult, StopStep
 

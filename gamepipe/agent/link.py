@@ -10,8 +10,10 @@ from typing import Protocol, TypeAlias
 import grpc
 import structlog
 
-from gamepipe.agent.channel import GatewayChannel, backoff, describe, says
-from gamepipe.agent.observation import Outbox, observed
+from gamepipe.agent.channel import GatewayChannel, describe, says
+from gamepipe.agent.outbox import Outbox
+from gamepipe.agent.registration import heartbeat_of
+from gamepipe.backoff import backoff
 from gamepipe.model.errors import GamePipeError
 from gamepipe.model.node import NodeMetrics
 from gamepipe.v1 import node_pb2
@@ -19,7 +21,6 @@ from gamepipe.v1 import node_pb2
 _log = structlog.get_logger()
 
 Stream: TypeAlias = "grpc.aio.StreamStreamCall[node_pb2.ConnectRequest, node_pb2.ConnectResponse]"
-PROTOCOL = 1
 _CALL_SECONDS = 10.0
 _HELLO_SECONDS = 10.0
 _LONGEST_WAIT_SECONDS = 3.0
@@ -65,7 +66,13 @@ class LinkHandler(Protocol):
         """Carry it out; it is confirmed when this returns, asked again when it raises."""
 
     async def on_node_state(self, state: str) -> None:
-        """People set the node's state."""
+        """People set the node's state; it is answered when this returns."""
+
+    def on_work(self, work: node_pb2.Work) -> None:
+        """Something is to be done; the owner accepts it, and answers it by the outbox."""
+
+    async def on_lease_lost(self, lost: node_pb2.LeaseLost) -> None:
+        """Nobody waits for an attempt any more."""
 
 
 class GatewayLink:
@@ -87,6 +94,7 @@ class GatewayLink:
         self._handler = handler
         self._interval = heartbeat_interval
         self._answer = node_pb2.RegisterResponse()
+        self._pace = node_pb2.Pace()
         self._outbox = outbox
         self._orders: dict[int, asyncio.Task[None]] = {}
         self._renewed_at = time.monotonic()
@@ -99,6 +107,11 @@ class GatewayLink:
     def silent_seconds(self) -> float:
         """How long no gateway has heard of this agent."""
         return 0.0 if self._connected else time.monotonic() - self._renewed_at
+
+    @property
+    def ttl_seconds(self) -> float:
+        """Of silence, after which the node may be lost; 0: no gateway has said."""
+        return self._pace.ttl_seconds
 
     def declare(self, registration: node_pb2.RegisterRequest) -> None:
         """The node has changed: register anew and go on with that session on a new stream."""
@@ -127,6 +140,10 @@ class GatewayLink:
                 await asyncio.sleep(wait)
                 continue
             self._renewed_at = time.monotonic()
+            self._pace = node_pb2.Pace(
+                heartbeat_seconds=self._answer.heartbeat_seconds,
+                ttl_seconds=self._answer.ttl_seconds,
+            )
             _log.info("node.registered", action="node.registered", session=self._answer.session)
             return self._answer
         raise AssertionError("backoff never ends")
@@ -211,27 +228,15 @@ class GatewayLink:
     # --- up -------------------------------------------------------------------------------------
 
     async def _write(self, call: Stream) -> None:
-        interval = self._interval or self._answer.heartbeat_seconds or 5.0
         due = time.monotonic()
         while True:
             if time.monotonic() >= due:
-                due = time.monotonic() + interval
-                await call.write(node_pb2.ConnectRequest(heartbeat=self._heartbeat()))
-            for sequence, observation in self._outbox.observations():
-                await call.write(observed(sequence, observation))
-            for order_id in self._outbox.confirmations():
-                confirmed = node_pb2.StopConfirmed(order_id=order_id)
-                await call.write(node_pb2.ConnectRequest(stop_confirmed=confirmed))
+                due = time.monotonic() + (self._interval or self._pace.heartbeat_seconds or 5.0)
+                heartbeat = heartbeat_of(self._sample())
+                await call.write(node_pb2.ConnectRequest(heartbeat=heartbeat))
+            for message in self._outbox.take():
+                await call.write(message)
             await _at_most(self._outbox.wait(), due - time.monotonic())
-
-    def _heartbeat(self) -> node_pb2.Heartbeat:
-        sample = self._sample()
-        return node_pb2.Heartbeat(
-            cpu_share=sample.cpu_share,
-            memory_used_bytes=sample.memory_used_bytes,
-            disk_used_bytes=sample.disk_used_bytes,
-            running_steps=sample.running_steps,
-        )
 
     # --- down -----------------------------------------------------------------------------------
 
@@ -243,14 +248,25 @@ class GatewayLink:
             case "stop_order":
                 self._obey(message.stop_order)
             case "node_state_changed":
-                await self._handler.on_node_state(message.node_state_changed.state)
-            case "observation_stored":
-                self._outbox.stored(message.observation_stored.sequence)
+                await self._take_state(message.node_state_changed.state)
+            case "answered":
+                self._outbox.answered(message.answered)
+            case "work":
+                self._handler.on_work(message.work)
+            case "lease_lost":
+                await self._handler.on_lease_lost(message.lease_lost)
+            case "pace":
+                self._pace = message.pace
             case "superseded":
                 raise SessionSuperseded(
                     f"another agent has registered as node {self._registration.node_id}: give one "
                     "of them another --node-id, and start this one again",
                 )
+
+    async def _take_state(self, state: str) -> None:
+        await self._handler.on_node_state(state)
+        taken = node_pb2.NodeStateTaken(state=state)
+        self._outbox.note(node_pb2.ConnectRequest(node_state_taken=taken))
 
     def _obey(self, order: node_pb2.StopOrder) -> None:
         """Carry it out beside the stream; an order that is being carried out already goes on."""
@@ -280,7 +296,8 @@ class GatewayLink:
                         error=repr(error),
                     )
                 await asyncio.sleep(wait)
-            self._outbox.confirm(order.order_id)
+            confirmed = node_pb2.StopConfirmed(order_id=order.order_id)
+            self._outbox.note(node_pb2.ConnectRequest(stop_confirmed=confirmed))
         finally:
             del self._orders[order.order_id]
 

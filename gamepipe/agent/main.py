@@ -4,10 +4,11 @@ import asyncio
 import fcntl
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import structlog
 from temporalio.client import Client
@@ -19,12 +20,12 @@ from gamepipe.agent.facts import MetricsSampler
 from gamepipe.agent.folder import AgentFolders
 from gamepipe.agent.gateway_values import GatewayValues
 from gamepipe.agent.journal import AttemptJournal
+from gamepipe.agent.lease import LeaseFolder
 from gamepipe.agent.link import GatewayLink
-from gamepipe.agent.observation import Outbox
 from gamepipe.agent.orders import NodeOrders
+from gamepipe.agent.outbox import Outbox
 from gamepipe.agent.plan import RunnerSettings, RunnerTools
 from gamepipe.agent.process_runtime import ProcessRuntime
-from gamepipe.agent.queue_server import QueueServer
 from gamepipe.agent.registration import registration
 from gamepipe.agent.runner import StepRunner
 from gamepipe.agent.runtime import Runtime
@@ -32,14 +33,16 @@ from gamepipe.agent.settings import AgentSettings
 from gamepipe.agent.shipper import LogShipper
 from gamepipe.agent.slot import StepSlots
 from gamepipe.agent.spool import SpoolFolder
+from gamepipe.agent.stream_server import StreamServer
 from gamepipe.agent.survey import NodeSurvey
 from gamepipe.agent.together import run_together, run_until
-from gamepipe.connecting import connect_temporal
+from gamepipe.connecting import connect_temporal, connected
 from gamepipe.model.errors import AlreadyExists, GamePipeError, TemporalUnavailable, Unavailable
 from gamepipe.model.node import NodeFacts
 from gamepipe.model.spec import StepType
+from gamepipe.queueserver import QueueServer
 from gamepipe.v1 import node_pb2
-from gamepipe.wire import InstanceEnd, StopInstanceOrder
+from gamepipe.wire import InstanceEnd, StopInstanceOrder, node_identity
 
 _log = structlog.get_logger()
 
@@ -79,6 +82,8 @@ class GamePipelineAgent:
 
     async def _work(self, facts: NodeFacts) -> None:
         runner = self._runner()
+        leases = LeaseFolder(self._folders.leases)
+        stream = StreamServer(runner, self._outbox, leases, self._values)
         sampler = MetricsSampler(self._folders.root, lambda: runner.running_steps)
         link = GatewayLink(
             self._channel,
@@ -90,36 +95,46 @@ class GamePipelineAgent:
                 watcher=self._engine.watcher if self._engine else None,
                 observe=self._outbox.observe,
                 grace_seconds=self._settings.stop_grace,
+                server=stream,
             ),
             heartbeat_interval=self._settings.heartbeat_interval,
         )
         answer = await link.register()
-        client = await self._connect(answer)
         await runner.recover()
         try:
-            await self._serve(runner, link, client, answer)
+            if self._settings.transport == "grpc":
+                await self._serve(runner, link, stream.run())
+            else:
+                await self._serve_queue(runner, link, await self._connect(answer))
         finally:
             await runner.close()
+
+    async def _serve_queue(self, runner: StepRunner, link: GatewayLink, client: Client) -> None:
+        """Take steps as a Temporal worker."""
+        from activities.node import NodeActivities  # noqa: PLC0415 - a sibling, not a part
+
+        activities = NodeActivities(runner, client).all()
+        server = QueueServer(connected(client), self._settings.node_id, activities)
+        await self._serve(runner, link, server.run(), client=client, started=server.started)
 
     async def _serve(
         self,
         runner: StepRunner,
         link: GatewayLink,
-        client: Client,
-        answer: node_pb2.RegisterResponse,
+        server: Coroutine[Any, Any, None],
+        *,
+        client: Client | None = None,
+        started: asyncio.Event | None = None,
     ) -> None:
-        from activities.node import NodeActivities  # noqa: PLC0415 - a sibling, not a part
-
-        server = QueueServer(client, self._settings.node_id, NodeActivities(runner, client).all())
         watch = CutOffWatch(
-            ttl_seconds=self._settings.node_ttl or answer.ttl_seconds or 30.0,
+            ttl_seconds=lambda: self._settings.node_ttl or link.ttl_seconds or 30.0,
             silent_seconds=lambda: link.silent_seconds,
             client=client,
             stop_steps=runner.stop_cut_off,
         )
         shipper = LogShipper(self._channel, self._settings.node_id, self._spools)
-        work = [server.run(), link.run(), shipper.run(), watch.run()]
-        work += [self._announce(link, server), _tidy(runner)]
+        work = [server, link.run(), shipper.run(), watch.run()]
+        work += [self._announce(link, started), _tidy(runner)]
         work.append(
             self._survey.watch(lambda facts: link.declare(registration(self._settings, facts)))
         )
@@ -127,9 +142,10 @@ class GamePipelineAgent:
             work.append(self._engine.watch())
         await run_together(*work)
 
-    async def _announce(self, link: GatewayLink, server: QueueServer) -> None:
+    async def _announce(self, link: GatewayLink, started: asyncio.Event | None) -> None:
         await link.welcomed.wait()
-        await server.started.wait()
+        if started is not None:
+            await started.wait()
         _log.info("agent.ready", action="agent.ready", node_id=self._settings.node_id)
         self.ready.set()
         await asyncio.Event().wait()
@@ -184,7 +200,7 @@ class GamePipelineAgent:
         while True:
             try:
                 return await connect_temporal(
-                    address, namespace, identity=f"agent-{self._settings.node_id}"
+                    address, namespace, identity=node_identity(self._settings.node_id)
                 )
             except TemporalUnavailable as error:
                 _log.error("temporal.absent", action="temporal.absent", error=error.message)

@@ -5,13 +5,15 @@ from collections.abc import Callable
 
 import structlog
 
-from gamepipe.agent.channel import backoff
 from gamepipe.agent.container_engine import EngineError
 from gamepipe.agent.instance import InstanceWatcher
 from gamepipe.agent.link import StopOrdered
 from gamepipe.agent.observation import Observation
 from gamepipe.agent.runner import StepRunner
+from gamepipe.agent.stream_server import StreamServer
+from gamepipe.backoff import backoff
 from gamepipe.model.state import InstanceState
+from gamepipe.v1 import node_pb2
 from gamepipe.wire import StopInstanceOrder
 
 _log = structlog.get_logger()
@@ -27,11 +29,13 @@ class NodeOrders:
         watcher: InstanceWatcher | None,
         observe: Callable[[Observation], None],
         grace_seconds: float,
+        server: StreamServer,
     ) -> None:
         self._runner = runner
         self._watcher = watcher
         self._observe = observe
         self._grace = grace_seconds
+        self._server = server
         self._accounting: asyncio.Task[None] | None = None
 
     async def on_welcome(self, instance_ids: tuple[str, ...]) -> None:
@@ -58,6 +62,12 @@ class NodeOrders:
 
     async def on_node_state(self, state: str) -> None:
         _log.info("node.state", action="node.state", state=state)
+
+    def on_work(self, work: node_pb2.Work) -> None:
+        self._server.take(work)
+
+    async def on_lease_lost(self, lost: node_pb2.LeaseLost) -> None:
+        await self._server.lose(lost)
 
     async def _stop_instance(self, order: StopOrdered) -> None:
         end = await self._runner.stop_instance(

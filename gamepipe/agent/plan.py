@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from gamepipe.agent.folder import AgentFolders
 from gamepipe.agent.reporter import Clock, ReportRules
-from gamepipe.agent.runtime import AttemptKey, Runtime, StepPlan
+from gamepipe.agent.runtime import Runtime, StepPlan
 from gamepipe.agent.slot import StepSlots
 from gamepipe.agent.spool import SpoolFolder
 from gamepipe.agent.values import StepValues
+from gamepipe.model.record import AttemptKey
 from gamepipe.model.spec import Step, StepType
 from gamepipe.wire import StepAssignment
 

@@ -13,10 +13,10 @@ from gamepipe.agent.folder import AgentFolders, checked_id
 from gamepipe.agent.frame import SEGMENT_BYTES
 from gamepipe.agent.launch import Launch, LaunchEnd, LaunchFailed, LaunchState
 from gamepipe.agent.news import news_of, pressing
-from gamepipe.agent.runtime import AttemptKey, Exit, LineSink, StepPlan, StopRequest
+from gamepipe.agent.runtime import Exit, LineSink, StepPlan, StopRequest
 from gamepipe.agent.tail import Mark, OutputTail, from_micros
 from gamepipe.model import reason as reasons
-from gamepipe.model.record import LogStream
+from gamepipe.model.record import AttemptKey, LogStream
 
 _log = structlog.get_logger()
 

@@ -1,9 +1,10 @@
 """What the agent declares of its node, in the terms of the protocol."""
 
-from gamepipe.agent.link import PROTOCOL
 from gamepipe.agent.settings import AgentSettings
-from gamepipe.model.node import Location, NodeFacts
+from gamepipe.model.node import Location, NodeFacts, NodeMetrics
 from gamepipe.v1 import node_pb2
+
+PROTOCOL = 1
 
 
 def registration(settings: AgentSettings, facts: NodeFacts) -> node_pb2.RegisterRequest:
@@ -12,7 +13,7 @@ def registration(settings: AgentSettings, facts: NodeFacts) -> node_pb2.Register
         facts=_facts(facts),
         labels=settings.labels,
         location=_location(settings.location),
-        transport="temporal",
+        transport=settings.transport,
         protocol=PROTOCOL,
     )
 
@@ -39,6 +40,26 @@ def _facts(facts: NodeFacts) -> node_pb2.NodeFacts:
         agent_version=facts.agent_version,
         features=facts.features,
         images=facts.images,
+    )
+
+
+def heartbeat_of(sample: NodeMetrics) -> node_pb2.Heartbeat:
+    return node_pb2.Heartbeat(
+        cpu_share=sample.cpu_share,
+        memory_used_bytes=sample.memory_used_bytes,
+        disk_used_bytes=sample.disk_used_bytes,
+        running_steps=sample.running_steps,
+        gpus=[
+            node_pb2.GpuUse(
+                index=gpu.index,
+                share=gpu.share,
+                memory_used_bytes=gpu.memory_used_bytes,
+                encoder_sessions=gpu.encoder_sessions,
+            )
+            for gpu in sample.gpus
+        ],
+        network_received_bytes_per_second=sample.network_received_bytes_per_second,
+        network_sent_bytes_per_second=sample.network_sent_bytes_per_second,
     )
 
 

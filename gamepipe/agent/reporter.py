@@ -9,7 +9,7 @@ from datetime import datetime
 import structlog
 
 from gamepipe.agent.output import ProgressMark
-from gamepipe.agent.runtime import AttemptKey
+from gamepipe.model.record import AttemptKey
 from gamepipe.wire import ReportKind, StepReport
 
 _log = structlog.get_logger()

@@ -17,8 +17,8 @@ from gamepipe.agent.journal import AttemptEntry, AttemptJournal
 from gamepipe.agent.plan import RunnerTools, key_of
 from gamepipe.agent.removal import remove_generation
 from gamepipe.agent.reporter import Report
-from gamepipe.agent.runtime import AttemptKey
 from gamepipe.model import reason as reasons
+from gamepipe.model.record import AttemptKey
 from gamepipe.model.state import StepState
 from gamepipe.wire import (
     CleanWorkspace,

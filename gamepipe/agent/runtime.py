@@ -11,28 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from gamepipe.model.record import LogStream
+from gamepipe.model.record import AttemptKey, LogStream
 from gamepipe.model.spec import Step
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AttemptKey:
-    """One attempt; two attempts of one step never run at the same time."""
-
-    pipeline_id: str
-    generation: int
-    step_index: int
-    attempt: int
-
-    @property
-    def folder(self) -> Path:
-        """Relative folder of the attempt: named by ids and indices, never by users' texts."""
-        return (
-            Path(self.pipeline_id)
-            / f"g{self.generation}"
-            / f"step-{self.step_index}"
-            / f"a{self.attempt}"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

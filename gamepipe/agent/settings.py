@@ -4,7 +4,7 @@ import os
 import re
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -20,6 +20,8 @@ class AgentSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GAMEPIPE_AGENT_", extra="ignore")
 
     node_id: str = Field(default_factory=socket.gethostname)
+    transport: Literal["temporal", "grpc"] = "temporal"
+    """How steps come: as a Temporal worker, or down the stream of a gateway."""
     gateways: Annotated[tuple[str, ...], NoDecode] = ("127.0.0.1:50061",)
     """`host:port`, the next one is tried when one does not answer; commas in the environment."""
     temporal_address: str = ""

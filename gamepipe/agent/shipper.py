@@ -9,11 +9,12 @@ import grpc
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gamepipe.agent.channel import GatewayChannel, backoff, describe
-from gamepipe.agent.runtime import AttemptKey
+from gamepipe.agent.channel import GatewayChannel, describe
 from gamepipe.agent.spool import AttemptSpool, SpoolFolder
-from gamepipe.model.record import LogLine, LogStream
-from gamepipe.v1 import node_pb2
+from gamepipe.backoff import backoff
+from gamepipe.model.record import AttemptKey, LogLine, LogStream
+from gamepipe.v1 import log_pb2, node_pb2
+from gamepipe.wire.message import key_message
 
 _log = structlog.get_logger()
 
@@ -23,9 +24,9 @@ CHUNK_BYTES = 512 * 1024
 GATHER_SECONDS = 0.05
 """New lines wait this long for others to share a request."""
 _STREAMS = {
-    LogStream.STDOUT: node_pb2.LOG_STREAM_STDOUT,
-    LogStream.STDERR: node_pb2.LOG_STREAM_STDERR,
-    LogStream.SYSTEM: node_pb2.LOG_STREAM_SYSTEM,
+    LogStream.STDOUT: log_pb2.LOG_STREAM_STDOUT,
+    LogStream.STDERR: log_pb2.LOG_STREAM_STDERR,
+    LogStream.SYSTEM: log_pb2.LOG_STREAM_SYSTEM,
 }
 
 
@@ -109,7 +110,7 @@ class LogShipper:
         self._sent[spool.key] = lines[-1].number
         return node_pb2.PushLogsRequest(
             node_id=self._node_id,
-            key=_key(spool.key),
+            key=key_message(spool.key),
             lines=[_line(line) for line in lines],
             series=spool.series,
         )
@@ -158,19 +159,10 @@ class LogShipper:
             await self._spools.arrived.wait()
 
 
-def _key(key: AttemptKey) -> node_pb2.LogKey:
-    return node_pb2.LogKey(
-        pipeline_id=key.pipeline_id,
-        generation=key.generation,
-        step_index=key.step_index,
-        attempt=key.attempt,
-    )
-
-
-def _line(line: LogLine) -> node_pb2.LogLine:
+def _line(line: LogLine) -> log_pb2.LogLine:
     at = Timestamp()
     at.FromDatetime(line.at)
-    return node_pb2.LogLine(
+    return log_pb2.LogLine(
         number=line.number,
         at=at,
         stream=_STREAMS[line.stream],

@@ -13,9 +13,8 @@ from pathlib import Path
 import structlog
 
 from gamepipe.agent.folder import checked_id, write_atomically
-from gamepipe.agent.runtime import AttemptKey
 from gamepipe.agent.segment import Segment, decode, encode
-from gamepipe.model.record import LogLine, LogStream
+from gamepipe.model.record import AttemptKey, LogLine, LogStream
 
 _log = structlog.get_logger()
 _ENDED = "ended"
@@ -242,7 +241,7 @@ class SpoolFolder:
         spool = self._spools.get(key)
         if spool is None:
             checked_id(key.pipeline_id)
-            spool = AttemptSpool(key, self._folder / key.folder, self._limits, self.arrived)
+            spool = AttemptSpool(key, self._folder / key.path, self._limits, self.arrived)
             self._spools[key] = spool
             self.arrived.set()
         return spool

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gamepipe.agent.runtime import AttemptKey
+from gamepipe.model.record import AttemptKey
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

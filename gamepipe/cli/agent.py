@@ -20,7 +20,9 @@ def agent(
     gateway: Annotated[
         list[str], typer.Option(help="host:port of a gateway's gRPC, repeated.")
     ] = [],  # noqa: B006
-    transport: Annotated[str, typer.Option(help="How steps come here: temporal.")] = "temporal",
+    transport: Annotated[
+        str, typer.Option(help="How steps come: temporal, or grpc (only the gateway is reached).")
+    ] = "",
     data_dir: Annotated[Path | None, typer.Option(help="Workspaces and spooled logs.")] = None,
     allow_commands: Annotated[
         bool,
@@ -37,14 +39,9 @@ def agent(
     max_steps: Annotated[int | None, typer.Option(min=1, help="Steps at the same time.")] = None,
 ) -> None:
     """Run the agent of a game node: it takes steps, runs them and reports."""
-    if transport != "temporal":
-        raise CommandFailed(
-            f"transport {transport!r} is unknown: this agent takes its steps as a Temporal worker "
-            "(--transport temporal)",
-            ExitStatus.USAGE,
-        )
     given: dict[str, Any] = {
         "node_id": node_id,
+        "transport": transport,
         "gateways": tuple(gateway),
         "data_dir": data_dir,
         "allow_commands": allow_commands or None,

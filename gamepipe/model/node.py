@@ -1,7 +1,7 @@
 """Game nodes: the facts an agent declares, where the machine is, what is observed of it."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gamepipe.model.state import Connectivity, NodeState
 
@@ -48,6 +48,18 @@ class Location:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GpuUse:
+    """What one device is doing."""
+
+    index: int
+    share: float = 0.0
+    """Of its compute, 0..1."""
+    memory_used_bytes: int = 0
+    encoder_sessions: int = 0
+    """NVENC sessions that are open."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NodeMetrics:
     """A sample that a heartbeat carries; shares in 0..1."""
 
@@ -55,6 +67,9 @@ class NodeMetrics:
     memory_used_bytes: int = 0
     disk_used_bytes: int = 0
     running_steps: int = 0
+    gpus: tuple[GpuUse, ...] = ()
+    network_received_bytes_per_second: float = 0.0
+    network_sent_bytes_per_second: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,9 +85,33 @@ class GameNode:
     connectivity: Connectivity = Connectivity.ONLINE
     session: int = 0
     """Issued by the server at each registration; the newest wins."""
+    stream: int = 0
+    """Issued at each connection of that session; a gateway ends an older one."""
+    agent_state: NodeState | None = None
+    """The state that the agent said it acts by; None: it has not said."""
     transport: str = "temporal"
     registered_at: datetime | None = None
     last_seen_at: datetime | None = None
     metrics: NodeMetrics = field(default_factory=NodeMetrics)
     stop_orders: int = 0
     """Stored stop orders that the node has not confirmed; above 0 it takes nothing new."""
+
+
+BEATS_PER_TTL = 6
+BEATS_PER_SECOND = 500
+"""Heartbeats that the whole fleet may send: a larger fleet beats more slowly."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """How often nodes send heartbeats, and after how much silence one may be lost."""
+
+    heartbeat: timedelta
+    ttl: timedelta
+
+
+def pace_of(fleet: int, ttl: timedelta) -> Pace:
+    """The pace of `fleet` nodes: `ttl` is the least that it may be, and it grows with the fleet, so
+    that the rate of heartbeats stays bounded."""
+    heartbeat = max(ttl / BEATS_PER_TTL, timedelta(seconds=fleet / BEATS_PER_SECOND))
+    return Pace(heartbeat=heartbeat, ttl=heartbeat * BEATS_PER_TTL)

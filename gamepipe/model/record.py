@@ -111,6 +111,7 @@ class EventKind(StrEnum):
     GENERATION_STARTED = "generation_started"
     NODE_REGISTERED = "node_registered"
     NODE_STATE_CHANGED = "node_state_changed"
+    NODE_STATE_TAKEN = "node_state_taken"
     NODE_CONNECTIVITY_CHANGED = "node_connectivity_changed"
     INSTANCE_STATE_CHANGED = "instance_state_changed"
 
@@ -222,11 +223,18 @@ class LogLine:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LogKey:
+class AttemptKey:
+    """One attempt; two attempts of one step never run at the same time."""
+
     pipeline_id: str
     generation: int
     step_index: int
     attempt: int
+
+    @property
+    def path(self) -> str:
+        """Relative folder of the attempt: named by id and numbers, never by users' texts."""
+        return f"{self.pipeline_id}/g{self.generation}/step-{self.step_index}/a{self.attempt}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

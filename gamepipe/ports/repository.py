@@ -7,10 +7,10 @@ from typing import Protocol
 from gamepipe.model.node import GameNode, NodeMetrics
 from gamepipe.model.record import (
     Allocation,
+    AttemptKey,
     EventKind,
     GenerationRecord,
     Instance,
-    LogKey,
     LogLine,
     NewPipeline,
     PipelineRecord,
@@ -18,12 +18,13 @@ from gamepipe.model.record import (
     StopOrder,
     StoredEvent,
 )
-from gamepipe.model.state import Connectivity, InstanceState, PipelineState
+from gamepipe.model.state import Connectivity, InstanceState, NodeState, PipelineState
 from gamepipe.ports.value import (
     LogChunk,
     LogQuery,
     LogTail,
     NodeChange,
+    NodeMark,
     OfferMade,
     PipelineChange,
     PipelineFilter,
@@ -130,6 +131,18 @@ class NodeRepository(Protocol):
         """Insert or refresh (labels, location, alias and state set by people stay), with the next
         session number; offers are the caller's next step."""
 
+    async def connect(self, node_id: str, session: int, *, now: datetime) -> GameNode:
+        """A stream of that session has come: the node with the number of this newest stream.
+        Raises `NotFound`, and `LeaseLost` when a newer session has registered."""
+
+    async def take_state(
+        self, node_id: str, session: int, state: NodeState, *, now: datetime
+    ) -> None:
+        """The agent of that session acts by this state; a superseded one has no say."""
+
+    async def marks(self) -> dict[str, NodeMark]:
+        """Of every node, by id."""
+
     async def heartbeat(
         self, beats: Sequence[tuple[str, int, NodeMetrics]], *, now: datetime
     ) -> tuple[str, ...]:
@@ -184,15 +197,15 @@ class InstanceRepository(Protocol):
 
 
 class LogRepository(Protocol):
-    async def append(self, chunks: Sequence[LogChunk]) -> dict[LogKey, int]:
+    async def append(self, chunks: Sequence[LogChunk]) -> dict[AttemptKey, int]:
         """Store each line once (a resend is trimmed by number); the last stored number per key.
         A chunk that begins behind a gap is not stored: the answer says where to resume. Lines of
         a new series follow those stored before; lines of an earlier series, and of a pipeline that
         is gone, are acknowledged and dropped."""
 
-    def read(self, query: LogQuery) -> AsyncIterator[tuple[LogKey, LogLine]]: ...
+    def read(self, query: LogQuery) -> AsyncIterator[tuple[AttemptKey, LogLine]]: ...
 
-    async def tails(self, pipeline_id: str) -> dict[LogKey, LogTail]:
+    async def tails(self, pipeline_id: str) -> dict[AttemptKey, LogTail]:
         """Of every attempt that has lines, in the order of reading."""
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from gamepipe.model.node import Location, NodeFacts
 from gamepipe.model.record import (
-    LogKey,
+    AttemptKey,
     LogLine,
     PipelineRecord,
 )
@@ -67,7 +67,7 @@ class OfferMade:
 class LogChunk:
     """Lines of one attempt with consecutive numbers, counted from 1 in each `series`."""
 
-    key: LogKey
+    key: AttemptKey
     lines: tuple[LogLine, ...]
     series: str = ""
 
@@ -93,6 +93,8 @@ class LogQuery:
     tail: int | None = None
     since: datetime | None = None
     search: str = ""
+    regex: bool = False
+    """`search` is a regular expression (RE2, which takes linear time), not a substring."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +104,16 @@ class Registration:
     labels: dict[str, str] = field(default_factory=dict)
     location: Location = field(default_factory=Location)
     transport: str = "temporal"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeMark:
+    """What every gateway must know of a node: whose it is, and what is wanted of it."""
+
+    session: int
+    stream: int
+    state: NodeState
+    stop_orders: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

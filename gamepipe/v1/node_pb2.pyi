@@ -4,6 +4,8 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from gamepipe.v1 import log_pb2 as _log_pb2
+from gamepipe.v1 import step_pb2 as _step_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -20,27 +22,35 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _LogStream:
+class _Outcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _LogStreamEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LogStream.ValueType], _builtins.type):
+class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    LOG_STREAM_UNSPECIFIED: _LogStream.ValueType  # 0
-    LOG_STREAM_STDOUT: _LogStream.ValueType  # 1
-    LOG_STREAM_STDERR: _LogStream.ValueType  # 2
-    LOG_STREAM_SYSTEM: _LogStream.ValueType  # 3
-    """Written by the agent about the step."""
+    OUTCOME_UNSPECIFIED: _Outcome.ValueType  # 0
+    OUTCOME_OK: _Outcome.ValueType  # 1
+    """It counts, or did so already. Forget it."""
+    OUTCOME_ABORTED: _Outcome.ValueType  # 2
+    """It counts no more: a newer attempt stands, or another end. Stop what still runs of that
+    attempt and forget it; a service that came up goes on.
+    """
+    OUTCOME_RETRY: _Outcome.ValueType  # 3
+    """The server cannot say now. Send it again a little later, under the newest token of the attempt."""
 
-class LogStream(_LogStream, metaclass=_LogStreamEnumTypeWrapper):
-    """LogStream is where a line came from."""
+class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
+    """Outcome is what became of a message that wanted an answer."""
 
-LOG_STREAM_UNSPECIFIED: LogStream.ValueType  # 0
-LOG_STREAM_STDOUT: LogStream.ValueType  # 1
-LOG_STREAM_STDERR: LogStream.ValueType  # 2
-LOG_STREAM_SYSTEM: LogStream.ValueType  # 3
-"""Written by the agent about the step."""
-Global___LogStream: _TypeAlias = LogStream  # noqa: Y015
+OUTCOME_UNSPECIFIED: Outcome.ValueType  # 0
+OUTCOME_OK: Outcome.ValueType  # 1
+"""It counts, or did so already. Forget it."""
+OUTCOME_ABORTED: Outcome.ValueType  # 2
+"""It counts no more: a newer attempt stands, or another end. Stop what still runs of that
+attempt and forget it; a service that came up goes on.
+"""
+OUTCOME_RETRY: Outcome.ValueType  # 3
+"""The server cannot say now. Send it again a little later, under the newest token of the attempt."""
+Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 @_typing.final
 class Gpu(_message.Message):
@@ -208,17 +218,24 @@ class RegisterRequest(_message.Message):
     LOCATION_FIELD_NUMBER: _builtins.int
     TRANSPORT_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     transport: _builtins.str
     """How the agent takes its steps: "temporal" or "grpc"."""
     protocol: _builtins.int
-    """Version of this protocol that the agent speaks; 1 today."""
+    """Version of this protocol that the agent speaks; 1 today. A gateway that does not speak it
+    answers FAILED_PRECONDITION and names the versions that it speaks.
+    """
     @_builtins.property
     def facts(self) -> Global___NodeFacts: ...
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
     def location(self) -> Global___Location: ...
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the agent understands beyond the version, by name; unknown names are passed over."""
+
     def __init__(
         self,
         *,
@@ -228,10 +245,11 @@ class RegisterRequest(_message.Message):
         location: Global___Location | None = ...,
         transport: _builtins.str = ...,
         protocol: _builtins.int = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "location", b"location"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "labels", b"labels", "location", b"location", "node_id", b"node_id", "protocol", b"protocol", "transport", b"transport"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "features", b"features", "labels", b"labels", "location", b"location", "node_id", b"node_id", "protocol", b"protocol", "transport", b"transport"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -249,6 +267,7 @@ class RegisterResponse(_message.Message):
     TEMPORAL_ADDRESS_FIELD_NUMBER: _builtins.int
     TEMPORAL_NAMESPACE_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     session: _builtins.int
     heartbeat_seconds: _builtins.float
     """Seconds between heartbeats on the stream."""
@@ -259,6 +278,10 @@ class RegisterResponse(_message.Message):
     temporal_namespace: _builtins.str
     protocol: _builtins.int
     """Version of this protocol that the gateway speaks."""
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the gateway understands beyond the version, by name."""
+
     def __init__(
         self,
         *,
@@ -268,10 +291,11 @@ class RegisterResponse(_message.Message):
         temporal_address: _builtins.str = ...,
         temporal_namespace: _builtins.str = ...,
         protocol: _builtins.int = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_seconds", b"heartbeat_seconds", "protocol", b"protocol", "session", b"session", "temporal_address", b"temporal_address", "temporal_namespace", b"temporal_namespace", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "heartbeat_seconds", b"heartbeat_seconds", "protocol", b"protocol", "session", b"session", "temporal_address", b"temporal_address", "temporal_namespace", b"temporal_namespace", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -302,8 +326,40 @@ class Hello(_message.Message):
 Global___Hello: _TypeAlias = Hello  # noqa: Y015
 
 @_typing.final
+class GpuUse(_message.Message):
+    """GpuUse is what one device is doing now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    MEMORY_USED_BYTES_FIELD_NUMBER: _builtins.int
+    ENCODER_SESSIONS_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    share: _builtins.float
+    """0..1."""
+    memory_used_bytes: _builtins.int
+    encoder_sessions: _builtins.int
+    """NVENC sessions that are open."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        share: _builtins.float = ...,
+        memory_used_bytes: _builtins.int = ...,
+        encoder_sessions: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoder_sessions", b"encoder_sessions", "index", b"index", "memory_used_bytes", b"memory_used_bytes", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GpuUse: _TypeAlias = GpuUse  # noqa: Y015
+
+@_typing.final
 class Heartbeat(_message.Message):
-    """Heartbeat renews the node; shares in 0..1."""
+    """Heartbeat renews the node; shares in 0..1, bytes per second on the network since the last one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -311,10 +367,17 @@ class Heartbeat(_message.Message):
     MEMORY_USED_BYTES_FIELD_NUMBER: _builtins.int
     DISK_USED_BYTES_FIELD_NUMBER: _builtins.int
     RUNNING_STEPS_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    NETWORK_RECEIVED_BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    NETWORK_SENT_BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     cpu_share: _builtins.float
     memory_used_bytes: _builtins.int
     disk_used_bytes: _builtins.int
     running_steps: _builtins.int
+    network_received_bytes_per_second: _builtins.float
+    network_sent_bytes_per_second: _builtins.float
+    @_builtins.property
+    def gpus(self) -> _containers.RepeatedCompositeFieldContainer[Global___GpuUse]: ...
     def __init__(
         self,
         *,
@@ -322,14 +385,196 @@ class Heartbeat(_message.Message):
         memory_used_bytes: _builtins.int = ...,
         disk_used_bytes: _builtins.int = ...,
         running_steps: _builtins.int = ...,
+        gpus: _abc.Iterable[Global___GpuUse] | None = ...,
+        network_received_bytes_per_second: _builtins.float = ...,
+        network_sent_bytes_per_second: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_share", b"cpu_share", "disk_used_bytes", b"disk_used_bytes", "memory_used_bytes", b"memory_used_bytes", "running_steps", b"running_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_share", b"cpu_share", "disk_used_bytes", b"disk_used_bytes", "gpus", b"gpus", "memory_used_bytes", b"memory_used_bytes", "network_received_bytes_per_second", b"network_received_bytes_per_second", "network_sent_bytes_per_second", b"network_sent_bytes_per_second", "running_steps", b"running_steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
+class WorkAccepted(_message.Message):
+    """WorkAccepted says that the agent has the work and will answer it with WorkEnded, whatever
+    happens to the agent or the stream: keep the token on disk before this is sent. Work that is not
+    accepted within 5 s counts as not delivered, and comes again under another token.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_TOKEN_FIELD_NUMBER: _builtins.int
+    task_token: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        task_token: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_token", b"task_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkAccepted: _TypeAlias = WorkAccepted  # noqa: Y015
+
+@_typing.final
+class WorkBeat(_message.Message):
+    """WorkBeat renews one dispatch of a running step: every third of its `heartbeat_seconds`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_TOKEN_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    task_token: _builtins.bytes
+    @_builtins.property
+    def key(self) -> _step_pb2.AttemptKey: ...
+    def __init__(
+        self,
+        *,
+        task_token: _builtins.bytes = ...,
+        key: _step_pb2.AttemptKey | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "task_token", b"task_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkBeat: _TypeAlias = WorkBeat  # noqa: Y015
+
+@_typing.final
+class StepReported(_message.Message):
+    """StepReported is news of a running attempt. At most 40 of progress for each attempt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """running or progress."""
+    percent: _builtins.float
+    """0..100."""
+    message: _builtins.str
+    @_builtins.property
+    def key(self) -> _step_pb2.AttemptKey: ...
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        key: _step_pb2.AttemptKey | None = ...,
+        kind: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        percent: _builtins.float | None = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "at", b"at", "key", b"key", "percent", b"percent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "at", b"at", "key", b"key", "kind", b"kind", "message", b"message", "percent", b"percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__percent: _TypeAlias = _typing.Literal["percent"]  # noqa: Y015
+    _WhichOneofArgType__percent: _TypeAlias = _typing.Literal["_percent", b"_percent"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__percent) -> _WhichOneofReturnType__percent | None: ...
+
+Global___StepReported: _TypeAlias = StepReported  # noqa: Y015
+
+@_typing.final
+class WorkFailed(_message.Message):
+    """WorkFailed says that an order could not be carried out; the server may send it again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """UPPER_SNAKE."""
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkFailed: _TypeAlias = WorkFailed  # noqa: Y015
+
+@_typing.final
+class Cleaned(_message.Message):
+    """Cleaned answers CleanWorkspace."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cleaned: _TypeAlias = Cleaned  # noqa: Y015
+
+@_typing.final
+class WorkEnded(_message.Message):
+    """WorkEnded is the end of a piece of work, under the token that it was given with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_TOKEN_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    STEP_RESULT_FIELD_NUMBER: _builtins.int
+    STOP_ANSWER_FIELD_NUMBER: _builtins.int
+    INSTANCE_END_FIELD_NUMBER: _builtins.int
+    CLEANED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    task_token: _builtins.bytes
+    @_builtins.property
+    def key(self) -> _step_pb2.AttemptKey:
+        """Of a step."""
+
+    @_builtins.property
+    def step_result(self) -> _step_pb2.StepResult: ...
+    @_builtins.property
+    def stop_answer(self) -> _step_pb2.StopAnswer: ...
+    @_builtins.property
+    def instance_end(self) -> _step_pb2.InstanceEnd: ...
+    @_builtins.property
+    def cleaned(self) -> Global___Cleaned: ...
+    @_builtins.property
+    def failed(self) -> Global___WorkFailed: ...
+    def __init__(
+        self,
+        *,
+        task_token: _builtins.bytes = ...,
+        key: _step_pb2.AttemptKey | None = ...,
+        step_result: _step_pb2.StepResult | None = ...,
+        stop_answer: _step_pb2.StopAnswer | None = ...,
+        instance_end: _step_pb2.InstanceEnd | None = ...,
+        cleaned: Global___Cleaned | None = ...,
+        failed: Global___WorkFailed | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cleaned", b"cleaned", "end", b"end", "failed", b"failed", "instance_end", b"instance_end", "key", b"key", "step_result", b"step_result", "stop_answer", b"stop_answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cleaned", b"cleaned", "end", b"end", "failed", b"failed", "instance_end", b"instance_end", "key", b"key", "step_result", b"step_result", "stop_answer", b"stop_answer", "task_token", b"task_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_end: _TypeAlias = _typing.Literal["step_result", "stop_answer", "instance_end", "cleaned", "failed"]  # noqa: Y015
+    _WhichOneofArgType_end: _TypeAlias = _typing.Literal["end", b"end"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_end) -> _WhichOneofReturnType_end | None: ...
+
+Global___WorkEnded: _TypeAlias = WorkEnded  # noqa: Y015
 
 @_typing.final
 class InstanceObserved(_message.Message):
@@ -341,15 +586,12 @@ class InstanceObserved(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     EXIT_CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
-    SEQUENCE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     state: _builtins.str
     """running, unhealthy, stopped, exited or lost."""
     exit_code: _builtins.int
     message: _builtins.str
-    sequence: _builtins.int
-    """Chosen by the agent; the gateway acknowledges it once it is stored."""
     reason: _builtins.str
     """Stable reason code, such as SERVICE_EXITED or UNHEALTHY."""
     def __init__(
@@ -359,12 +601,11 @@ class InstanceObserved(_message.Message):
         state: _builtins.str = ...,
         exit_code: _builtins.int | None = ...,
         message: _builtins.str = ...,
-        sequence: _builtins.int = ...,
         reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "instance_id", b"instance_id", "message", b"message", "reason", b"reason", "sequence", b"sequence", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "instance_id", b"instance_id", "message", b"message", "reason", b"reason", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
@@ -394,15 +635,46 @@ class StopConfirmed(_message.Message):
 Global___StopConfirmed: _TypeAlias = StopConfirmed  # noqa: Y015
 
 @_typing.final
+class NodeStateTaken(_message.Message):
+    """NodeStateTaken answers NodeStateChanged: the agent acts by this state from now on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    state: _builtins.str
+    def __init__(
+        self,
+        *,
+        state: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeStateTaken: _TypeAlias = NodeStateTaken  # noqa: Y015
+
+@_typing.final
 class ConnectRequest(_message.Message):
     """ConnectRequest is one message from an agent."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     HELLO_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     INSTANCE_OBSERVED_FIELD_NUMBER: _builtins.int
     STOP_CONFIRMED_FIELD_NUMBER: _builtins.int
+    NODE_STATE_TAKEN_FIELD_NUMBER: _builtins.int
+    WORK_ACCEPTED_FIELD_NUMBER: _builtins.int
+    WORK_BEAT_FIELD_NUMBER: _builtins.int
+    STEP_REPORTED_FIELD_NUMBER: _builtins.int
+    WORK_ENDED_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Chosen by the agent, from 1, different for each message that wants to be answered: of the
+    kinds instance_observed, step_reported and work_ended. 0 for the others.
+    """
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -411,19 +683,35 @@ class ConnectRequest(_message.Message):
     def instance_observed(self) -> Global___InstanceObserved: ...
     @_builtins.property
     def stop_confirmed(self) -> Global___StopConfirmed: ...
+    @_builtins.property
+    def node_state_taken(self) -> Global___NodeStateTaken: ...
+    @_builtins.property
+    def work_accepted(self) -> Global___WorkAccepted: ...
+    @_builtins.property
+    def work_beat(self) -> Global___WorkBeat: ...
+    @_builtins.property
+    def step_reported(self) -> Global___StepReported: ...
+    @_builtins.property
+    def work_ended(self) -> Global___WorkEnded: ...
     def __init__(
         self,
         *,
+        sequence: _builtins.int = ...,
         hello: Global___Hello | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         instance_observed: Global___InstanceObserved | None = ...,
         stop_confirmed: Global___StopConfirmed | None = ...,
+        node_state_taken: Global___NodeStateTaken | None = ...,
+        work_accepted: Global___WorkAccepted | None = ...,
+        work_beat: Global___WorkBeat | None = ...,
+        step_reported: Global___StepReported | None = ...,
+        work_ended: Global___WorkEnded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "hello", b"hello", "instance_observed", b"instance_observed", "message", b"message", "stop_confirmed", b"stop_confirmed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "hello", b"hello", "instance_observed", b"instance_observed", "message", b"message", "node_state_taken", b"node_state_taken", "step_reported", b"step_reported", "stop_confirmed", b"stop_confirmed", "work_accepted", b"work_accepted", "work_beat", b"work_beat", "work_ended", b"work_ended"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "hello", b"hello", "instance_observed", b"instance_observed", "message", b"message", "stop_confirmed", b"stop_confirmed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "hello", b"hello", "instance_observed", b"instance_observed", "message", b"message", "node_state_taken", b"node_state_taken", "sequence", b"sequence", "step_reported", b"step_reported", "stop_confirmed", b"stop_confirmed", "work_accepted", b"work_accepted", "work_beat", b"work_beat", "work_ended", b"work_ended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "instance_observed", "stop_confirmed"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "heartbeat", "instance_observed", "stop_confirmed", "node_state_taken", "work_accepted", "work_beat", "step_reported", "work_ended"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -532,25 +820,140 @@ class Superseded(_message.Message):
 Global___Superseded: _TypeAlias = Superseded  # noqa: Y015
 
 @_typing.final
-class ObservationStored(_message.Message):
-    """ObservationStored acknowledges InstanceObserved by its sequence."""
+class Answered(_message.Message):
+    """Answered answers one message by its sequence."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
+    outcome: Global___Outcome.ValueType
+    message: _builtins.str
+    """For people."""
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
+        outcome: Global___Outcome.ValueType = ...,
+        message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "outcome", b"outcome", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ObservationStored: _TypeAlias = ObservationStored  # noqa: Y015
+Global___Answered: _TypeAlias = Answered  # noqa: Y015
+
+@_typing.final
+class Work(_message.Message):
+    """Work is something to be done, under a task token that names this dispatch of it. It comes once
+    on a stream; the same work under another token is another dispatch, and the newest token counts.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_TOKEN_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    RUN_STEP_FIELD_NUMBER: _builtins.int
+    STOP_STEP_FIELD_NUMBER: _builtins.int
+    STOP_INSTANCE_FIELD_NUMBER: _builtins.int
+    CLEAN_WORKSPACE_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    task_token: _builtins.bytes
+    run_id: _builtins.str
+    """The workflow run that asks; what another run left under the same numbers does not count."""
+    @_builtins.property
+    def run_step(self) -> _step_pb2.StepAssignment: ...
+    @_builtins.property
+    def stop_step(self) -> _step_pb2.StopStep: ...
+    @_builtins.property
+    def stop_instance(self) -> _step_pb2.StopInstanceOrder: ...
+    @_builtins.property
+    def clean_workspace(self) -> _step_pb2.CleanWorkspace: ...
+    @_builtins.property
+    def values(self) -> _step_pb2.StepValues:
+        """With `run_step`, when it names envs or secrets. Absent all the same: ask FetchStepSecrets."""
+
+    def __init__(
+        self,
+        *,
+        task_token: _builtins.bytes = ...,
+        run_id: _builtins.str = ...,
+        run_step: _step_pb2.StepAssignment | None = ...,
+        stop_step: _step_pb2.StopStep | None = ...,
+        stop_instance: _step_pb2.StopInstanceOrder | None = ...,
+        clean_workspace: _step_pb2.CleanWorkspace | None = ...,
+        values: _step_pb2.StepValues | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_values", b"_values", "clean_workspace", b"clean_workspace", "run_step", b"run_step", "stop_instance", b"stop_instance", "stop_step", b"stop_step", "values", b"values", "work", b"work"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_values", b"_values", "clean_workspace", b"clean_workspace", "run_id", b"run_id", "run_step", b"run_step", "stop_instance", b"stop_instance", "stop_step", b"stop_step", "task_token", b"task_token", "values", b"values", "work", b"work"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__values: _TypeAlias = _typing.Literal["values"]  # noqa: Y015
+    _WhichOneofArgType__values: _TypeAlias = _typing.Literal["_values", b"_values"]  # noqa: Y015
+    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["run_step", "stop_step", "stop_instance", "clean_workspace"]  # noqa: Y015
+    _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__values) -> _WhichOneofReturnType__values | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_work) -> _WhichOneofReturnType_work | None: ...
+
+Global___Work: _TypeAlias = Work  # noqa: Y015
+
+@_typing.final
+class LeaseLost(_message.Message):
+    """LeaseLost says that nobody waits for this attempt any more: stop it and forget it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_TOKEN_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    task_token: _builtins.bytes
+    message: _builtins.str
+    @_builtins.property
+    def key(self) -> _step_pb2.AttemptKey: ...
+    def __init__(
+        self,
+        *,
+        task_token: _builtins.bytes = ...,
+        key: _step_pb2.AttemptKey | None = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "message", b"message", "task_token", b"task_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseLost: _TypeAlias = LeaseLost  # noqa: Y015
+
+@_typing.final
+class Pace(_message.Message):
+    """Pace tells how often to send heartbeats from now on: it grows with the fleet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEARTBEAT_SECONDS_FIELD_NUMBER: _builtins.int
+    TTL_SECONDS_FIELD_NUMBER: _builtins.int
+    heartbeat_seconds: _builtins.float
+    ttl_seconds: _builtins.float
+    def __init__(
+        self,
+        *,
+        heartbeat_seconds: _builtins.float = ...,
+        ttl_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_seconds", b"heartbeat_seconds", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pace: _TypeAlias = Pace  # noqa: Y015
 
 @_typing.final
 class ConnectResponse(_message.Message):
@@ -562,7 +965,10 @@ class ConnectResponse(_message.Message):
     STOP_ORDER_FIELD_NUMBER: _builtins.int
     NODE_STATE_CHANGED_FIELD_NUMBER: _builtins.int
     SUPERSEDED_FIELD_NUMBER: _builtins.int
-    OBSERVATION_STORED_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    WORK_FIELD_NUMBER: _builtins.int
+    LEASE_LOST_FIELD_NUMBER: _builtins.int
+    PACE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -572,7 +978,13 @@ class ConnectResponse(_message.Message):
     @_builtins.property
     def superseded(self) -> Global___Superseded: ...
     @_builtins.property
-    def observation_stored(self) -> Global___ObservationStored: ...
+    def answered(self) -> Global___Answered: ...
+    @_builtins.property
+    def work(self) -> Global___Work: ...
+    @_builtins.property
+    def lease_lost(self) -> Global___LeaseLost: ...
+    @_builtins.property
+    def pace(self) -> Global___Pace: ...
     def __init__(
         self,
         *,
@@ -580,83 +992,20 @@ class ConnectResponse(_message.Message):
         stop_order: Global___StopOrder | None = ...,
         node_state_changed: Global___NodeStateChanged | None = ...,
         superseded: Global___Superseded | None = ...,
-        observation_stored: Global___ObservationStored | None = ...,
+        answered: Global___Answered | None = ...,
+        work: Global___Work | None = ...,
+        lease_lost: Global___LeaseLost | None = ...,
+        pace: Global___Pace | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "node_state_changed", b"node_state_changed", "observation_stored", b"observation_stored", "stop_order", b"stop_order", "superseded", b"superseded", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "lease_lost", b"lease_lost", "message", b"message", "node_state_changed", b"node_state_changed", "pace", b"pace", "stop_order", b"stop_order", "superseded", b"superseded", "welcome", b"welcome", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "node_state_changed", b"node_state_changed", "observation_stored", b"observation_stored", "stop_order", b"stop_order", "superseded", b"superseded", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "lease_lost", b"lease_lost", "message", b"message", "node_state_changed", b"node_state_changed", "pace", b"pace", "stop_order", b"stop_order", "superseded", b"superseded", "welcome", b"welcome", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "stop_order", "node_state_changed", "superseded", "observation_stored"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "stop_order", "node_state_changed", "superseded", "answered", "work", "lease_lost", "pace"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
 Global___ConnectResponse: _TypeAlias = ConnectResponse  # noqa: Y015
-
-@_typing.final
-class LogKey(_message.Message):
-    """LogKey names one attempt."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PIPELINE_ID_FIELD_NUMBER: _builtins.int
-    GENERATION_FIELD_NUMBER: _builtins.int
-    STEP_INDEX_FIELD_NUMBER: _builtins.int
-    ATTEMPT_FIELD_NUMBER: _builtins.int
-    pipeline_id: _builtins.str
-    generation: _builtins.int
-    step_index: _builtins.int
-    attempt: _builtins.int
-    def __init__(
-        self,
-        *,
-        pipeline_id: _builtins.str = ...,
-        generation: _builtins.int = ...,
-        step_index: _builtins.int = ...,
-        attempt: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "generation", b"generation", "pipeline_id", b"pipeline_id", "step_index", b"step_index"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___LogKey: _TypeAlias = LogKey  # noqa: Y015
-
-@_typing.final
-class LogLine(_message.Message):
-    """LogLine is one line without its newline, at most 64 KiB of UTF-8."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NUMBER_FIELD_NUMBER: _builtins.int
-    AT_FIELD_NUMBER: _builtins.int
-    STREAM_FIELD_NUMBER: _builtins.int
-    TEXT_FIELD_NUMBER: _builtins.int
-    CONTINUED_FIELD_NUMBER: _builtins.int
-    number: _builtins.int
-    """From 1, without gaps, per attempt."""
-    stream: Global___LogStream.ValueType
-    text: _builtins.str
-    continued: _builtins.bool
-    """The rest of a longer line follows in the next one."""
-    @_builtins.property
-    def at(self) -> _timestamp_pb2.Timestamp: ...
-    def __init__(
-        self,
-        *,
-        number: _builtins.int = ...,
-        at: _timestamp_pb2.Timestamp | None = ...,
-        stream: Global___LogStream.ValueType = ...,
-        text: _builtins.str = ...,
-        continued: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "continued", b"continued", "number", b"number", "stream", b"stream", "text", b"text"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___LogLine: _TypeAlias = LogLine  # noqa: Y015
 
 @_typing.final
 class PushLogsRequest(_message.Message):
@@ -674,15 +1023,15 @@ class PushLogsRequest(_message.Message):
     reset) begins another series, whose lines follow those of the series before.
     """
     @_builtins.property
-    def key(self) -> Global___LogKey: ...
+    def key(self) -> _step_pb2.AttemptKey: ...
     @_builtins.property
-    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogLine]: ...
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_log_pb2.LogLine]: ...
     def __init__(
         self,
         *,
         node_id: _builtins.str = ...,
-        key: Global___LogKey | None = ...,
-        lines: _abc.Iterable[Global___LogLine] | None = ...,
+        key: _step_pb2.AttemptKey | None = ...,
+        lines: _abc.Iterable[_log_pb2.LogLine] | None = ...,
         series: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
@@ -705,11 +1054,11 @@ class PushLogsResponse(_message.Message):
     LAST_NUMBER_FIELD_NUMBER: _builtins.int
     last_number: _builtins.int
     @_builtins.property
-    def key(self) -> Global___LogKey: ...
+    def key(self) -> _step_pb2.AttemptKey: ...
     def __init__(
         self,
         *,
-        key: Global___LogKey | None = ...,
+        key: _step_pb2.AttemptKey | None = ...,
         last_number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
@@ -727,27 +1076,19 @@ class FetchStepSecretsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NODE_ID_FIELD_NUMBER: _builtins.int
-    PIPELINE_ID_FIELD_NUMBER: _builtins.int
-    GENERATION_FIELD_NUMBER: _builtins.int
-    STEP_INDEX_FIELD_NUMBER: _builtins.int
-    ATTEMPT_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
-    pipeline_id: _builtins.str
-    generation: _builtins.int
-    step_index: _builtins.int
-    attempt: _builtins.int
+    @_builtins.property
+    def key(self) -> _step_pb2.AttemptKey: ...
     def __init__(
         self,
         *,
         node_id: _builtins.str = ...,
-        pipeline_id: _builtins.str = ...,
-        generation: _builtins.int = ...,
-        step_index: _builtins.int = ...,
-        attempt: _builtins.int = ...,
+        key: _step_pb2.AttemptKey | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "generation", b"generation", "node_id", b"node_id", "pipeline_id", b"pipeline_id", "step_index", b"step_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "node_id", b"node_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -759,61 +1100,17 @@ class FetchStepSecretsResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    @_typing.final
-    class EnvsEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.str
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.str = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    @_typing.final
-    class SecretsEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.str
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.str = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    ENVS_FIELD_NUMBER: _builtins.int
-    SECRETS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def envs(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
-    @_builtins.property
-    def secrets(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def values(self) -> _step_pb2.StepValues: ...
     def __init__(
         self,
         *,
-        envs: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
-        secrets: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        values: _step_pb2.StepValues | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["envs", b"envs", "secrets", b"secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

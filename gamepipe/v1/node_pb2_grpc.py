@@ -72,8 +72,10 @@ class GameNodeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Connect(self, request_iterator, context):
-        """Connect carries heartbeats and observations up, orders and state changes down. The first
-        message up must be `hello`. Liveness is judged on this stream.
+        """Connect carries heartbeats, reports and observations up, work, orders and state changes down.
+        The first message up must be `hello`. Liveness is judged on this stream. What has a `sequence`
+        is answered by one Answered with the same number; send it again on every new stream until it
+        is, for it counts once however often it comes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

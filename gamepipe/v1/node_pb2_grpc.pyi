@@ -40,8 +40,10 @@ class GameNodeServiceStub:
     agent that is told SUPERSEDED on its stream stops working. Safe to repeat.
     """
     Connect: _grpc.StreamStreamMultiCallable[_node_pb2.ConnectRequest, _node_pb2.ConnectResponse]
-    """Connect carries heartbeats and observations up, orders and state changes down. The first
-    message up must be `hello`. Liveness is judged on this stream.
+    """Connect carries heartbeats, reports and observations up, work, orders and state changes down.
+    The first message up must be `hello`. Liveness is judged on this stream. What has a `sequence`
+    is answered by one Answered with the same number; send it again on every new stream until it
+    is, for it counts once however often it comes.
     """
     PushLogs: _grpc.StreamStreamMultiCallable[_node_pb2.PushLogsRequest, _node_pb2.PushLogsResponse]
     """PushLogs stores log lines: at least once in, stored once. Each request is answered by one
@@ -64,8 +66,10 @@ class GameNodeServiceAsyncStub(GameNodeServiceStub):
     agent that is told SUPERSEDED on its stream stops working. Safe to repeat.
     """
     Connect: _aio.StreamStreamMultiCallable[_node_pb2.ConnectRequest, _node_pb2.ConnectResponse]  # type: ignore[assignment]
-    """Connect carries heartbeats and observations up, orders and state changes down. The first
-    message up must be `hello`. Liveness is judged on this stream.
+    """Connect carries heartbeats, reports and observations up, work, orders and state changes down.
+    The first message up must be `hello`. Liveness is judged on this stream. What has a `sequence`
+    is answered by one Answered with the same number; send it again on every new stream until it
+    is, for it counts once however often it comes.
     """
     PushLogs: _aio.StreamStreamMultiCallable[_node_pb2.PushLogsRequest, _node_pb2.PushLogsResponse]  # type: ignore[assignment]
     """PushLogs stores log lines: at least once in, stored once. Each request is answered by one
@@ -97,8 +101,10 @@ class GameNodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_node_pb2.ConnectRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_node_pb2.ConnectResponse], _abc.AsyncIterator[_node_pb2.ConnectResponse]]:
-        """Connect carries heartbeats and observations up, orders and state changes down. The first
-        message up must be `hello`. Liveness is judged on this stream.
+        """Connect carries heartbeats, reports and observations up, work, orders and state changes down.
+        The first message up must be `hello`. Liveness is judged on this stream. What has a `sequence`
+        is answered by one Answered with the same number; send it again on every new stream until it
+        is, for it counts once however often it comes.
         """
 
     @_abc_1.abstractmethod

@@ -13,7 +13,7 @@ from gamepipe.wire.control import (
     SaveStatus,
     WithdrawRequest,
 )
-from gamepipe.wire.name import CONTROL_QUEUE, node_queue, workflow_id
+from gamepipe.wire.name import CONTROL_QUEUE, node_identity, node_queue, workflow_id
 from gamepipe.wire.node import (
     CleanWorkspace,
     InstanceEnd,
@@ -35,9 +35,11 @@ from gamepipe.wire.run import (
     Offer,
     PipelineEnd,
     PipelineStart,
+    PipelineStatus,
     Placement,
     RunProgress,
     RunSettings,
+    StepStatus,
 )
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "Offer",
     "PipelineEnd",
     "PipelineStart",
+    "PipelineStatus",
     "PlaceAnswer",
     "PlaceRequest",
     "PlaceStatus",
@@ -67,10 +70,12 @@ __all__ = [
     "StepAssignment",
     "StepReport",
     "StepResult",
+    "StepStatus",
     "StopAnswer",
     "StopInstanceOrder",
     "StopStep",
     "WithdrawRequest",
+    "node_identity",
     "node_queue",
     "workflow_id",
 ]

@@ -8,5 +8,10 @@ def node_queue(node_id: str) -> str:
     return f"node-{node_id}"
 
 
+def node_identity(node_id: str) -> str:
+    """Who serves a node's queue, as Temporal shows it: the node, whatever process speaks for it."""
+    return f"agent-{node_id}"
+
+
 def workflow_id(pipeline_id: str) -> str:
     return f"pipeline-{pipeline_id}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from gamepipe.model.record import Progress, StepRecord
 from gamepipe.model.run import BookState
 from gamepipe.model.spec import PipelineSpec
-from gamepipe.model.state import PipelineState
+from gamepipe.model.state import PipelineState, StepState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,3 +97,27 @@ class NodeLost:
 
     node_id: str
     generation: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepStatus:
+    """Update `step_status`: what a client that knows only ids says of a step's current attempt."""
+
+    generation: int
+    step_index: int
+    attempt: int
+    state: StepState
+    """running, completed or failed."""
+    percent: float | None = None
+    reason: str = ""
+    message: str = ""
+    exit_code: int | None = None
+    outputs: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineStatus:
+    """Update `pipeline_status`: the present state, `canceled` or `failed`."""
+
+    state: PipelineState
+    message: str = ""

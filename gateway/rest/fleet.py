@@ -11,7 +11,7 @@ from gamepipe.ports import NodeChange
 from gateway.events import EventReader
 from gateway.fleet import FleetService
 from gateway.rest.stream import Shutdown, event_response, wants_stream
-from gateway.rest.view import EventView, InstanceView, NodeChangeBody, NodeView
+from gateway.view import EventView, InstanceView, NodeChangeBody, NodeView
 
 
 class StopBody(BaseModel):

@@ -28,12 +28,11 @@ class GamePipelineHandler:
         service: GamePipelineService,
         *,
         token: TokenSource,
-        temporal_ui_url: str,
-        temporal_namespace: str,
+        workflow_base: str,
     ) -> None:
         self._service = service
         self._token = token
-        self._workflow_base = f"{temporal_ui_url}/namespaces/{temporal_namespace}/workflows"
+        self._workflow_base = workflow_base
         self.shutdown = Shutdown()
 
     def app(self) -> FastAPI:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from gamepipe.model.errors import InvalidRequest
 from gamepipe.model.record import PipelineRecord
 from gamepipe.model.state import PipelineState
 from gamepipe.ports import LogQuery, PipelineFilter
@@ -19,8 +18,8 @@ from gateway.rest.stream import (
     log_response,
     wants_stream,
 )
-from gateway.rest.view import EventView, PipelineListView, PipelineView, PlacementView
 from gateway.service import GamePipelineService
+from gateway.view import EventView, PipelineListView, PipelineView, PlacementView
 
 SUBMIT_DOCS: dict[str, Any] = {
     "requestBody": {
@@ -157,17 +156,19 @@ class PipelineRoutes:
         since: AwareDatetime | None = None,
         tail: Annotated[int | None, Query(ge=0, le=100_000)] = None,
         search: Annotated[str, Query(max_length=1000)] = "",
+        regex: Annotated[bool, Query(description="`search` is an RE2 expression.")] = False,
         follow: bool = False,
     ) -> Response:
         """Log lines as text; NDJSON or SSE as `Accept` asks. `follow` goes on until the last."""
         query = LogQuery(
             pipeline_id=pipeline_id,
             generation=generation,
-            step_index=await self._step_index(pipeline_id, step),
+            step_index=await self._service.step_index(pipeline_id, step),
             attempt=attempt,
             tail=tail,
             since=since,
             search=search,
+            regex=regex,
         )
         reader = self._service.logs
         lines = reader.follow(query) if follow else reader.read(query)
@@ -176,17 +177,6 @@ class PipelineRoutes:
         return log_response(
             self._shutdown.guard(lines), LogFormat.asked(request), file_name=f"{pipeline_id}.log"
         )
-
-    async def _step_index(self, pipeline_id: str, step: str) -> int | None:
-        """Index of the step with this name or number; raises `NotFound` for no pipeline."""
-        record = await self._service.get(pipeline_id)
-        if not step:
-            return None
-        for one in record.spec.steps:
-            if step in (one.name, str(one.index)):
-                return one.index
-        names = ", ".join(repr(one.name) for one in record.spec.steps[:20])
-        raise InvalidRequest(f"pipeline {pipeline_id!r} has no step {step!r}; it has {names}")
 
     async def events(
         self,

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.responses import StreamingResponse
 
-from gamepipe.model.record import LogKey, LogLine, StoredEvent
-from gateway.rest.view import EventView
+from gamepipe.model.record import AttemptKey, LogLine, StoredEvent
+from gateway.view import EventView
 
 T = TypeVar("T")
 
@@ -81,9 +81,9 @@ async def _with_first(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
 
 
 def log_response(
-    lines: AsyncIterator[tuple[LogKey, LogLine]], form: LogFormat, *, file_name: str
+    lines: AsyncIterator[tuple[AttemptKey, LogLine]], form: LogFormat, *, file_name: str
 ) -> StreamingResponse:
-    write: Callable[[LogKey, LogLine], str] = {
+    write: Callable[[AttemptKey, LogLine], str] = {
         LogFormat.TEXT: lambda _, line: line.text if line.continued else f"{line.text}\n",
         LogFormat.NDJSON: lambda key, line: f"{_log_json(key, line)}\n",
         LogFormat.SSE: lambda key, line: f"event: log\ndata: {_log_json(key, line)}\n\n",
@@ -100,7 +100,7 @@ def log_response(
     )
 
 
-def _log_json(key: LogKey, line: LogLine) -> str:
+def _log_json(key: AttemptKey, line: LogLine) -> str:
     facts = {
         "generation": key.generation,
         "step_index": key.step_index,

@@ -6,8 +6,7 @@ import structlog
 
 from gamepipe.model.errors import GamePipeError
 from gamepipe.model.node import NodeMetrics
-from gamepipe.ports import Store
-from gateway.clock import utc_now
+from gateway.agents import AgentService
 
 _log = structlog.get_logger()
 
@@ -17,8 +16,8 @@ GATHER_SECONDS = 0.5
 class BeatWriter:
     """Keeps the newest heartbeat of each node and writes all of them twice a second."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, agents: AgentService) -> None:
+        self._agents = agents
         self._newest: dict[str, tuple[int, NodeMetrics]] = {}
         self._arrived = asyncio.Event()
 
@@ -34,7 +33,7 @@ class BeatWriter:
             beats = [(node_id, *beat) for node_id, beat in self._newest.items()]
             self._newest.clear()
             try:
-                await self._store.nodes.heartbeat(beats, now=utc_now())
+                await self._agents.beat(beats)
             except GamePipeError as error:
                 _log.warning("beats.unwritten", action="beats.unwritten", error=error.message)
             await asyncio.sleep(GATHER_SECONDS)

@@ -1,12 +1,11 @@
 """Domain errors as gRPC status with `google.rpc.ErrorInfo`; one table for all of them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import wraps
 from typing import Any, NoReturn, TypeVar
 
 import grpc
 import structlog
-from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from gamepipe.model import errors
@@ -28,6 +27,7 @@ CODE: dict[type[errors.GamePipeError], grpc.StatusCode] = {
     errors.Forbidden: grpc.StatusCode.PERMISSION_DENIED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
 }
+MAX_VIOLATIONS = 20
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -43,16 +43,28 @@ async def abort(context: Context, error: Exception) -> NoReturn:
     if not isinstance(error, errors.GamePipeError) or code is grpc.StatusCode.INTERNAL:
         _log.error("rpc.failed", action="rpc.failed", exc_info=error)
         await context.abort(grpc.StatusCode.INTERNAL, "an internal error; the gateway's log has it")
-    details = any_pb2.Any()
-    details.Pack(
-        error_details_pb2.ErrorInfo(
-            reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata)
-        )
-    )
     number: int = code.value[0]
-    status = status_pb2.Status(code=number, message=error.message, details=[details])
+    status = status_pb2.Status(code=number, message=error.message)
+    info = error_details_pb2.ErrorInfo(
+        reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata)
+    )
+    status.details.add().Pack(info)
+    if isinstance(error, errors.InvalidPipeline):
+        status.details.add().Pack(_violations(error))
     await context.abort(
         code, error.message, trailing_metadata=((DETAILS_KEY, status.SerializeToString()),)
+    )
+
+
+def _violations(error: errors.InvalidPipeline) -> error_details_pb2.BadRequest:
+    """Every mistake; as many as a status can carry in its metadata."""
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(
+                field=mistake.path, description=str(mistake)
+            )
+            for mistake in error.mistakes[:MAX_VIOLATIONS]
+        ]
     )
 
 
@@ -65,6 +77,24 @@ def translated(
     async def wrapper(self: Any, request: Any, context: Context) -> T:
         try:
             return await call(self, request, context)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            await abort(context, error)
+
+    return wrapper
+
+
+def translated_stream(
+    call: Callable[[Any, Any, Context], AsyncIterator[T]],
+) -> Callable[[Any, Any, Context], AsyncIterator[T]]:
+    """The same for a method that answers with a stream."""
+
+    @wraps(call)
+    async def wrapper(self: Any, request: Any, context: Context) -> AsyncIterator[T]:
+        try:
+            async for message in call(self, request, context):
+                yield message
         except grpc.aio.AbortError:
             raise
         except Exception as error:

@@ -7,36 +7,36 @@ from collections.abc import AsyncIterator
 import structlog
 
 from gamepipe.config import Settings
-from gamepipe.model.errors import GamePipeError, InvalidRequest
-from gamepipe.offer import OfferSender
-from gamepipe.ports import LogChunk, Store
-from gamepipe.v1 import node_pb2, node_pb2_grpc
-from gateway.clock import utc_now
+from gamepipe.model.errors import GamePipeError, InvalidRequest, LeaseLost
+from gamepipe.ports import LogChunk
+from gamepipe.v1 import node_pb2, node_pb2_grpc, step_pb2
+from gamepipe.wire.message import attempt_key, key_message
+from gateway.agents import AgentService
 from gateway.rpc import translate
 from gateway.rpc.beats import BeatWriter
 from gateway.rpc.failure import Context, abort, translated
 from gateway.rpc.stream import NodeStream
+from gateway.rpc.watch import StreamWatch
 
 _log = structlog.get_logger()
 
 PROTOCOL = 1
-HEARTBEATS_PER_TTL = 6
+FEATURES = ("work_on_stream", "pace")
 LINES_AT_ONCE = 64
 """Requests of one stream that share a transaction, when they have come meanwhile."""
+TRANSPORTS = ("temporal", "grpc")
 _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
-    """Holds open streams only; everything that matters is in the store."""
+    """Holds open streams only; everything that matters is in the store and in Temporal."""
 
-    def __init__(
-        self, *, store: Store, offers: OfferSender, settings: Settings, beats: BeatWriter
-    ) -> None:
-        self._store = store
-        self._offers = offers
+    def __init__(self, agents: AgentService, *, settings: Settings, beats: BeatWriter) -> None:
+        self._agents = agents
         self._settings = settings
         self._beats = beats
         self._streams: dict[str, NodeStream] = {}
+        self.watch = StreamWatch(agents, self._streams, ttl=settings.node_ttl)
 
     @translated
     async def Register(  # noqa: N802
@@ -44,20 +44,19 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
     ) -> node_pb2.RegisterResponse:
         del context
         _check(request)
-        node = await self._store.nodes.register(translate.registration(request), now=utc_now())
-        await self._offers.send(await self._store.placements.offer(now=utc_now()))
+        node = await self._agents.register(translate.registration(request))
         _log.info(
             "node.registered", action="node.registered", node_id=node.id, session=node.session
         )
-        ttl = self._settings.node_ttl.total_seconds()
+        settings, pace = self._settings, self.watch.pace
         return node_pb2.RegisterResponse(
             session=node.session,
-            heartbeat_seconds=ttl / HEARTBEATS_PER_TTL,
-            ttl_seconds=ttl,
-            temporal_address=self._settings.temporal_address_for_agents
-            or self._settings.temporal_address,
-            temporal_namespace=self._settings.temporal_namespace,
+            heartbeat_seconds=pace.heartbeat.total_seconds(),
+            ttl_seconds=pace.ttl.total_seconds(),
+            temporal_address=settings.temporal_address_for_agents or settings.temporal_address,
+            temporal_namespace=settings.temporal_namespace,
             protocol=PROTOCOL,
+            features=FEATURES,
         )
 
     async def Connect(  # noqa: N802
@@ -65,6 +64,10 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
     ) -> AsyncIterator[node_pb2.ConnectResponse]:
         try:
             stream = await self._greet(request_iterator)
+        except LeaseLost as error:
+            newest = int(error.metadata.get("session", "0"))
+            yield node_pb2.ConnectResponse(superseded=node_pb2.Superseded(newest_session=newest))
+            return
         except Exception as error:
             await abort(context, error)
         reader = asyncio.create_task(_until_end(stream, request_iterator))
@@ -78,15 +81,16 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
             reader.cancel()
             if self._streams.get(stream.node_id) is stream:
                 del self._streams[stream.node_id]
+            await stream.end()
 
     async def _greet(self, messages: AsyncIterator[node_pb2.ConnectRequest]) -> NodeStream:
         first = await anext(messages, None)
         if first is None or first.WhichOneof("message") != "hello":
             raise InvalidRequest("the first message on the stream must be `hello`")
-        stream = NodeStream(first.hello, store=self._store, offers=self._offers, beats=self._beats)
-        await stream.open()
+        stream = NodeStream(first.hello, agents=self._agents, beats=self._beats)
+        await stream.open(self.watch.pace)
         older = self._streams.get(stream.node_id)
-        if older is not None and older.session < stream.session:
+        if older is not None:
             older.supersede(stream.session)
         self._streams[stream.node_id] = stream
         return stream
@@ -109,17 +113,9 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
 
     async def _append(self, chunks: list[LogChunk]) -> list[node_pb2.PushLogsResponse]:
         """One acknowledgement for each request, in their order."""
-        stored = await self._store.logs.append(chunks)
+        stored = await self._agents.append_logs(chunks)
         return [
-            node_pb2.PushLogsResponse(
-                key=node_pb2.LogKey(
-                    pipeline_id=chunk.key.pipeline_id,
-                    generation=chunk.key.generation,
-                    step_index=chunk.key.step_index,
-                    attempt=chunk.key.attempt,
-                ),
-                last_number=stored[chunk.key],
-            )
+            node_pb2.PushLogsResponse(key=key_message(chunk.key), last_number=stored[chunk.key])
             for chunk in chunks
         ]
 
@@ -128,14 +124,10 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
         self, request: node_pb2.FetchStepSecretsRequest, context: Context
     ) -> node_pb2.FetchStepSecretsResponse:
         del context
-        envs, secrets = await self._store.pipelines.step_values(
-            request.pipeline_id,
-            generation=request.generation,
-            step_index=request.step_index,
-            attempt=request.attempt,
-            node_id=request.node_id,
+        envs, secrets = await self._agents.step_values(attempt_key(request.key), request.node_id)
+        return node_pb2.FetchStepSecretsResponse(
+            values=step_pb2.StepValues(envs=envs, secrets=secrets)
         )
-        return node_pb2.FetchStepSecretsResponse(envs=envs, secrets=secrets)
 
     def close_streams(self) -> None:
         """The gateway stops: agents connect to the next one."""
@@ -153,6 +145,11 @@ def _check(request: node_pb2.RegisterRequest) -> None:
         raise InvalidRequest(
             f"the agent speaks protocol {request.protocol}, this gateway {PROTOCOL}: update the "
             f"{'agent' if request.protocol < PROTOCOL else 'gateway'}"
+        )
+    if request.transport not in ("", *TRANSPORTS):
+        raise InvalidRequest(
+            f"{request.transport!r} is no transport: {' or '.join(TRANSPORTS)}; set it with "
+            "--transport"
         )
     if request.facts.cpu <= 0 or not request.facts.memory_bytes:
         raise InvalidRequest("a node has cores and memory: check the agent's --facts file")

@@ -8,11 +8,15 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from gamepipe.model.errors import InvalidRequest, Unauthenticated
-from gamepipe.v1 import node_pb2, node_pb2_grpc
+from gamepipe.v1 import node_pb2, node_pb2_grpc, pipeline_pb2, pipeline_pb2_grpc
 from gateway.auth import TokenSource, check_token
 from gateway.rpc.node_service import GameNodeServicer
+from gateway.rpc.pipeline_service import GamePipelineServicer
 
-NODE_SERVICE = node_pb2.DESCRIPTOR.services_by_name["GameNodeService"].full_name
+SERVICES = (
+    node_pb2.DESCRIPTOR.services_by_name["GameNodeService"].full_name,
+    pipeline_pb2.DESCRIPTOR.services_by_name["GamePipelineGRPCService"].full_name,
+)
 OPEN_METHODS = "/grpc.health.v1.Health/"
 STOP_SECONDS = 1.0
 OPTIONS = [
@@ -70,13 +74,16 @@ def _refusing(handler: Any, message: str) -> Any:
 class GamePipelineServer:
     """Listens once started; the port is known then."""
 
-    def __init__(self, servicer: GameNodeServicer, *, token: TokenSource) -> None:
-        self._servicer = servicer
+    def __init__(
+        self, nodes: GameNodeServicer, pipelines: GamePipelineServicer, *, token: TokenSource
+    ) -> None:
+        self._nodes = nodes
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(interceptors=[TokenInterceptor(token)], options=OPTIONS)
-        node_pb2_grpc.add_GameNodeServiceServicer_to_server(servicer, self._server)
+        node_pb2_grpc.add_GameNodeServiceServicer_to_server(nodes, self._server)
+        pipeline_pb2_grpc.add_GamePipelineGRPCServiceServicer_to_server(pipelines, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (NODE_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self, host: str, port: int) -> int:
@@ -89,11 +96,11 @@ class GamePipelineServer:
                 "GAMEPIPE_GRPC_PORT to a free one"
             ) from error
         await self._server.start()
-        for name in ("", NODE_SERVICE):
+        for name in ("", *SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         return int(bound)
 
     async def stop(self) -> None:
         await self._health.enter_graceful_shutdown()
-        self._servicer.close_streams()
+        self._nodes.close_streams()
         await self._server.stop(STOP_SECONDS)

@@ -1,17 +1,28 @@
 """Messages of the protocol to domain values and back."""
 
 from datetime import UTC
+from enum import StrEnum
+from typing import TypeVar
 
-from gamepipe.model.node import GpuFacts, Location, NodeFacts, NodeMetrics
-from gamepipe.model.record import LogKey, LogLine, LogStream, StopOrder
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from gamepipe.model.errors import InvalidRequest
+from gamepipe.model.node import GpuFacts, GpuUse, Location, NodeFacts, NodeMetrics
+from gamepipe.model.record import LogLine, LogStream, StopOrder
+from gamepipe.model.state import InstanceState, NodeState, StepState
 from gamepipe.ports import LogChunk, Registration
-from gamepipe.v1 import node_pb2
+from gamepipe.v1 import log_pb2, node_pb2
+from gamepipe.wire import InstanceEnd, ReportKind, StepReport, StepResult, StopAnswer
+from gamepipe.wire.message import attempt_key, from_message
+from gateway.agents import Observed
+from gateway.work import WorkResult
 
 _STREAMS = {
-    node_pb2.LOG_STREAM_STDOUT: LogStream.STDOUT,
-    node_pb2.LOG_STREAM_STDERR: LogStream.STDERR,
-    node_pb2.LOG_STREAM_SYSTEM: LogStream.SYSTEM,
+    log_pb2.LOG_STREAM_STDOUT: LogStream.STDOUT,
+    log_pb2.LOG_STREAM_STDERR: LogStream.STDERR,
+    log_pb2.LOG_STREAM_SYSTEM: LogStream.SYSTEM,
 }
+_NUMBERS = {stream: number for number, stream in _STREAMS.items()}
 
 
 def registration(message: node_pb2.RegisterRequest) -> Registration:
@@ -65,21 +76,85 @@ def metrics(message: node_pb2.Heartbeat) -> NodeMetrics:
         memory_used_bytes=message.memory_used_bytes,
         disk_used_bytes=message.disk_used_bytes,
         running_steps=message.running_steps,
+        gpus=tuple(
+            GpuUse(
+                index=gpu.index,
+                share=gpu.share,
+                memory_used_bytes=gpu.memory_used_bytes,
+                encoder_sessions=gpu.encoder_sessions,
+            )
+            for gpu in message.gpus
+        ),
+        network_received_bytes_per_second=message.network_received_bytes_per_second,
+        network_sent_bytes_per_second=message.network_sent_bytes_per_second,
     )
 
 
-def log_key(message: node_pb2.LogKey) -> LogKey:
-    return LogKey(
-        pipeline_id=message.pipeline_id,
-        generation=message.generation,
-        step_index=message.step_index,
-        attempt=message.attempt,
+def observed(message: node_pb2.InstanceObserved) -> Observed:
+    """Raises `InvalidRequest` for what is no state."""
+    return Observed(
+        instance_id=message.instance_id,
+        state=known(InstanceState, message.state, "state of an instance"),
+        exit_code=message.exit_code if message.HasField("exit_code") else None,
+        reason=message.reason,
+        message=message.message,
     )
+
+
+def node_state(text: str) -> NodeState:
+    """Raises `InvalidRequest`."""
+    return known(NodeState, text, "state of a node")
+
+
+def step_report(message: node_pb2.StepReported) -> StepReport:
+    """Raises `InvalidRequest` for another kind than running and progress."""
+    return StepReport(
+        generation=message.key.generation,
+        step_index=message.key.step_index,
+        attempt=message.key.attempt,
+        kind=known(ReportKind, message.kind, "kind of report"),
+        at=message.at.ToDatetime(tzinfo=UTC),
+        percent=message.percent if message.HasField("percent") else None,
+        message=message.message,
+    )
+
+
+def work_result(message: node_pb2.WorkEnded) -> WorkResult:
+    """Raises `InvalidRequest` for an end that is none."""
+    try:
+        match message.WhichOneof("end"):
+            case "step_result":
+                return _ended(from_message(message.step_result, StepResult))
+            case "stop_answer":
+                return from_message(message.stop_answer, StopAnswer)
+            case "instance_end":
+                return from_message(message.instance_end, InstanceEnd)
+            case "cleaned":
+                return None
+    except ValueError as error:
+        raise InvalidRequest(f"`work_ended` cannot be read: {error}") from None
+    raise InvalidRequest("`work_ended` says no end")
+
+
+def _ended(result: StepResult) -> StepResult:
+    if result.state not in (StepState.COMPLETED, StepState.FAILED):
+        raise InvalidRequest(f"a step ends as completed or failed, not as {result.state}")
+    return result
+
+
+E = TypeVar("E", bound=StrEnum)
+
+
+def known(kind: type[E], text: str, what: str) -> E:
+    try:
+        return kind(text)
+    except ValueError:
+        raise InvalidRequest(f"{text!r} is no {what}: {', '.join(kind)}") from None
 
 
 def log_chunk(message: node_pb2.PushLogsRequest) -> LogChunk:
     return LogChunk(
-        key=log_key(message.key),
+        key=attempt_key(message.key),
         lines=tuple(
             LogLine(
                 number=line.number,
@@ -101,4 +176,16 @@ def stop_order(order: StopOrder) -> node_pb2.StopOrder:
         generation=order.generation,
         step_index=order.step_index,
         instance_id=order.instance_id,
+    )
+
+
+def line_message(line: LogLine) -> log_pb2.LogLine:
+    at = Timestamp()
+    at.FromDatetime(line.at)
+    return log_pb2.LogLine(
+        number=line.number,
+        at=at,
+        stream=_NUMBERS[line.stream],
+        text=line.text,
+        continued=line.continued,
     )

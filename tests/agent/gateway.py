@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from gamepipe.v1 import node_pb2
+from gamepipe.v1 import log_pb2, node_pb2, step_pb2
 from gamepipe.v1.node_pb2_grpc import GameNodeServiceServicer, add_GameNodeServiceServicer_to_server
 
 Key = tuple[str, int, int, int]
 
 
-def key_of(key: node_pb2.LogKey) -> Key:
+def key_of(key: step_pb2.AttemptKey) -> Key:
     return key.pipeline_id, key.generation, key.step_index, key.attempt
 
 
@@ -41,7 +41,7 @@ class Gateway(GameNodeServiceServicer):
         self.instance_ids: list[str] = []
         self.received: list[node_pb2.ConnectRequest] = []
         self.store_observations = True
-        self.logs: dict[Key, list[node_pb2.LogLine]] = defaultdict(list)
+        self.logs: dict[Key, list[log_pb2.LogLine]] = defaultdict(list)
         self.pushes = 0
         self.break_pushes_after: int | None = None
         self.hold_acknowledgements = asyncio.Event()
@@ -121,8 +121,8 @@ class Gateway(GameNodeServiceServicer):
         while isinstance(message := await context.read(), node_pb2.ConnectRequest):
             self.received.append(message)
             if message.HasField("instance_observed") and self.store_observations:
-                stored = node_pb2.ObservationStored(sequence=message.instance_observed.sequence)
-                await stream.down.put(node_pb2.ConnectResponse(observation_stored=stored))
+                answered = node_pb2.Answered(sequence=message.sequence, outcome=node_pb2.OUTCOME_OK)
+                await stream.down.put(node_pb2.ConnectResponse(answered=answered))
             await self._tell()
 
     async def PushLogs(self, requests, context) -> None:  # noqa: N802
@@ -146,4 +146,4 @@ class Gateway(GameNodeServiceServicer):
         if self.values_error is not None:
             code, self.values_error = self.values_error, None
             await context.abort(code, "no values")
-        return self.values[(request.pipeline_id, request.step_index)]
+        return self.values[(request.key.pipeline_id, request.key.step_index)]

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import psutil
 
 from gamepipe.agent.folder import AgentFolders
-from gamepipe.agent.runtime import AttemptKey, Exit, StepPlan, StopRequest
-from gamepipe.model.record import LogStream
+from gamepipe.agent.runtime import Exit, StepPlan, StopRequest
+from gamepipe.model.record import AttemptKey, LogStream
 from gamepipe.model.spec import Step, StepType
 from gamepipe.wire import Scope, StepAssignment
 

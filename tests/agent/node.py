@@ -9,10 +9,10 @@ from gamepipe.agent.plan import RunnerSettings, RunnerTools
 from gamepipe.agent.process_runtime import ProcessRuntime
 from gamepipe.agent.reporter import ReportRules
 from gamepipe.agent.runner import StepRunner
-from gamepipe.agent.runtime import AttemptKey
 from gamepipe.agent.slot import StepSlots
 from gamepipe.agent.spool import SpoolFolder
 from gamepipe.agent.values import Values
+from gamepipe.model.record import AttemptKey
 from gamepipe.model.spec import StepType
 from gamepipe.wire import (
     InstanceEnd,

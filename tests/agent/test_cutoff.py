@@ -42,7 +42,7 @@ async def test_steps_stop_only_when_gateway_and_temporal_are_both_silent(tmp_pat
         stopped.set()
 
     watch = CutOffWatch(
-        ttl_seconds=0.5,
+        ttl_seconds=lambda: 0.5,
         silent_seconds=silence,
         client=await connect_temporal(server.address, "default"),
         stop_steps=stop_steps,

@@ -16,14 +16,15 @@ from gamepipe.agent.link import (
     SessionSuperseded,
     StopOrdered,
 )
-from gamepipe.agent.observation import Observation, Outbox
+from gamepipe.agent.observation import Observation
+from gamepipe.agent.outbox import Outbox
 from gamepipe.agent.registration import registration
-from gamepipe.agent.runtime import AttemptKey
 from gamepipe.agent.settings import AgentSettings
 from gamepipe.agent.values import ValuesRefused, ValuesUnavailable
 from gamepipe.model.node import GpuFacts, Location, NodeFacts, NodeMetrics
+from gamepipe.model.record import AttemptKey
 from gamepipe.model.state import InstanceState
-from gamepipe.v1 import node_pb2
+from gamepipe.v1 import node_pb2, step_pb2
 from tests.agent.gateway import Gateway
 
 SETTINGS = AgentSettings(
@@ -46,6 +47,8 @@ class Handler:
         self.welcomes: list[tuple[str, ...]] = []
         self.orders: list[StopOrdered] = []
         self.states: list[str] = []
+        self.work: list[node_pb2.Work] = []
+        self.lost: list[node_pb2.LeaseLost] = []
         self.fail_orders = 0
 
     async def on_welcome(self, instance_ids: tuple[str, ...]) -> None:
@@ -59,6 +62,12 @@ class Handler:
 
     async def on_node_state(self, state: str) -> None:
         self.states.append(state)
+
+    def on_work(self, work: node_pb2.Work) -> None:
+        self.work.append(work)
+
+    async def on_lease_lost(self, lost: node_pb2.LeaseLost) -> None:
+        self.lost.append(lost)
 
 
 class Rig:
@@ -133,7 +142,9 @@ async def test_a_wrong_token_is_refused_with_the_remedy(gateway: Gateway):
 
 async def test_the_right_token_opens_every_call(gateway: Gateway):
     gateway.token = "right"
-    gateway.values[("p", 2)] = node_pb2.FetchStepSecretsResponse(envs={"A": "1"})
+    gateway.values[("p", 2)] = node_pb2.FetchStepSecretsResponse(
+        values=step_pb2.StepValues(envs={"A": "1"})
+    )
     rig = Rig(gateway.address, token="right")
     await rig.start()
     assert (await GatewayValues(rig.channel, "node-1").fetch(KEY)).envs == {"A": "1"}
@@ -196,7 +207,8 @@ async def test_an_observation_is_told_until_it_is_stored(rig: Rig, gateway: Gate
     assert [one.state for one in told] == ["unhealthy", "exited"] * 2
     assert told[1].HasField("exit_code")
     assert (told[1].exit_code, told[1].message) == (0, "bye")
-    assert [one.sequence for one in told] == [1, 2, 1, 2]
+    sequences = [m.sequence for m in gateway.received if m.HasField("instance_observed")]
+    assert sequences == [1, 2, 1, 2]
     beats = len(of_kind(gateway, "heartbeat"))
     await gateway.until(lambda: len(of_kind(gateway, "heartbeat")) > beats + 1)
     await gateway.streams[1].down.put(None)

@@ -8,7 +8,8 @@ from pathlib import Path
 from gamepipe.agent.folder import AgentFolders
 from gamepipe.agent.launch import Launch
 from gamepipe.agent.process_runtime import RUN_AGAIN, ProcessRuntime
-from gamepipe.agent.runtime import AttemptKey, StepPlan
+from gamepipe.agent.runtime import StepPlan
+from gamepipe.model.record import AttemptKey
 from tests.agent.making import Following, Lines, processes_of, shim_pid
 from tests.waiting import eventually
 

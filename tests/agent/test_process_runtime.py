@@ -13,9 +13,9 @@ import pytest
 from gamepipe.agent.ending import explain
 from gamepipe.agent.folder import AgentFolders
 from gamepipe.agent.process_runtime import ProcessRuntime
-from gamepipe.agent.runtime import AttemptKey, StepPlan
+from gamepipe.agent.runtime import StepPlan
 from gamepipe.model import reason as reasons
-from gamepipe.model.record import LogStream
+from gamepipe.model.record import AttemptKey, LogStream
 from tests.agent.making import Following, Lines, make_plan, processes_of, shim_pid, utc_now
 from tests.waiting import eventually
 

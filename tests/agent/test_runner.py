@@ -4,9 +4,9 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from gamepipe.agent.runtime import AttemptKey
 from gamepipe.agent.values import Values, ValuesRefused, ValuesUnavailable
 from gamepipe.model import reason as reasons
+from gamepipe.model.record import AttemptKey
 from gamepipe.model.state import StepState
 from gamepipe.wire import (
     CleanWorkspace,

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from gamepipe.agent.channel import GatewayChannel
-from gamepipe.agent.runtime import AttemptKey
 from gamepipe.agent.shipper import LogShipper
 from gamepipe.agent.spool import SpoolFolder, SpoolLimits
-from gamepipe.model.record import LogStream
+from gamepipe.model.record import AttemptKey, LogStream
 from gamepipe.v1 import node_pb2
 from tests.agent.gateway import Gateway
 from tests.waiting import eventually

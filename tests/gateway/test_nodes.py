@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 from temporalio.client import Client
 
 from gamepipe.model.state import PipelineState
-from gamepipe.v1 import node_pb2, node_pb2_grpc
+from gamepipe.v1 import log_pb2, node_pb2, node_pb2_grpc, step_pb2
 from tests.gateway.conftest import Gateway, running
 from tests.gateway.test_pipelines import reason
 from tests.temporal_fixtures import TemporalServer
@@ -148,16 +148,17 @@ async def test_stop_orders_and_states_go_down_and_confirmations_up(
     await gateway.store.pipelines.update_status(
         pipeline_id, PipelineState.FAILED, reason="WORKFLOW_LOST", message="", now=now()
     )
-    await gateway.http.patch("/nodes/n1", json={"state": "maintenance"})
-    await stream.say(heartbeat=node_pb2.Heartbeat())
-    state = await stream.hear("node_state_changed")
-    assert state.node_state_changed.state == "maintenance"
     order = (await stream.hear("stop_order")).stop_order
     assert (order.pipeline_id, order.HasField("step_index")) == (pipeline_id, False)
+    await gateway.http.patch("/nodes/n1", json={"state": "maintenance"})
+    state = await stream.hear("node_state_changed")
+    assert state.node_state_changed.state == "maintenance"
+    await stream.say(node_state_taken=node_pb2.NodeStateTaken(state="maintenance"))
     await stream.say(stop_confirmed=node_pb2.StopConfirmed(order_id=order.order_id))
 
     async def confirmed() -> bool:
-        return not (await gateway.http.get("/nodes/n1")).json()["stop_orders"]
+        node = (await gateway.http.get("/nodes/n1")).json()
+        return not node["stop_orders"] and node["agent_state"] == "maintenance"
 
     await eventually(confirmed, what="the confirmation")
     refused = await gateway.http.patch("/nodes/n1", json={"state": "disabled"})
@@ -172,10 +173,9 @@ async def test_values_of_a_step_go_to_its_node_only(
     node = await gateway.node("n1", one=until_stopped)
     pipeline_id = await gateway.submit(SECRET, envs={"TOKEN": "s3cr3t"})
     await node.started["one"].wait()
-    fetch = node_pb2.FetchStepSecretsRequest(
-        node_id="n1", pipeline_id=pipeline_id, generation=1, step_index=0, attempt=1
-    )
-    assert dict((await agent.FetchStepSecrets(fetch)).envs) == {"TOKEN": "s3cr3t"}
+    key = step_pb2.AttemptKey(pipeline_id=pipeline_id, generation=1, step_index=0, attempt=1)
+    fetch = node_pb2.FetchStepSecretsRequest(node_id="n1", key=key)
+    assert dict((await agent.FetchStepSecrets(fetch)).values.envs) == {"TOKEN": "s3cr3t"}
     fetch.node_id = "thief"
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await agent.FetchStepSecrets(fetch)
@@ -186,12 +186,12 @@ def push(pipeline_id: str, first: int, last: int, step: int = 0) -> node_pb2.Pus
     at = Timestamp()
     at.FromDatetime(datetime.now(UTC))
     lines = [
-        node_pb2.LogLine(
-            number=n, at=at, stream=node_pb2.LOG_STREAM_STDOUT, text=f"step {step} line {n}"
+        log_pb2.LogLine(
+            number=n, at=at, stream=log_pb2.LOG_STREAM_STDOUT, text=f"step {step} line {n}"
         )
         for n in range(first, last + 1)
     ]
-    key = node_pb2.LogKey(pipeline_id=pipeline_id, generation=1, step_index=step, attempt=1)
+    key = step_pb2.AttemptKey(pipeline_id=pipeline_id, generation=1, step_index=step, attempt=1)
     return node_pb2.PushLogsRequest(node_id="n1", key=key, lines=lines)
 
 

@@ -5,14 +5,14 @@ from datetime import timedelta
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gamepipe.model.record import LogKey, LogLine, LogStream
+from gamepipe.model.record import AttemptKey, LogLine, LogStream
 from gamepipe.ports import LogChunk, LogQuery, LogTail
 from store.logchunk import pack, unpack
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
 from tests.store.shapes import new
 
-KEY = LogKey(pipeline_id="p", generation=1, step_index=0, attempt=1)
+KEY = AttemptKey(pipeline_id="p", generation=1, step_index=0, attempt=1)
 
 
 def lines(first: int, last: int, text: str = "line") -> tuple[LogLine, ...]:
@@ -59,7 +59,7 @@ async def test_a_new_series_follows_the_lines_of_the_one_before(store: GamePipel
 
 async def test_reading_filters_and_cuts(store: GamePipelineStore) -> None:
     await store.pipelines.add(new("p"), now=NOW)
-    second = LogKey(pipeline_id="p", generation=1, step_index=1, attempt=1)
+    second = AttemptKey(pipeline_id="p", generation=1, step_index=1, attempt=1)
     chunks = [LogChunk(key=KEY, lines=lines(n, n + 9)) for n in range(1, 1000, 10)]
     await store.logs.append([*chunks, LogChunk(key=second, lines=lines(1, 3, "other"))])
     everything = await texts(store)

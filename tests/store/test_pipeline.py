@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from gamepipe.model.errors import AlreadyExists, Forbidden, IllegalTransition, NotFound
-from gamepipe.model.record import EventKind, Instance, LogKey, LogLine, LogStream
+from gamepipe.model.record import AttemptKey, EventKind, Instance, LogLine, LogStream
 from gamepipe.model.state import PipelineState, StepState
 from gamepipe.ports import LogChunk, LogQuery, PipelineChange, PipelineFilter
 from gamepipe.wire import PlaceStatus, SaveStatus
@@ -187,7 +187,7 @@ async def test_lists_filter_sort_and_page(store: GamePipelineStore) -> None:
 
 
 async def test_removal_takes_logs_and_spares_live_instances(store: GamePipelineStore) -> None:
-    key = LogKey(pipeline_id="p", generation=1, step_index=0, attempt=1)
+    key = AttemptKey(pipeline_id="p", generation=1, step_index=0, attempt=1)
     line = LogLine(number=1, at=NOW, stream=LogStream.STDOUT, text="hello")
     service = Instance(
         id="p.g1.s1",

@@ -24,6 +24,7 @@ from gamepipe.wire import (
     StopAnswer,
     StopInstanceOrder,
     StopStep,
+    node_identity,
     node_queue,
 )
 
@@ -104,7 +105,7 @@ class ScriptedNode:
             self.client,
             task_queue=node_queue(self.id),
             activities=[self.run_step, self.stop_step, self.stop_instance, self.clean_workspace],
-            identity=f"agent {self.id}",
+            identity=node_identity(self.id),
         )
 
     def names(self) -> list[str]:

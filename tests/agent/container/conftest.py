@@ -15,8 +15,8 @@ import pytest
 from gamepipe.agent.container_engine import ContainerEngine
 from gamepipe.agent.container_facts import LABEL_NODE, ContainerFacts, container_name
 from gamepipe.agent.container_runtime import ContainerRuntime
-from gamepipe.agent.runtime import AttemptKey, Exit, StepPlan, StopRequest
-from gamepipe.model.record import LogStream
+from gamepipe.agent.runtime import Exit, StepPlan, StopRequest
+from gamepipe.model.record import AttemptKey, LogStream
 from gamepipe.model.spec import Container, Step, StepType
 from tests.waiting import eventually
 
@@ -149,7 +149,7 @@ class Bench:
     ) -> StepPlan:
         key = key or self.key()
         container = Container(**{"image": self.image, "commands": commands, **fields})
-        folder = self.folder / key.folder
+        folder = self.folder / key.path
         workspace = self.folder / key.pipeline_id / "workspace"
         workspace.mkdir(parents=True, exist_ok=True)
         folder.mkdir(parents=True, exist_ok=True)

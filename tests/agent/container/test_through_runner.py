@@ -13,10 +13,10 @@ from gamepipe.agent.instance import InstanceWatcher
 from gamepipe.agent.journal import AttemptJournal
 from gamepipe.agent.plan import RunnerSettings, RunnerTools
 from gamepipe.agent.runner import StepRunner
-from gamepipe.agent.runtime import AttemptKey
 from gamepipe.agent.slot import StepSlots
 from gamepipe.agent.spool import SpoolFolder
 from gamepipe.agent.values import Values
+from gamepipe.model.record import AttemptKey
 from gamepipe.model.spec import Container, Step, StepType
 from gamepipe.wire import CleanWorkspace, Scope, StepAssignment, StepReport
 from tests.agent.container.conftest import UP_AFTER, Bench

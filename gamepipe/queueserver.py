@@ -1,7 +1,7 @@
 """Serves the node's task queue: a Temporal worker, built again when it breaks."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -9,8 +9,8 @@ import structlog
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from gamepipe.agent.channel import backoff
-from gamepipe.wire import node_queue
+from gamepipe.backoff import backoff
+from gamepipe.wire import node_identity, node_queue
 
 _log = structlog.get_logger()
 
@@ -25,9 +25,12 @@ class QueueServer:
     """Runs the node's activities until cancelled."""
 
     def __init__(
-        self, client: Client, node_id: str, activities: Sequence[Callable[..., Any]]
+        self,
+        connect: Callable[[], Awaitable[Client]],
+        node_id: str,
+        activities: Sequence[Callable[..., Any]],
     ) -> None:
-        self._client = client
+        self._connect = connect
         self._node_id = node_id
         self._activities = activities
         self.started = asyncio.Event()
@@ -35,8 +38,7 @@ class QueueServer:
     async def run(self) -> None:
         waits = backoff()
         while True:
-            work = asyncio.create_task(self._worker().run())
-            self.started.set()
+            work = asyncio.create_task(self._serve())
             try:
                 await asyncio.shield(work)
             except asyncio.CancelledError:
@@ -47,10 +49,16 @@ class QueueServer:
                 _log.warning("worker.broke", action="worker.broke", error=repr(error))
             await asyncio.sleep(next(waits))
 
-    def _worker(self) -> Worker:
+    async def _serve(self) -> None:
+        worker = self._worker(await self._connect())
+        self.started.set()
+        await worker.run()
+
+    def _worker(self, client: Client) -> Worker:
         return Worker(
-            self._client,
+            client,
             task_queue=node_queue(self._node_id),
+            identity=node_identity(self._node_id),
             activities=self._activities,
             max_concurrent_activities=ACTIVITY_SLOTS,
             graceful_shutdown_timeout=GRACE,

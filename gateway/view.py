@@ -216,17 +216,28 @@ class LocationView(View):
     longitude: float | None = Field(default=None, ge=-180, le=180)
 
 
+class GpuUseView(View):
+    index: int
+    share: float = Field(description="Of its compute, 0 to 1.")
+    memory_used_bytes: int
+    encoder_sessions: int = Field(description="NVENC sessions that are open.")
+
+
 class MetricsView(View):
     cpu_share: float
     memory_used_bytes: int
     disk_used_bytes: int
     running_steps: int
+    gpus: tuple[GpuUseView, ...]
+    network_received_bytes_per_second: float
+    network_sent_bytes_per_second: float
 
 
 class NodeView(View):
     id: str
     alias: str
     state: NodeState
+    agent_state: NodeState | None = Field(description="The state that its agent acts by.")
     connectivity: Connectivity
     labels: dict[str, str]
     location: LocationView

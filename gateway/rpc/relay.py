@@ -1,0 +1,119 @@
+"""Serves `node-<id>` for an agent that speaks only gRPC: work goes to its stream with its token."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
+
+import structlog
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+
+from gamepipe.model import reason as reasons
+from gamepipe.model.errors import GamePipeError
+from gamepipe.model.record import AttemptKey
+from gamepipe.queueserver import QueueServer
+from gamepipe.v1 import node_pb2, step_pb2
+from gamepipe.wire import (
+    CleanWorkspace,
+    InstanceEnd,
+    StepAssignment,
+    StepResult,
+    StopAnswer,
+    StopInstanceOrder,
+    StopStep,
+)
+from gamepipe.wire.message import to_message
+
+_log = structlog.get_logger()
+
+ACCEPT_SECONDS = 5.0
+"""How long an agent has to accept work; then it counts as not delivered."""
+
+Values = tuple[dict[str, str], dict[str, str]]
+
+
+class NodeRelay:
+    """Lives as long as its stream. Each activity ends here once the agent accepted it, and is
+    completed by its token from whatever gateway the agent is connected to then."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Client]],
+        node_id: str,
+        *,
+        send: Callable[[node_pb2.Work], None],
+        values: Callable[[AttemptKey], Awaitable[Values]],
+    ) -> None:
+        self._send = send
+        self._values = values
+        self._accepting: dict[bytes, asyncio.Future[None]] = {}
+        activities = (self.run_step, self.stop_step, self.stop_instance, self.clean_workspace)
+        self._server = QueueServer(connect, node_id, activities)
+
+    async def run(self) -> None:
+        """Serve the queue until cancelled."""
+        await self._server.run()
+
+    def accepted(self, task_token: bytes) -> None:
+        """The agent has it. A word that comes too late finds nobody who waits for it."""
+        waiting = self._accepting.get(task_token)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    @activity.defn(name="run_step")
+    async def run_step(self, assignment: StepAssignment) -> StepResult:
+        message = to_message(assignment, step_pb2.StepAssignment())
+        await self._hand_over(
+            node_pb2.Work(run_step=message, values=await self._values_of(assignment))
+        )
+
+    @activity.defn(name="stop_step")
+    async def stop_step(self, order: StopStep) -> StopAnswer:
+        await self._hand_over(node_pb2.Work(stop_step=to_message(order, step_pb2.StopStep())))
+
+    @activity.defn(name="stop_instance")
+    async def stop_instance(self, order: StopInstanceOrder) -> InstanceEnd:
+        message = to_message(order, step_pb2.StopInstanceOrder())
+        await self._hand_over(node_pb2.Work(stop_instance=message))
+
+    @activity.defn(name="clean_workspace")
+    async def clean_workspace(self, order: CleanWorkspace) -> None:
+        message = to_message(order, step_pb2.CleanWorkspace())
+        await self._hand_over(node_pb2.Work(clean_workspace=message))
+
+    async def _hand_over(self, work: node_pb2.Work) -> NoReturn:
+        info = activity.info()
+        work.task_token, work.run_id = info.task_token, info.workflow_run_id or ""
+        waiting = asyncio.get_running_loop().create_future()
+        self._accepting[work.task_token] = waiting
+        self._send(work)
+        try:
+            async with asyncio.timeout(ACCEPT_SECONDS):
+                await waiting
+        except TimeoutError:
+            raise ApplicationError(
+                f"the agent did not accept it within {ACCEPT_SECONDS:g} s",
+                type=reasons.NOT_DELIVERED,
+            ) from None
+        finally:
+            del self._accepting[work.task_token]
+        activity.raise_complete_async()
+
+    async def _values_of(self, assignment: StepAssignment) -> step_pb2.StepValues | None:
+        """None: it names none, or the store does not answer now; then the agent asks for them."""
+        scope = assignment.scope
+        if not scope.env_names and not scope.secret_names:
+            return None
+        key = AttemptKey(
+            pipeline_id=assignment.pipeline_id,
+            generation=assignment.generation,
+            step_index=assignment.step.index,
+            attempt=assignment.attempt,
+        )
+        try:
+            envs, secrets = await self._values(key)
+        except GamePipeError as error:
+            _log.warning("values.unread", action="values.unread", error=error.message)
+            return None
+        return step_pb2.StepValues(envs=envs, secrets=secrets)

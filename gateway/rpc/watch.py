@@ -1,0 +1,67 @@
+"""Keeps the open streams of one gateway to what the store says of their nodes."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+
+import structlog
+
+from gamepipe.model.errors import GamePipeError
+from gamepipe.model.node import Pace, pace_of
+from gamepipe.ports import NodeMark
+from gateway.agents import AgentService
+from gateway.rpc.stream import NodeStream
+
+_log = structlog.get_logger()
+
+LOOK_SECONDS = 1.0
+"""A look comes at least this often; a write anywhere brings it forward."""
+APART_SECONDS = 0.2
+
+
+class StreamWatch:
+    """One query for all nodes: newer sessions and streams elsewhere, states, stop orders, pace."""
+
+    def __init__(
+        self, agents: AgentService, streams: Mapping[str, NodeStream], *, ttl: timedelta
+    ) -> None:
+        self._agents = agents
+        self._streams = streams
+        self._ttl = ttl
+        self.pace = pace_of(0, ttl)
+        """Of the fleet as it was seen last."""
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        wakeup = self._agents.wakeup()
+        while True:
+            await wakeup.wait(timeout_seconds=LOOK_SECONDS)
+            try:
+                if self._streams:
+                    await self._look(await self._agents.marks())
+            except GamePipeError as error:
+                _log.warning("streams.unwatched", action="streams.unwatched", error=error.message)
+            await asyncio.sleep(APART_SECONDS)
+
+    async def _look(self, marks: Mapping[str, NodeMark]) -> None:
+        pace = self.pace = pace_of(len(marks), self._ttl)
+        for stream in list(self._streams.values()):
+            mark = marks.get(stream.node_id)
+            if mark is not None:
+                await stream.heed(mark)
+            stream.set_pace(pace)
+            self._end_if_silent(stream, pace)
+
+    def _end_if_silent(self, stream: NodeStream, pace: Pace) -> None:
+        """Nothing came for three heartbeats: the other end is gone without a word, and its queue
+        must not be served here any longer."""
+        silence = time.monotonic() - stream.heard_at
+        if silence > pace.ttl.total_seconds() / 2:
+            _log.warning(
+                "stream.silent",
+                action="stream.silent",
+                node_id=stream.node_id,
+                silent_seconds=round(silence, 1),
+            )
+            stream.close()
