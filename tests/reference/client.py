@@ -31,6 +31,8 @@ class ReferenceNode:
         self.work: asyncio.Queue[node_pb2.Work] = asyncio.Queue()
         self.heard: list[node_pb2.ConnectResponse] = []
         self.accept = True
+        self.deaf = False
+        """Answers are lost."""
         self._sequence = itertools.count(1)
         self._answers: dict[int, asyncio.Future[node_pb2.Answered]] = {}
         self._changed = asyncio.Condition()
@@ -71,9 +73,14 @@ class ReferenceNode:
         if self._channel is not None:
             await self._channel.close()
 
+    async def until_ended(self) -> None:
+        """Until the gateway has ended the stream."""
+        assert self._reader is not None
+        await asyncio.wait_for(asyncio.shield(self._reader), 20)
+
     async def _read(self, call: grpc.aio.StreamStreamCall) -> None:
         while isinstance(message := await call.read(), node_pb2.ConnectResponse):
-            if message.HasField("answered"):
+            if message.HasField("answered") and not self.deaf:
                 waiting = self._answers.pop(message.answered.sequence, None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(message.answered)
