@@ -152,6 +152,10 @@ class RunningStack:
         assert answer.status_code == 200, answer.text
         return answer.text.splitlines()
 
+    def lines_now(self, pipeline_id: str) -> list[str]:
+        """What is stored by now."""
+        return self.http.get(f"/pipelines/{pipeline_id}/logs").text.splitlines()
+
     def wait_line(self, pipeline_id: str, text: str) -> None:
         """Until a line is stored."""
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 from temporalio.client import Client
 
-from gamepipe.v1 import node_pb2
+from gamepipe.v1 import node_pb2, step_pb2
 from tests.gateway.conftest import Gateway, running
 from tests.reference.client import ReferenceNode
-from tests.reference.test_node import OK, submit
+from tests.reference.test_node import ABORTED, OK, submit
 from tests.temporal_fixtures import TemporalServer
 
 
@@ -100,16 +100,42 @@ async def test_an_end_whose_answer_was_lost_is_answered_by_the_next_gateway(
     assert kinds.count("completed") == 1
 
 
-async def test_an_instance_of_a_service_outlives_an_end_that_comes_too_late(
-    gateway: Gateway, node: ReferenceNode
+GAME = {
+    "name": "game",
+    "steps": [{"name": "game", "type": "service", "container": {"image": "games/one:1"}}],
+}
+
+
+async def test_a_game_goes_on_when_the_answer_to_its_step_is_lost_or_comes_too_late(
+    gateway: Gateway, other: Gateway, node: ReferenceNode
 ) -> None:
-    pipeline_id = await submit(gateway, "m6")
+    pipeline_id = await gateway.submit(GAME, id="m6")
     work = await node.take()
     await node.running(work)
-    assert await node.end(work) == OK
+    game = step_pb2.Instance(
+        id=f"{pipeline_id}.g1.s0",
+        pipeline_id=pipeline_id,
+        generation=1,
+        step_name="game",
+        attempt=1,
+        node_id="ref",
+        state="running",
+    )
+    node.deaf = True
+    ending = asyncio.create_task(node.end(work, instance=game))
     await gateway.ended(pipeline_id)
-    await node.leave()
-    await node.connect(gateway.grpc_address)
-    outcomes = [await node.end(work), await node.renew(work)]
-    assert outcomes == [OK, node_pb2.OUTCOME_ABORTED]
-    assert not any(message.HasField("work") for message in node.heard[-2:])
+    ending.cancel()
+    node.deaf = False
+    await node.connect(other.grpc_address)
+    assert list(node.heard[-1].welcome.instance_ids) == [game.id]
+    assert await node.end(work, instance=game) == OK
+    assert await node.renew(work) == ABORTED
+    (shown,) = (await other.http.get("/instances", params={"live": True})).json()
+    assert (shown["id"], shown["state"]) == (game.id, "running")
+    assert not any(message.HasField("stop_order") for message in node.heard)
+    await other.http.post(f"/instances/{game.id}/stop")
+    stop = await node.take("stop_instance")
+    ended = node_pb2.WorkEnded(
+        task_token=stop.task_token, instance_end=step_pb2.InstanceEnd(exit_code=0)
+    )
+    assert await node.ask(work_ended=ended) == OK
