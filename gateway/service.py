@@ -81,7 +81,13 @@ class GamePipelineService:
         self.status = StatusService(store, client, self._ender)
         self.logs = LogReader(store)
         self.events = EventReader(store)
-        self.fleet = FleetService(store=store, ender=self._ender, offers=self._offers, now=now)
+        self.fleet = FleetService(
+            store=store,
+            ender=self._ender,
+            emptier=self._ender.emptier,
+            offers=self._offers,
+            now=now,
+        )
 
     async def create(self, submission: Submission) -> tuple[PipelineRecord, bool]:
         """Store and start; (record, created).
