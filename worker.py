@@ -146,9 +146,9 @@ async def schedule_retention(client: Client, retention: timedelta) -> None:
 
 async def run(settings: Settings, shutdown: asyncio.Event) -> None:
     """Run the control worker until `shutdown`."""
-    client = await connect_temporal(settings.temporal_address, settings.temporal_namespace)
     store = await GamePipelineStore.open(settings.store_url)
     try:
+        client = await connect_temporal(settings.temporal_address, settings.temporal_namespace)
         await register_search_attributes(client)
         await schedule_retention(client, settings.retention)
         async with build_worker(client, store), asyncio.TaskGroup() as group:
@@ -160,7 +160,7 @@ async def run(settings: Settings, shutdown: asyncio.Event) -> None:
 
 
 async def _main() -> None:
-    settings = Settings()
+    settings = Settings.load()
     configure_logging(settings.log_level)
     shutdown = asyncio.Event()
     loop = asyncio.get_running_loop()
