@@ -47,16 +47,18 @@ def install(app: FastAPI) -> None:
 
 async def _domain(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.GamePipeError)  # noqa: S101 - registered for it
-    status = status_of(error)
-    if status == 500:
-        return await _unexpected(_, error)
+    return await _unexpected(_, error) if status_of(error) == 500 else of_error(error)
+
+
+def of_error(error: errors.GamePipeError) -> JSONResponse:
+    """With what programs need to know of it."""
     more: dict[str, object] = {"metadata": dict(error.metadata)} if error.metadata else {}
     if isinstance(error, errors.InvalidPipeline):
         more["mistakes"] = [
             {name: getattr(mistake, name) for name in mistake.__slots__}
             for mistake in error.mistakes
         ]
-    return problem(status, error.reason, error.message, **more)
+    return problem(status_of(error), error.reason, error.message, **more)
 
 
 async def _validation(_: Request, error: Exception) -> JSONResponse:
