@@ -4,13 +4,23 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from activities.emptying import NodeEmptier
-from gamepipe.model.errors import IllegalTransition
+from gamepipe.definition import check_change
+from gamepipe.model.errors import IllegalTransition, InvalidRequest
 from gamepipe.model.node import GameNode
 from gamepipe.model.record import Instance
 from gamepipe.model.state import NodeState
 from gamepipe.offer import OfferSender
 from gamepipe.ports import NodeChange, Store
 from gateway.ending import PipelineEnder
+
+LONGEST_GRACE = timedelta(days=1)
+
+
+def check_grace(grace: timedelta | None) -> None:
+    """Raises `InvalidRequest`."""
+    if grace is not None and not timedelta() <= grace <= LONGEST_GRACE:
+        longest = LONGEST_GRACE.total_seconds()
+        raise InvalidRequest(f"grace_seconds counts from 0 to {longest:.0f}")
 
 
 class FleetService:
@@ -39,7 +49,10 @@ class FleetService:
 
     async def update_node(self, node_id: str, change: NodeChange) -> GameNode:
         """Apply; capacity that this opens is offered, what runs on a disabled node is stopped (and
-        by the sweep what could not be asked now)."""
+        by the sweep what could not be asked now). Raises `InvalidRequest` for labels that no
+        pipeline file may have either.
+        """
+        check_change(labels=change.labels)
         node = await self._store.nodes.update(node_id, change, now=self._now())
         if change.state is NodeState.DISABLED:
             await self._emptier.empty(node_id)
@@ -61,6 +74,7 @@ class FleetService:
 
         Raises `IllegalTransition` for an instance that has ended.
         """
+        check_grace(grace)
         instance = await self._store.instances.get(instance_id)
         if instance.state.is_terminal:
             raise IllegalTransition(

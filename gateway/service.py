@@ -9,7 +9,7 @@ import structlog
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from gamepipe.definition import Bound, bind, content_digest, parse_pipeline
+from gamepipe.definition import Bound, bind, check_change, content_digest, parse_pipeline
 from gamepipe.model.errors import InvalidRequest, NotFound
 from gamepipe.model.record import (
     GenerationRecord,
@@ -24,7 +24,7 @@ from gamepipe.starting import start_pipeline
 from gamepipe.wire import CancelOrder, RunSettings
 from gateway.ending import PipelineEnder
 from gateway.events import POLL_SECONDS, EventReader
-from gateway.fleet import FleetService
+from gateway.fleet import FleetService, check_grace
 from gateway.identifier import check_pipeline_id, new_pipeline_id
 from gateway.logs import LogReader
 from gateway.status import StatusService
@@ -142,7 +142,9 @@ class GamePipelineService:
         return await self.store.placements.queue_entry(pipeline_id)
 
     async def update(self, pipeline_id: str, change: Change) -> PipelineRecord:
-        """Raises `IllegalTransition` for a definition once something was placed."""
+        """Raises `IllegalTransition` for a definition once something was placed, `InvalidRequest`
+        for a name, labels or a priority that no file may have."""
+        check_change(name=change.name, labels=change.labels, priority=change.priority)
         bound = await asyncio.to_thread(change.submission.bind) if change.submission else None
         record, offers = await self.store.pipelines.update(
             pipeline_id,
@@ -167,8 +169,7 @@ class GamePipelineService:
 
         Raises `IllegalTransition` for a pipeline that completed or failed.
         """
-        if grace is not None and grace < timedelta():
-            raise InvalidRequest("grace_seconds counts from 0")
+        check_grace(grace)
         seconds = None if grace is None else grace.total_seconds()
         order = CancelOrder(reason=reason, grace_seconds=seconds)
         return await self._ender.cancel(pipeline_id, order)

@@ -135,6 +135,7 @@ def _postgres_engine(url: URL) -> Engine:
         pool_size=POSTGRES_THREADS,
         max_overflow=0,
         pool_pre_ping=True,
+        hide_parameters=True,  # among them are values of envs and secrets
         connect_args={"connect_timeout": 5},
     )
 
@@ -142,7 +143,11 @@ def _postgres_engine(url: URL) -> Engine:
 def sqlite_engine(url: URL, *, begin: str) -> Engine:
     """An engine whose transactions start with `begin`; the driver's own guesses are off."""
     Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+    )
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _: Any) -> None:
