@@ -13,9 +13,12 @@ from gamepipe.model.record import Instance, PipelineRecord
 from gamepipe.ports import Store
 from gamepipe.stopping import RPC_TIMEOUT, Stopper, unavailable
 from gamepipe.wire import CancelOrder, RunSettings
+from workflows.policy import ALWAYS_STEP_IN_CANCEL
 
 END_MARGIN = timedelta(seconds=40)
-"""Beyond the grace: an unreachable node is given up after 30 s."""
+"""Beyond what steps may take: an unreachable node is given up after 30 s."""
+LONGEST_WAIT = timedelta(seconds=110)
+"""Of a client: ours and most proxies give up soon after. What it waits for goes on without it."""
 POLL = 0.5
 
 
@@ -41,19 +44,21 @@ class PipelineEnder:
         return await self._stopper.cancel(pipeline_id, order)
 
     async def end(self, pipeline_id: str) -> None:
-        """Cancel what is live and wait until it is gone, its instances too."""
+        """Cancel what is live and wait until it is gone, its instances too.
+
+        Raises `Unavailable` when that takes longer than it should: it goes on all the same.
+        """
         record = await self._store.pipelines.get(pipeline_id)
         if not record.state.is_terminal:
             await self.cancel(pipeline_id, CancelOrder(reason="deleted by force"))
             await self._wait(
-                lambda: self._is_terminal(pipeline_id), f"pipeline {pipeline_id} is still live"
+                lambda: self._is_terminal(pipeline_id), pipeline_id, self._needs(record)
             )
         live = await self._store.instances.list(pipeline_id=pipeline_id, live_only=True)
         for instance in live:
             await self.stop_instance(instance)
         await self._wait(
-            lambda: self._has_no_instance(pipeline_id),
-            f"an instance of pipeline {pipeline_id} still runs",
+            lambda: self._has_no_instance(pipeline_id), pipeline_id, self._grace + END_MARGIN
         )
 
     async def stop_instance(self, instance: Instance, grace: timedelta | None = None) -> None:
@@ -75,10 +80,26 @@ class PipelineEnder:
     async def _has_no_instance(self, pipeline_id: str) -> bool:
         return not await self._store.instances.list(pipeline_id=pipeline_id, live_only=True)
 
-    async def _wait(self, probe: Callable[[], Awaitable[bool]], failure: str) -> None:
-        wakeup = self._store.wakeup()
-        deadline = asyncio.get_running_loop().time() + (self._grace + END_MARGIN).total_seconds()
+    def _needs(self, record: PipelineRecord) -> timedelta:
+        """How long a cancel of it may take, by its own grace and its `always` steps."""
+        grace = record.spec.timeouts.grace_seconds
+        needed = (self._grace if grace is None else timedelta(seconds=grace)) + END_MARGIN
+        for step in record.spec.steps:
+            if step.always:
+                seconds = step.timeout_seconds or record.spec.timeouts.step_seconds
+                needed += ALWAYS_STEP_IN_CANCEL if seconds is None else timedelta(seconds=seconds)
+        return needed
+
+    async def _wait(
+        self, probe: Callable[[], Awaitable[bool]], pipeline_id: str, limit: timedelta
+    ) -> None:
+        wakeup, seconds = self._store.wakeup(), min(limit, LONGEST_WAIT).total_seconds()
+        deadline = asyncio.get_running_loop().time() + seconds
         while not await probe():
             if asyncio.get_running_loop().time() > deadline:
-                raise Unavailable(f"{failure}: its node does not answer; try again later")
+                raise Unavailable(
+                    f"pipeline {pipeline_id!r} was asked to end, and goes on ending after "
+                    f"{seconds:.0f} s: it is not deleted yet, ask for that again later",
+                    pipeline_id=pipeline_id,
+                )
             await wakeup.wait(timeout_seconds=POLL)

@@ -134,7 +134,8 @@ class PipelineRoutes:
         return self._view(await self._service.update(pipeline_id, body.change()))
 
     async def delete(self, pipeline_id: str, force: bool = False) -> None:
-        """Remove a terminal pipeline. A live one answers 409; `force` cancels it first."""
+        """Remove a terminal pipeline. A live one answers 409; `force` cancels it first, and answers
+        503 when its end takes longer than a client can wait: that goes on, so repeat it later."""
         await self._service.delete(pipeline_id, force=force)
 
     async def cancel(self, pipeline_id: str, body: CancelBody | None = None) -> PipelineView:
