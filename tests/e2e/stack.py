@@ -44,6 +44,11 @@ class RunningStack:
         self.http = httpx.Client()
 
     @property
+    def store_url(self) -> str:
+        sqlite = f"sqlite:///{self.data_dir / 'gamepipe.db'}"
+        return self.environment.get("GAMEPIPE_STORE_URL", sqlite)
+
+    @property
     def info(self) -> dict[str, Any]:
         return dict(json.loads((self.data_dir / "stack.json").read_text()))
 

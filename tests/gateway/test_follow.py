@@ -30,7 +30,7 @@ async def store(store_url: str) -> AsyncIterator[GamePipelineStore]:
 def chunk(key: AttemptKey, number: int) -> LogChunk:
     text = f"line {number}"
     line = LogLine(number=number, at=NOW, stream=LogStream.STDOUT, text=text)
-    return LogChunk(key=key, lines=(line,))
+    return LogChunk.of(key, [line])
 
 
 async def take(source: AsyncIterator[Line], until: dict[AttemptKey, int]) -> dict[AttemptKey, Any]:
