@@ -196,6 +196,10 @@ class GamePipelineService:
         names = ", ".join(repr(one.name) for one in record.spec.steps[:20])
         raise InvalidRequest(f"pipeline {pipeline_id!r} has no step {step!r}; it has {names}")
 
+    async def step_names(self, pipeline_id: str) -> tuple[str, ...]:
+        """By index. Raises `NotFound`."""
+        return tuple(step.name for step in (await self.get(pipeline_id)).spec.steps)
+
     async def watch(self, pipeline_id: str, *, after_id: int = 0) -> AsyncIterator[StoredEvent]:
         """Events behind `after_id`, and every further one until the pipeline has ended and no game
         of it runs. Raises `NotFound`."""

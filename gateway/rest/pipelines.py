@@ -166,8 +166,10 @@ class PipelineRoutes:
         search: Annotated[str, Query(max_length=1000)] = "",
         regex: Annotated[bool, Query(description="`search` is an RE2 expression.")] = False,
         follow: bool = False,
+        download: Annotated[bool, Query(description="As a file to keep.")] = False,
     ) -> Response:
-        """Log lines as text; NDJSON or SSE as `Accept` asks. `follow` goes on until the last."""
+        """Log lines as text; NDJSON or SSE, which name the step of each line, as `Accept` asks.
+        `follow` goes on until the last."""
         query = LogQuery(
             pipeline_id=pipeline_id,
             generation=generation,
@@ -183,7 +185,11 @@ class PipelineRoutes:
         if not follow:
             lines = await begun(lines)
         return log_response(
-            self._shutdown.guard(lines), LogFormat.asked(request), file_name=f"{pipeline_id}.log"
+            self._shutdown.guard(lines),
+            LogFormat.asked(request),
+            names=await self._service.step_names(pipeline_id),
+            file_name=f"{pipeline_id}.log",
+            download=download,
         )
 
     async def events(
