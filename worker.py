@@ -22,6 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from activities.control import ControlActivities
+from activities.emptying import NodeEmptier
 from activities.errors import ErrorInterceptor
 from activities.liveness import NodeSweep
 from activities.sweep import PipelineSweep
@@ -32,6 +33,7 @@ from gamepipe.logs import configure_logging
 from gamepipe.model.errors import GamePipeError
 from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
+from gamepipe.stopping import Stopper
 from gamepipe.wire import CONTROL_QUEUE, CleanUp
 from store.store import GamePipelineStore
 from workflows.pipeline import GamePipeline
@@ -77,6 +79,11 @@ class Sweeper:
             settings=settings.run_settings(),
             now=utc_now,
         )
+        self._emptier = NodeEmptier(
+            store=store,
+            stopper=Stopper(store=store, client=client, now=utc_now),
+            grace=settings.grace,
+        )
         self._nodes = NodeSweep(store=store, client=client, ttl=settings.node_ttl, now=utc_now)
 
     async def run(self, shutdown: asyncio.Event) -> None:
@@ -85,6 +92,7 @@ class Sweeper:
             if await self._attempt(self._hold_lease):
                 await self._attempt(self._pipelines.run_once)
                 await self._attempt(self._nodes.run_once)
+                await self._attempt(self._emptier.run_once)
             await _wait(shutdown, self._interval)
 
     async def _hold_lease(self) -> bool:
@@ -138,9 +146,9 @@ async def schedule_retention(client: Client, retention: timedelta) -> None:
 
 async def run(settings: Settings, shutdown: asyncio.Event) -> None:
     """Run the control worker until `shutdown`."""
-    client = await connect_temporal(settings.temporal_address, settings.temporal_namespace)
     store = await GamePipelineStore.open(settings.store_url)
     try:
+        client = await connect_temporal(settings.temporal_address, settings.temporal_namespace)
         await register_search_attributes(client)
         await schedule_retention(client, settings.retention)
         async with build_worker(client, store), asyncio.TaskGroup() as group:
@@ -152,7 +160,7 @@ async def run(settings: Settings, shutdown: asyncio.Event) -> None:
 
 
 async def _main() -> None:
-    settings = Settings()
+    settings = Settings.load()
     configure_logging(settings.log_level)
     shutdown = asyncio.Event()
     loop = asyncio.get_running_loop()

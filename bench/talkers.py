@@ -24,7 +24,20 @@ UNACKNOWLEDGED = 16
 TEXT = "2026-11-24T10:00:00Z INFO renderer: frame {n} took 16.6 ms, 1920x1080, vsync on, queue 2"
 
 
-def requests(options: argparse.Namespace, talker: int) -> Iterator[node_pb2.PushLogsRequest]:
+def node_of(options: argparse.Namespace) -> str:
+    return f"talkers-{options.pipeline}"[:63]
+
+
+async def register(stub: GameNodeServiceStub, node_id: str) -> int:
+    """The session under which every talker speaks; they are steps of one node."""
+    facts = node_pb2.NodeFacts(cpu=1, memory_bytes=1)
+    answer = await stub.Register(node_pb2.RegisterRequest(node_id=node_id, protocol=1, facts=facts))
+    return int(answer.session)
+
+
+def requests(
+    options: argparse.Namespace, talker: int, session: int
+) -> Iterator[node_pb2.PushLogsRequest]:
     """Every request of one talker; times are those of packing."""
     for first in range(1, options.lines + 1, options.chunk):
         now = datetime.now(UTC)
@@ -36,7 +49,8 @@ def requests(options: argparse.Namespace, talker: int) -> Iterator[node_pb2.Push
             for n in range(first, first + count)
         ]
         yield node_pb2.PushLogsRequest(
-            node_id=f"talker-{talker}",
+            node_id=node_of(options),
+            session=session,
             key=step_pb2.AttemptKey(
                 pipeline_id=options.pipeline, generation=1, step_index=talker, attempt=1
             ),
@@ -73,14 +87,15 @@ async def talk(
 
 
 async def run(options: argparse.Namespace) -> None:
-    packed: list[Iterable[node_pb2.PushLogsRequest]] = [
-        requests(options, talker) for talker in range(options.talkers)
-    ]
-    if not options.rate:
-        packed = [list(one) for one in packed]
     pause = options.chunk * options.talkers / options.rate if options.rate else 0.0
     async with grpc.aio.insecure_channel(options.address) as channel:
         stub = GameNodeServiceStub(channel)
+        session = await register(stub, node_of(options))
+        packed: list[Iterable[node_pb2.PushLogsRequest]] = [
+            requests(options, talker, session) for talker in range(options.talkers)
+        ]
+        if not options.rate:
+            packed = [list(one) for one in packed]
         begun = time.perf_counter()
         delays = await asyncio.gather(*(talk(stub, one, pause) for one in packed))
         seconds = time.perf_counter() - begun

@@ -3,11 +3,13 @@
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gamepipe.model.errors import InvalidRequest
 from gamepipe.wire import RunSettings
 
 
@@ -19,12 +21,24 @@ def _seconds(value: Any) -> Any:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta())]
+PortNumber = Annotated[int, Field(ge=0, le=65535)]
+PREFIX = "GAMEPIPE_"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def is_address(text: str) -> bool:
+    """Whether it is host:port."""
+    try:
+        parts = urlsplit(f"//{text}")
+        return bool(parts.hostname and parts.port and parts.netloc == text)
+    except ValueError:
+        return False
 
 
 class Settings(BaseSettings):
     """Settings of gateway and worker. Durations are seconds in the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="GAMEPIPE_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
 
     store_url: str = "sqlite:///gamepipe.db"
     """`sqlite:///path` or `postgresql://user:password@host:port/database`."""
@@ -34,9 +48,9 @@ class Settings(BaseSettings):
     temporal_namespace: str = "default"
     temporal_ui_url: str = "http://127.0.0.1:8233"
     rest_host: str = "127.0.0.1"
-    rest_port: int = 8080
+    rest_port: PortNumber = 8080
     grpc_host: str = "127.0.0.1"
-    grpc_port: int = 50061
+    grpc_port: PortNumber = 50061
     token_file: Path | None = None
     """Bearer token for REST, gRPC and agents; needed to bind another address than loopback."""
     insecure: bool = False
@@ -49,6 +63,34 @@ class Settings(BaseSettings):
     retention: Duration = timedelta(days=30)
     """Terminal pipelines older than this are removed with their logs."""
     log_level: str = "INFO"
+
+    @field_validator("temporal_address", "temporal_address_for_agents")
+    @classmethod
+    def _host_and_port(cls, address: str) -> str:
+        if address and not is_address(address):
+            raise ValueError("must be host:port")
+        return address
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, level: str) -> str:
+        if level.upper() not in LOG_LEVELS:
+            raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}")
+        return level.upper()
+
+    @classmethod
+    def load(cls) -> Self:
+        """From the environment. Raises `InvalidRequest` naming every variable that is wrong, never
+        its value: a store's URL may hold a password."""
+        try:
+            return cls()
+        except ValidationError as error:
+            mistakes = [
+                f"{PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors()
+            ]
+            raise InvalidRequest(
+                f"{'; '.join(mistakes)}: correct it in the environment, or leave it out"
+            ) from None
 
     def run_settings(self) -> RunSettings:
         """What a run keeps for its whole life."""
@@ -65,7 +107,20 @@ class Settings(BaseSettings):
         return f"{self.temporal_ui_url}/namespaces/{self.temporal_namespace}/workflows"
 
     def token(self) -> SecretStr | None:
-        """The bearer token, read anew so that a rotated file counts; None when none is set."""
+        """The bearer token, read anew so that a rotated file counts; None when none is set.
+
+        Raises `InvalidRequest` for a file that holds none: nothing is open by mistake.
+        """
         if self.token_file is None:
             return None
-        return SecretStr(self.token_file.read_text(encoding="utf-8").strip())
+        remedy = f"write the bearer token to it, or correct {PREFIX}TOKEN_FILE"
+        try:
+            token = self.token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise InvalidRequest(
+                f"the token file {self.token_file} cannot be read ({why}): {remedy}"
+            ) from None
+        if not token:
+            raise InvalidRequest(f"the token file {self.token_file} is empty: {remedy}")
+        return SecretStr(token)

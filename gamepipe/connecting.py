@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from temporalio.client import Client
 
-from gamepipe.model.errors import TemporalUnavailable
+from gamepipe.model.errors import InvalidRequest, TemporalUnavailable
 
 _log = structlog.get_logger()
 
@@ -19,13 +19,19 @@ async def connect_temporal(
 ) -> Client:
     """Connect, and keep trying for `patience_seconds`.
 
-    Raises `TemporalUnavailable` naming the address and the remedy.
+    Raises `TemporalUnavailable` naming the address and the remedy, and `InvalidRequest` at once
+    for what is no address.
     """
     loop = asyncio.get_running_loop()
     deadline, wait = loop.time() + patience_seconds, FIRST_WAIT_SECONDS
     while True:
         try:
             return await Client.connect(address, namespace=namespace, identity=identity)
+        except ValueError as error:
+            raise InvalidRequest(
+                f"{address!r} is no address of a Temporal server ({error}): write host:port, such "
+                "as GAMEPIPE_TEMPORAL_ADDRESS=127.0.0.1:7233"
+            ) from error
         except RuntimeError as error:  # what the SDK raises when nothing answers
             if loop.time() + wait > deadline:
                 raise TemporalUnavailable(

@@ -24,10 +24,10 @@ class OfferSender:
             handle = self._client.get_workflow_handle(workflow_id(offer.pipeline_id))
             try:
                 await handle.signal("offer_placement", Offer(generation=offer.generation))
-            except RPCError as error:
+            except (RPCError, RuntimeError) as error:  # RuntimeError: no connection was ever made
                 _log.warning(
                     "offer.signal_failed",
                     action="offer.signal_failed",
                     pipeline_id=offer.pipeline_id,
-                    error=error.message,
+                    error=str(error),
                 )

@@ -58,6 +58,13 @@ class AgentService:
         """See `NodeRepository.connect`."""
         return await self._store.nodes.connect(node_id, session, now=self._now())
 
+    async def newest_session(self, node_id: str) -> int:
+        """0 for a node that never registered."""
+        try:
+            return (await self._store.nodes.get(node_id)).session
+        except NotFound:
+            return 0
+
     async def live_instances(self, node_id: str) -> tuple[str, ...]:
         found = await self._store.instances.list(node_id=node_id, live_only=True)
         return tuple(one.id for one in found)

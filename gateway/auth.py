@@ -2,28 +2,74 @@
 
 import hmac
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Self
 
+import structlog
 from pydantic import SecretStr
 
 from gamepipe.config import Settings
-from gamepipe.model.errors import InvalidRequest, Unauthenticated
+from gamepipe.model.errors import InvalidRequest, Unauthenticated, Unavailable
+
+_log = structlog.get_logger()
 
 TokenSource = Callable[[], SecretStr | None]
 
 
+class TokenReader:
+    """The token for each call. One that cannot be read admits nobody."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._failure = ""
+
+    def __call__(self) -> SecretStr | None:
+        """Raises `Unavailable`; why is in the log, once, for it names a path."""
+        try:
+            token = self._settings.token()
+        except InvalidRequest as error:
+            self._tell(error.message)
+            raise Unavailable(
+                "the gateway cannot read its token, so it admits nobody: its log says why"
+            ) from error
+        self._failure = ""
+        return token
+
+    def _tell(self, failure: str) -> None:
+        if failure != self._failure:
+            _log.error("token.unreadable", action="token.unreadable", error=failure)
+        self._failure = failure
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Access:
+    """How the gateway is guarded."""
+
+    token: TokenSource
+    needs_token: bool
+    loopback_only: bool
+    """REST listens where only this machine's programs can reach it: its browsers, too."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        return cls(
+            token=TokenReader(settings),
+            needs_token=settings.token_file is not None,
+            loopback_only=is_loopback(settings.rest_host),
+        )
+
+
 def check_binding(settings: Settings) -> None:
-    """Raises `InvalidRequest` for an open address without a token."""
-    token = settings.token()
-    if token is not None and not token.get_secret_value():
-        raise InvalidRequest(f"the token file {settings.token_file} is empty: write a token to it")
-    if token is not None or settings.insecure:
+    """Raises `InvalidRequest` for an open address without a token, or a token that is none."""
+    if settings.token() is not None or settings.insecure:
         return
     for name, host in (("REST", settings.rest_host), ("gRPC", settings.grpc_host)):
         if not is_loopback(host):
             raise InvalidRequest(
-                f"{name} would listen on {host}, where others can reach it: give a bearer token "
-                "with --token-file FILE (GAMEPIPE_TOKEN_FILE), or accept the risk with --insecure"
+                f"{name} would listen on {host}, where others can reach it: set "
+                "GAMEPIPE_TOKEN_FILE to a file that holds a bearer token, or accept the risk with "
+                "GAMEPIPE_INSECURE=true"
             )
 
 

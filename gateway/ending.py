@@ -4,28 +4,21 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from temporalio.client import Client, WorkflowHandle
-from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client
+from temporalio.service import RPCError
 
-from gamepipe.model import reason as reasons
-from gamepipe.model.errors import IllegalTransition, TemporalUnavailable, Unavailable
+from activities.emptying import NodeEmptier
+from gamepipe.model.errors import Unavailable
 from gamepipe.model.record import Instance, PipelineRecord
-from gamepipe.model.state import PipelineState
-from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
-from gamepipe.wire import (
-    CONTROL_QUEUE,
-    CancelOrder,
-    InstanceStop,
-    RunSettings,
-    StopInstanceOrder,
-    workflow_id,
-)
+from gamepipe.stopping import RPC_TIMEOUT, Stopper, unavailable
+from gamepipe.wire import CancelOrder, RunSettings
+from workflows.policy import ALWAYS_STEP_IN_CANCEL
 
-RPC_TIMEOUT = timedelta(seconds=5)
 END_MARGIN = timedelta(seconds=40)
-"""Beyond the grace: an unreachable node is given up after 30 s."""
+"""Beyond what steps may take: an unreachable node is given up after 30 s."""
+LONGEST_WAIT = timedelta(seconds=110)
+"""Of a client: ours and most proxies give up soon after. What it waits for goes on without it."""
 POLL = 0.5
 
 
@@ -43,94 +36,43 @@ class PipelineEnder:
         self._store = store
         self._client = client
         self._grace = timedelta(seconds=settings.grace_seconds)
-        self._now = now
-        self._offers = OfferSender(client)
+        self._stopper = Stopper(store=store, client=client, now=now)
+        self.emptier = NodeEmptier(store=store, stopper=self._stopper, grace=self._grace)
 
     async def cancel(self, pipeline_id: str, order: CancelOrder) -> PipelineRecord:
         """See `GamePipelineService.cancel`."""
-        record = await self._store.pipelines.get(pipeline_id)
-        if record.state is PipelineState.CANCELED:
-            return record
-        if record.state.is_terminal:
-            raise IllegalTransition(
-                f"pipeline {pipeline_id!r} is {record.state} already: there is nothing to cancel",
-                pipeline_id=pipeline_id,
-                state=record.state.value,
-            )
-        if not await self._ask(self._client.get_workflow_handle(workflow_id(pipeline_id)), order):
-            return await self._cancel_unstarted(record, order)
-        return await self._store.pipelines.get(pipeline_id)
+        return await self._stopper.cancel(pipeline_id, order)
 
     async def end(self, pipeline_id: str) -> None:
-        """Cancel what is live and wait until it is gone, its instances too."""
+        """Cancel what is live and wait until it is gone, its instances too.
+
+        Raises `Unavailable` when that takes longer than it should: it goes on all the same.
+        """
         record = await self._store.pipelines.get(pipeline_id)
         if not record.state.is_terminal:
             await self.cancel(pipeline_id, CancelOrder(reason="deleted by force"))
             await self._wait(
-                lambda: self._is_terminal(pipeline_id), f"pipeline {pipeline_id} is still live"
+                lambda: self._is_terminal(pipeline_id), pipeline_id, self._needs(record)
             )
         live = await self._store.instances.list(pipeline_id=pipeline_id, live_only=True)
         for instance in live:
             await self.stop_instance(instance)
         await self._wait(
-            lambda: self._has_no_instance(pipeline_id),
-            f"an instance of pipeline {pipeline_id} still runs",
+            lambda: self._has_no_instance(pipeline_id), pipeline_id, self._grace + END_MARGIN
         )
 
     async def stop_instance(self, instance: Instance, grace: timedelta | None = None) -> None:
         """Start its `StopInstance` workflow, or find it running."""
-        order = StopInstanceOrder(
-            instance_id=instance.id,
-            pipeline_id=instance.pipeline_id,
-            generation=instance.generation,
-            step_index=instance.step_index,
-            grace_seconds=(self._grace if grace is None else grace).total_seconds(),
-        )
-        try:
-            await self._client.start_workflow(
-                "StopInstance",
-                InstanceStop(node_id=instance.node_id, order=order),
-                id=f"stop-instance-{instance.id}",
-                task_queue=CONTROL_QUEUE,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                rpc_timeout=RPC_TIMEOUT,
-            )
-        except (RPCError, RuntimeError) as error:
-            raise _unavailable(error) from error
+        await self._stopper.stop_instance(instance, self._grace if grace is None else grace)
 
     async def check_temporal(self) -> None:
         """Raises `TemporalUnavailable`."""
         try:
             healthy = await self._client.service_client.check_health(timeout=RPC_TIMEOUT)
         except (RPCError, RuntimeError) as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         if not healthy:
-            raise _unavailable(RuntimeError("not serving"))
-
-    async def _ask(self, handle: WorkflowHandle[object, object], order: CancelOrder) -> bool:
-        """Whether the workflow was there to be asked."""
-        try:
-            await handle.signal("cancel_pipeline", order, rpc_timeout=RPC_TIMEOUT)
-            await handle.cancel(rpc_timeout=RPC_TIMEOUT)
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return False
-            raise _unavailable(error) from error
-        except RuntimeError as error:  # no connection was ever made
-            raise _unavailable(error) from error
-        return True
-
-    async def _cancel_unstarted(self, record: PipelineRecord, order: CancelOrder) -> PipelineRecord:
-        """No workflow runs: it never started, or ended without a word. The store decides."""
-        current, offers = await self._store.pipelines.update_status(
-            record.id,
-            PipelineState.CANCELED,
-            reason=reasons.CANCELED,
-            message=order.reason or "canceled on request",
-            now=self._now(),
-        )
-        await self._offers.send(offers)
-        return current
+            raise unavailable(RuntimeError("not serving"))
 
     async def _is_terminal(self, pipeline_id: str) -> bool:
         return (await self._store.pipelines.get(pipeline_id)).state.is_terminal
@@ -138,16 +80,26 @@ class PipelineEnder:
     async def _has_no_instance(self, pipeline_id: str) -> bool:
         return not await self._store.instances.list(pipeline_id=pipeline_id, live_only=True)
 
-    async def _wait(self, probe: Callable[[], Awaitable[bool]], failure: str) -> None:
-        wakeup = self._store.wakeup()
-        deadline = asyncio.get_running_loop().time() + (self._grace + END_MARGIN).total_seconds()
+    def _needs(self, record: PipelineRecord) -> timedelta:
+        """How long a cancel of it may take, by its own grace and its `always` steps."""
+        grace = record.spec.timeouts.grace_seconds
+        needed = (self._grace if grace is None else timedelta(seconds=grace)) + END_MARGIN
+        for step in record.spec.steps:
+            if step.always:
+                seconds = step.timeout_seconds or record.spec.timeouts.step_seconds
+                needed += ALWAYS_STEP_IN_CANCEL if seconds is None else timedelta(seconds=seconds)
+        return needed
+
+    async def _wait(
+        self, probe: Callable[[], Awaitable[bool]], pipeline_id: str, limit: timedelta
+    ) -> None:
+        wakeup, seconds = self._store.wakeup(), min(limit, LONGEST_WAIT).total_seconds()
+        deadline = asyncio.get_running_loop().time() + seconds
         while not await probe():
             if asyncio.get_running_loop().time() > deadline:
-                raise Unavailable(f"{failure}: its node does not answer; try again later")
+                raise Unavailable(
+                    f"pipeline {pipeline_id!r} was asked to end, and goes on ending after "
+                    f"{seconds:.0f} s: it is not deleted yet, ask for that again later",
+                    pipeline_id=pipeline_id,
+                )
             await wakeup.wait(timeout_seconds=POLL)
-
-
-def _unavailable(error: Exception) -> TemporalUnavailable:
-    return TemporalUnavailable(
-        f"the Temporal server does not answer ({error}): start it, and try again"
-    )

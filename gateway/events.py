@@ -7,6 +7,8 @@ from gamepipe.ports import Store
 
 BATCH = 500
 POLL_SECONDS = 5.0
+LAST_ID = 2**63 - 1
+"""No event has a higher one, and no database takes a higher one."""
 
 
 class EventReader:
@@ -19,7 +21,7 @@ class EventReader:
         self, *, pipeline_id: str = "", after_id: int = 0, limit: int = BATCH
     ) -> tuple[StoredEvent, ...]:
         return await self._store.events.read(
-            after_id=after_id, pipeline_id=pipeline_id, limit=limit
+            after_id=min(after_id, LAST_ID), pipeline_id=pipeline_id, limit=limit
         )
 
     async def last_id(self) -> int:

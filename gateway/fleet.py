@@ -3,14 +3,24 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from gamepipe.model.errors import IllegalTransition
+from activities.emptying import NodeEmptier
+from gamepipe.definition import check_change
+from gamepipe.model.errors import IllegalTransition, InvalidRequest
 from gamepipe.model.node import GameNode
 from gamepipe.model.record import Instance
 from gamepipe.model.state import NodeState
 from gamepipe.offer import OfferSender
 from gamepipe.ports import NodeChange, Store
-from gamepipe.wire import CancelOrder
 from gateway.ending import PipelineEnder
+
+LONGEST_GRACE = timedelta(days=1)
+
+
+def check_grace(grace: timedelta | None) -> None:
+    """Raises `InvalidRequest`."""
+    if grace is not None and not timedelta() <= grace <= LONGEST_GRACE:
+        longest = LONGEST_GRACE.total_seconds()
+        raise InvalidRequest(f"grace_seconds counts from 0 to {longest:.0f}")
 
 
 class FleetService:
@@ -21,11 +31,13 @@ class FleetService:
         *,
         store: Store,
         ender: PipelineEnder,
+        emptier: NodeEmptier,
         offers: OfferSender,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._ender = ender
+        self._emptier = emptier
         self._offers = offers
         self._now = now
 
@@ -36,19 +48,16 @@ class FleetService:
         return await self._store.nodes.get(node_id)
 
     async def update_node(self, node_id: str, change: NodeChange) -> GameNode:
-        """Apply; capacity that this opens is offered, what runs on a disabled node is stopped."""
+        """Apply; capacity that this opens is offered, what runs on a disabled node is stopped (and
+        by the sweep what could not be asked now). Raises `InvalidRequest` for labels that no
+        pipeline file may have either.
+        """
+        check_change(labels=change.labels)
         node = await self._store.nodes.update(node_id, change, now=self._now())
         if change.state is NodeState.DISABLED:
-            await self._stop_everything(node_id)
+            await self._emptier.empty(node_id)
         await self._offers.send(await self._store.placements.offer(now=self._now()))
         return node
-
-    async def _stop_everything(self, node_id: str) -> None:
-        for pipeline_id, _ in await self._store.placements.live_pipelines_on(node_id):
-            order = CancelOrder(reason=f"node {node_id} was disabled")
-            await self._ender.cancel(pipeline_id, order)
-        for instance in await self._store.instances.list(node_id=node_id, live_only=True):
-            await self._ender.stop_instance(instance)
 
     async def instances(
         self, *, node_id: str = "", pipeline_id: str = "", live_only: bool = False
@@ -65,6 +74,7 @@ class FleetService:
 
         Raises `IllegalTransition` for an instance that has ended.
         """
+        check_grace(grace)
         instance = await self._store.instances.get(instance_id)
         if instance.state.is_terminal:
             raise IllegalTransition(

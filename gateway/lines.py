@@ -3,9 +3,13 @@
 import asyncio
 from collections import deque
 
+import structlog
+
 from gamepipe.logchunk import LogChunk
 from gamepipe.model.errors import GamePipeError
 from gateway.agents import AgentService
+
+_log = structlog.get_logger()
 
 AT_ONCE = 1024
 """Chunks that share one transaction at most."""
@@ -39,7 +43,9 @@ class LineWriter:
     async def _write(self, batch: "list[tuple[LogChunk, asyncio.Future[int]]]") -> None:
         try:
             stored = await self._agents.append_logs([chunk for chunk, _ in batch])
-        except GamePipeError as error:
+        except Exception as error:
+            if not isinstance(error, GamePipeError):  # one bad chunk must not end the gateway
+                _log.error("lines.unwritten", action="lines.unwritten", exc_info=error)
             for _, written in batch:
                 if not written.done():
                     written.set_exception(error)

@@ -33,17 +33,18 @@ class LogReader:
         # What `tail` leaves out was there before we looked; anything later is live.
         seen = {} if query.tail is None else await self._last_numbers(query.pipeline_id)
         async for key, line in self._store.logs.read(query):
-            seen[key] = line.number
+            seen[key] = max(seen.get(key, 0), line.number)
             yield key, line
         patience = Patience()
         while True:
             record = await self._store.pipelines.get(query.pipeline_id)
             tails = await self._store.logs.tails(query.pipeline_id)
-            for key, last in ((key, tail.last) for key, tail in tails.items()):
-                if last > seen.get(key, query.after) and _is_wanted(key, query):
+            for key, tail in tails.items():
+                if tail.last > seen.get(key, query.after) and _is_wanted(key, query):
                     async for line in self._rest(query, key, seen.get(key, query.after)):
+                        seen[key] = line.number  # it may be newer than the tail
                         yield key, line
-                    seen[key] = last
+                    seen[key] = max(seen.get(key, 0), tail.last)  # none may have matched
             if record.state.is_terminal and (_is_whole(record, tails) or patience.is_over()):
                 return
             await wakeup.wait(timeout_seconds=POLL_SECONDS)

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 import structlog
 import uvicorn
@@ -19,7 +20,7 @@ from gamepipe.model.errors import GamePipeError, InvalidRequest
 from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
 from gateway.agents import AgentService
-from gateway.auth import check_binding
+from gateway.auth import Access, check_binding
 from gateway.clock import utc_now
 from gateway.lines import LineWriter
 from gateway.rest.handler import GamePipelineHandler
@@ -36,6 +37,10 @@ BEATS_PER_TTL = 4
 GRACEFUL_SECONDS = 1
 
 
+class GatewayCrashed(Exception):
+    """A part of the gateway ended by itself; the log has why."""
+
+
 class _RestServer(uvicorn.Server):
     """Leaves signals to us."""
 
@@ -50,6 +55,7 @@ async def serve(settings: Settings, shutdown: asyncio.Event) -> None:
     Raises:
         InvalidRequest: an open address without a token, or a port that is taken.
         StoreUnavailable: the database does not answer.
+        GatewayCrashed: a part of it ended by itself.
     """
     check_binding(settings)
     listener = _listen(settings)
@@ -74,9 +80,10 @@ async def _serve(
     service = GamePipelineService(
         store=store, client=client, settings=settings.run_settings(), now=utc_now
     )
+    access = Access.of(settings)
     handler = GamePipelineHandler(
         service,
-        token=settings.token,
+        access=access,
         workflow_base=settings.workflow_base,
     )
     agents = AgentService(
@@ -89,7 +96,7 @@ async def _serve(
     beats, lines = BeatWriter(agents), LineWriter(agents)
     servicer = GameNodeServicer(agents, settings=settings, beats=beats, lines=lines)
     pipelines = GamePipelineServicer(service, workflow_base=settings.workflow_base)
-    rpc = GamePipelineServer(servicer, pipelines, token=settings.token)
+    rpc = GamePipelineServer(servicer, pipelines, token=access.token)
     rest = _RestServer(
         uvicorn.Config(
             handler.app(),
@@ -101,12 +108,12 @@ async def _serve(
     )
     grpc_port = await rpc.start(settings.grpc_host, settings.grpc_port)
     background = [
-        asyncio.create_task(beats.run()),
-        asyncio.create_task(lines.run()),
-        asyncio.create_task(servicer.watch.run()),
-        asyncio.create_task(_beat(store, settings)),
+        asyncio.create_task(beats.run(), name="heartbeats"),
+        asyncio.create_task(lines.run(), name="log lines"),
+        asyncio.create_task(servicer.watch.run(), name="watch of streams"),
+        asyncio.create_task(_beat(store, settings), name="beat of the gateway"),
     ]
-    serving = asyncio.create_task(rest.serve(sockets=[listener]))
+    serving = asyncio.create_task(rest.serve(sockets=[listener]), name="REST server")
     _log.info(
         "gateway.started",
         action="gateway.started",
@@ -115,13 +122,26 @@ async def _serve(
     )
     stop = asyncio.create_task(shutdown.wait())
     await asyncio.wait((stop, serving, *background), return_when=asyncio.FIRST_COMPLETED)
+    crashed = [task for task in (serving, *background) if task.done()]
     handler.shutdown.set()
     rest.should_exit = True
     await rpc.stop()
     for task in (*background, stop):
         task.cancel()
-    await asyncio.gather(*background, stop, return_exceptions=True)
-    await serving
+    await asyncio.gather(*background, serving, stop, return_exceptions=True)
+    if crashed:
+        _tell_crash(crashed[0])
+
+
+def _tell_crash(task: "asyncio.Task[None]") -> NoReturn:
+    """Nobody told it to stop. Raises `GatewayCrashed`, so that a supervisor starts it anew."""
+    _log.error(
+        "gateway.crashed",
+        action="gateway.crashed",
+        task=task.get_name(),
+        exc_info=None if task.cancelled() else task.exception(),
+    )
+    raise GatewayCrashed(task.get_name())
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -152,7 +172,7 @@ async def _beat(store: Store, settings: Settings) -> None:
 
 
 async def _main() -> None:
-    settings = Settings()
+    settings = Settings.load()
     configure_logging(settings.log_level)
     shutdown = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -167,3 +187,5 @@ def main() -> None:
         asyncio.run(_main())
     except GamePipeError as error:
         sys.exit(f"gateway: {error.message}")
+    except GatewayCrashed:
+        sys.exit(1)

@@ -9,7 +9,7 @@ import structlog
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from gamepipe.definition import Bound, bind, content_digest, parse_pipeline
+from gamepipe.definition import Bound, bind, check_change, content_digest, parse_pipeline
 from gamepipe.model.errors import InvalidRequest, NotFound
 from gamepipe.model.record import (
     GenerationRecord,
@@ -24,7 +24,7 @@ from gamepipe.starting import start_pipeline
 from gamepipe.wire import CancelOrder, RunSettings
 from gateway.ending import PipelineEnder
 from gateway.events import POLL_SECONDS, EventReader
-from gateway.fleet import FleetService
+from gateway.fleet import FleetService, check_grace
 from gateway.identifier import check_pipeline_id, new_pipeline_id
 from gateway.logs import LogReader
 from gateway.status import StatusService
@@ -81,7 +81,13 @@ class GamePipelineService:
         self.status = StatusService(store, client, self._ender)
         self.logs = LogReader(store)
         self.events = EventReader(store)
-        self.fleet = FleetService(store=store, ender=self._ender, offers=self._offers, now=now)
+        self.fleet = FleetService(
+            store=store,
+            ender=self._ender,
+            emptier=self._ender.emptier,
+            offers=self._offers,
+            now=now,
+        )
 
     async def create(self, submission: Submission) -> tuple[PipelineRecord, bool]:
         """Store and start; (record, created).
@@ -136,7 +142,9 @@ class GamePipelineService:
         return await self.store.placements.queue_entry(pipeline_id)
 
     async def update(self, pipeline_id: str, change: Change) -> PipelineRecord:
-        """Raises `IllegalTransition` for a definition once something was placed."""
+        """Raises `IllegalTransition` for a definition once something was placed, `InvalidRequest`
+        for a name, labels or a priority that no file may have."""
+        check_change(name=change.name, labels=change.labels, priority=change.priority)
         bound = await asyncio.to_thread(change.submission.bind) if change.submission else None
         record, offers = await self.store.pipelines.update(
             pipeline_id,
@@ -161,8 +169,7 @@ class GamePipelineService:
 
         Raises `IllegalTransition` for a pipeline that completed or failed.
         """
-        if grace is not None and grace < timedelta():
-            raise InvalidRequest("grace_seconds counts from 0")
+        check_grace(grace)
         seconds = None if grace is None else grace.total_seconds()
         order = CancelOrder(reason=reason, grace_seconds=seconds)
         return await self._ender.cancel(pipeline_id, order)
@@ -188,6 +195,10 @@ class GamePipelineService:
                 return one.index
         names = ", ".join(repr(one.name) for one in record.spec.steps[:20])
         raise InvalidRequest(f"pipeline {pipeline_id!r} has no step {step!r}; it has {names}")
+
+    async def step_names(self, pipeline_id: str) -> tuple[str, ...]:
+        """By index. Raises `NotFound`."""
+        return tuple(step.name for step in (await self.get(pipeline_id)).spec.steps)
 
     async def watch(self, pipeline_id: str, *, after_id: int = 0) -> AsyncIterator[StoredEvent]:
         """Events behind `after_id`, and every further one until the pipeline has ended and no game

@@ -254,19 +254,6 @@ class NodeView(View):
         return cls.model_validate(node)
 
 
-class NodeChangeBody(BaseModel):
-    """What people set of a node; what is absent stays."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"state": "maintenance"}]}
-    )
-
-    alias: str | None = None
-    labels: dict[str, str] | None = None
-    location: LocationView | None = None
-    state: NodeState | None = None
-
-
 class InstanceView(View):
     id: str
     pipeline_id: str

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, TimeoutError
 from sqlmodel import Session
 
 from gamepipe.model.errors import InvalidRequest, StoreUnavailable
@@ -28,20 +28,23 @@ POSTGRES_THREADS = 10
 SQLITE_READERS = 4
 TRIES = 4
 """Of a transaction that PostgreSQL aborted in favour of another one."""
+_REMEDY = (
+    "set GAMEPIPE_STORE_URL to sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+)
 _RETRIED_STATES = {"40001", "40P01"}
 
 
 def parse_url(url: str) -> URL:
     """Our URL with the driver filled in; raises `InvalidRequest` for a store we do not know."""
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise InvalidRequest(f"the store's URL cannot be read: {_REMEDY}") from None
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         return parsed.set(drivername="sqlite+pysqlite")
     if parsed.get_backend_name() == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
-    raise InvalidRequest(
-        f"store URL {parsed.render_as_string()!r} names no store: use sqlite:///FILE or "
-        "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-    )
+    raise InvalidRequest(f"store URL {parsed.render_as_string()!r} names no store: {_REMEDY}")
 
 
 class Database:
@@ -132,6 +135,7 @@ def _postgres_engine(url: URL) -> Engine:
         pool_size=POSTGRES_THREADS,
         max_overflow=0,
         pool_pre_ping=True,
+        hide_parameters=True,  # among them are values of envs and secrets
         connect_args={"connect_timeout": 5},
     )
 
@@ -139,7 +143,11 @@ def _postgres_engine(url: URL) -> Engine:
 def sqlite_engine(url: URL, *, begin: str) -> Engine:
     """An engine whose transactions start with `begin`; the driver's own guesses are off."""
     Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+    )
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _: Any) -> None:

@@ -13,6 +13,7 @@ from gamepipe.model.state import Connectivity, InstanceState, NodeState
 from gamepipe.ports import NodeChange, NodeMark, OfferMade, Registration
 from store import capacity
 from store.database import Database
+from store.offering import take_back_offers
 from store.record import load_nodes, node_record, order_record
 from store.table import GatewayRow, InstanceRow, NodeRow, StopOrderRow
 from store.transaction import NewEvent, Transaction
@@ -210,6 +211,8 @@ def _set_state(tx: Transaction, row: NodeRow, state: NodeState, *, now: datetime
             node_id=row.id,
         )
     previous, row.state = row.state, state.value
+    if state is not NodeState.NORMAL:
+        take_back_offers(tx, row.id)
     tx.add_event(
         NewEvent(
             kind=EventKind.NODE_STATE_CHANGED,

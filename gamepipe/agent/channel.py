@@ -37,6 +37,10 @@ class GatewayChannel:
         self._place = 0
         self._last_token: SecretStr | None = None
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self.session = 0
+        """Of this node, as the gateway issued it; calls that speak for the node carry it."""
+        self.registering = False
+        """A newer one is being issued: the one at hand may be refused any moment."""
 
     @property
     def address(self) -> str:

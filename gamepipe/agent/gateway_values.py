@@ -34,15 +34,23 @@ class GatewayValues:
     async def fetch(self, key: AttemptKey) -> Values:
         if (held := self._held.pop(key, None)) is not None:
             return held
-        request = node_pb2.FetchStepSecretsRequest(node_id=self._node_id, key=key_message(key))
+        session = self._channel.session
+        request = node_pb2.FetchStepSecretsRequest(
+            node_id=self._node_id, key=key_message(key), session=session
+        )
         try:
             answer = await self._channel.stub.FetchStepSecrets(
                 request, metadata=self._channel.metadata(), timeout=_TIMEOUT_SECONDS
             )
         except grpc.aio.AioRpcError as error:
-            if says(error, *_REFUSALS):
+            if says(error, *_REFUSALS) and not self._is_of_the_past(session, error):
                 raise ValuesRefused(
                     f"the gateway refuses this step's envs and secrets: {describe(error)}"
                 ) from None
             raise ValuesUnavailable(describe(error)) from None
         return Values(envs=dict(answer.values.envs), secrets=dict(answer.values.secrets))
+
+    def _is_of_the_past(self, session: int, error: grpc.aio.AioRpcError) -> bool:
+        """It was refused for a session that this agent has replaced meanwhile: ask again."""
+        renewed = self._channel.registering or self._channel.session != session
+        return renewed and says(error, grpc.StatusCode.PERMISSION_DENIED)

@@ -121,6 +121,15 @@ class GatewayLink:
 
     async def register(self) -> node_pb2.RegisterResponse:
         """Register; retried until a gateway answers. Raises `RegistrationRefused`."""
+        self._channel.registering = True
+        try:
+            answer = await self._register()
+        finally:
+            self._channel.registering = False
+        self._channel.session = answer.session
+        return answer
+
+    async def _register(self) -> node_pb2.RegisterResponse:
         self._declared.clear()
         for wait in backoff(first=0.1, longest=_LONGEST_WAIT_SECONDS):
             try:

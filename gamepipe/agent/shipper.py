@@ -107,6 +107,7 @@ class LogShipper:
             key=key_message(spool.key),
             packed=_packed(LogChunk.of(spool.key, lines, spool.series)),
             series=spool.series,
+            session=self._channel.session,
         )
 
     def _take(self, answer: node_pb2.PushLogsResponse) -> None:

@@ -1018,10 +1018,15 @@ class PushLogsRequest(_message.Message):
     LINES_FIELD_NUMBER: _builtins.int
     SERIES_FIELD_NUMBER: _builtins.int
     PACKED_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     series: _builtins.str
     """Names one numbering from 1. An attempt that runs anew under the same numbers (its workflow was
     reset) begins another series, whose lines follow those of the series before.
+    """
+    session: _builtins.int
+    """The session that Register returned: any but the node's newest is refused (PERMISSION_DENIED).
+    Register has answered with a newer one, or another agent has taken the node over.
     """
     @_builtins.property
     def key(self) -> _step_pb2.AttemptKey: ...
@@ -1039,10 +1044,11 @@ class PushLogsRequest(_message.Message):
         lines: _abc.Iterable[_log_pb2.LogLine] | None = ...,
         series: _builtins.str = ...,
         packed: _log_pb2.PackedLines | None = ...,
+        session: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "packed", b"packed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "lines", b"lines", "node_id", b"node_id", "packed", b"packed", "series", b"series"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "lines", b"lines", "node_id", b"node_id", "packed", b"packed", "series", b"series", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1083,7 +1089,10 @@ class FetchStepSecretsRequest(_message.Message):
 
     NODE_ID_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
+    session: _builtins.int
+    """As in PushLogsRequest."""
     @_builtins.property
     def key(self) -> _step_pb2.AttemptKey: ...
     def __init__(
@@ -1091,10 +1100,11 @@ class FetchStepSecretsRequest(_message.Message):
         *,
         node_id: _builtins.str = ...,
         key: _step_pb2.AttemptKey | None = ...,
+        session: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "node_id", b"node_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "node_id", b"node_id", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

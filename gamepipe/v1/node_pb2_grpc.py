@@ -91,7 +91,7 @@ class GameNodeServiceServicer:
 
     def FetchStepSecrets(self, request, context):
         """FetchStepSecrets returns the values of envs and secrets that a step names, only to the node
-        that holds the attempt (else PERMISSION_DENIED).
+        that holds the attempt, and only under its newest session (else PERMISSION_DENIED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

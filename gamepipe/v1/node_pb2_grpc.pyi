@@ -51,7 +51,7 @@ class GameNodeServiceStub:
     """
     FetchStepSecrets: _grpc.UnaryUnaryMultiCallable[_node_pb2.FetchStepSecretsRequest, _node_pb2.FetchStepSecretsResponse]
     """FetchStepSecrets returns the values of envs and secrets that a step names, only to the node
-    that holds the attempt (else PERMISSION_DENIED).
+    that holds the attempt, and only under its newest session (else PERMISSION_DENIED).
     """
 
 @_typing.type_check_only
@@ -77,7 +77,7 @@ class GameNodeServiceAsyncStub(GameNodeServiceStub):
     """
     FetchStepSecrets: _aio.UnaryUnaryMultiCallable[_node_pb2.FetchStepSecretsRequest, _node_pb2.FetchStepSecretsResponse]  # type: ignore[assignment]
     """FetchStepSecrets returns the values of envs and secrets that a step names, only to the node
-    that holds the attempt (else PERMISSION_DENIED).
+    that holds the attempt, and only under its newest session (else PERMISSION_DENIED).
     """
 
 class GameNodeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -124,7 +124,7 @@ class GameNodeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.FetchStepSecretsResponse, _abc.Awaitable[_node_pb2.FetchStepSecretsResponse]]:
         """FetchStepSecrets returns the values of envs and secrets that a step names, only to the node
-        that holds the attempt (else PERMISSION_DENIED).
+        that holds the attempt, and only under its newest session (else PERMISSION_DENIED).
         """
 
 def add_GameNodeServiceServicer_to_server(servicer: GameNodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

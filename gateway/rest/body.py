@@ -1,13 +1,24 @@
 """Request bodies: a pipeline file itself (YAML or JSON), or an envelope around it."""
 
 import json
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from gamepipe.model.errors import InvalidRequest
 from gateway.service import Change, Submission
+from gateway.text import flaws
 
 LARGEST_BODY = 4 << 20
 """A pipeline file of 1 MiB, escaped as JSON, with its values."""
@@ -23,6 +34,33 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
+LARGEST_NUMBER = 2**31 - 1
+"""Of pages, attempts and generations."""
+
+
+def _utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is no time that there is in UTC") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
+
+
+class Body(BaseModel):
+    """A body whose texts can be stored; unknown keys are mistakes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, given: Any) -> Any:
+        if found := next(flaws(given), ""):
+            raise ValueError(found)
+        return given
+
+
 class SubmitBody(BaseModel):
     """A pipeline to run: its definition and the values for it."""
 
@@ -31,11 +69,18 @@ class SubmitBody(BaseModel):
     definition: str | dict[str, Any] = Field(
         description="The pipeline file: its text (YAML or JSON), or the object itself."
     )
-    file: str = Field(default="", description="Name of the file, for messages.")
+    file: str = Field(default="", max_length=1000, description="Name of the file, for messages.")
     id: str = Field(default="", description="Id of the pipeline; made from its name when empty.")
     args: dict[str, str] = Field(default_factory=dict)
     envs: dict[str, str] = Field(default_factory=dict, description="Kept secret; never shown.")
     secrets: dict[str, str] = Field(default_factory=dict, description="Kept secret; never shown.")
+
+    @field_validator("file", "id", mode="before")
+    @classmethod
+    def _storable(cls, given: Any) -> Any:
+        if found := next(flaws(given), ""):
+            raise ValueError(found)
+        return given
 
     @field_validator("args", "envs", "secrets", mode="before")
     @classmethod
@@ -58,20 +103,24 @@ class SubmitBody(BaseModel):
         )
 
 
-class ChangeBody(BaseModel):
+class ChangeBody(Body):
     """What to change; what is absent stays. `definition` only until the pipeline is placed."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"name": "renamed", "priority": 5}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "renamed", "priority": 5}]})
 
-    name: str | None = Field(default=None, min_length=1)
+    name: str | None = None
     labels: dict[str, str] | None = None
-    priority: int | None = Field(default=None, ge=-1000, le=1000)
+    priority: int | None = None
     definition: str | dict[str, Any] | None = None
     args: dict[str, str] = Field(default_factory=dict)
     envs: dict[str, str] = Field(default_factory=dict)
     secrets: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _values_with_definition(self) -> Self:
+        if self.definition is None and (self.args or self.envs or self.secrets):
+            raise ValueError("args, envs and secrets belong to a definition: send `definition` too")
+        return self
 
     def change(self) -> Change:
         submission = None

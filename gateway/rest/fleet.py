@@ -4,22 +4,35 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from gamepipe.model.node import Location
+from gamepipe.model.state import NodeState
 from gamepipe.ports import NodeChange
-from gateway.events import EventReader
+from gateway.events import LAST_ID, EventReader
 from gateway.fleet import FleetService
+from gateway.rest.body import Body
 from gateway.rest.stream import Shutdown, event_response, wants_stream
-from gateway.view import EventView, InstanceView, NodeChangeBody, NodeView
+from gateway.view import EventView, InstanceView, LocationView, NodeView
 
 
-class StopBody(BaseModel):
+class StopBody(Body):
     """How long the game has between TERM and KILL."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{}]})
 
     grace_seconds: float | None = Field(default=None, ge=0, le=86400)
+
+
+class NodeChangeBody(Body):
+    """What people set of a node; what is absent stays."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"state": "maintenance"}]})
+
+    alias: str | None = Field(default=None, max_length=200)
+    labels: dict[str, str] | None = None
+    location: LocationView | None = None
+    state: NodeState | None = None
 
 
 class FleetRoutes:
@@ -84,9 +97,9 @@ class FleetRoutes:
     async def events(
         self,
         request: Request,
-        after_id: Annotated[int | None, Query(ge=0)] = None,
+        after_id: Annotated[int | None, Query(ge=0, le=LAST_ID)] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 500,
-        last_event_id: Annotated[int | None, Header(ge=0)] = None,
+        last_event_id: Annotated[int | None, Header(ge=0, le=LAST_ID)] = None,
     ) -> Any:
         """Events of the fleet. As SSE (`Accept: text/event-stream`) it begins behind
         `Last-Event-ID` or `after_id`, else with what comes now."""

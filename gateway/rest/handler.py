@@ -1,15 +1,14 @@
 """`GamePipelineHandler`: the REST application."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, FastAPI, Header
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 
-from gateway.auth import TokenSource, check_token
+from gateway.auth import Access
 from gateway.rest import problem
 from gateway.rest.fleet import FleetRoutes
+from gateway.rest.guard import RequestGuard
 from gateway.rest.pipelines import PipelineRoutes
 from gateway.rest.stream import Shutdown
 from gateway.service import GamePipelineService
@@ -17,7 +16,10 @@ from gateway.service import GamePipelineService
 ABOUT = """Durable pipelines on a fleet of game nodes.
 
 Errors are `application/problem+json` with a stable `reason`. Lists are paged. Logs and events
-are streamed where `Accept` asks for `text/event-stream`."""
+are streamed where `Accept` asks for `text/event-stream`.
+
+With a bearer token, every path needs it but `/healthz` and `/readyz`, which probes ask. Without
+one, pages of other sites are refused."""
 
 
 class GamePipelineHandler:
@@ -27,11 +29,11 @@ class GamePipelineHandler:
         self,
         service: GamePipelineService,
         *,
-        token: TokenSource,
+        access: Access,
         workflow_base: str,
     ) -> None:
         self._service = service
-        self._token = token
+        self._access = access
         self._workflow_base = workflow_base
         self.shutdown = Shutdown()
 
@@ -45,20 +47,17 @@ class GamePipelineHandler:
             self._service, workflow_base=self._workflow_base, shutdown=self.shutdown
         )
         fleet = FleetRoutes(self._service.fleet, self._service.events, self.shutdown)
-        guards = [Depends(HTTPBearer(auto_error=False)), Depends(self._authorize)]
-        api = APIRouter(prefix="/api/v1", dependencies=guards)
+        # Shown in the schema; the guard checks it.
+        bearer = Depends(HTTPBearer(auto_error=False))
+        api = APIRouter(prefix="/api/v1", dependencies=[bearer])
         api.include_router(pipelines.router())
         api.include_router(fleet.router())
         app.include_router(api)
+        app.add_middleware(RequestGuard, access=self._access)
         app.get("/", include_in_schema=False)(self.root)
         app.get("/healthz", tags=["health"])(self.healthy)
         app.get("/readyz", tags=["health"])(self.ready)
         return app
-
-    async def _authorize(
-        self, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
-    ) -> None:
-        check_token(authorization, self._token())
 
     async def root(self) -> RedirectResponse:
         return RedirectResponse("/docs")

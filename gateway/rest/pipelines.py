@@ -4,12 +4,21 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from gamepipe.model.record import PipelineRecord
 from gamepipe.model.state import PipelineState
 from gamepipe.ports import LogQuery, PipelineFilter
-from gateway.rest.body import ChangeBody, SubmitBody, parse_args, read_submission
+from gateway.events import LAST_ID
+from gateway.rest.body import (
+    LARGEST_NUMBER,
+    Body,
+    ChangeBody,
+    Moment,
+    SubmitBody,
+    parse_args,
+    read_submission,
+)
 from gateway.rest.stream import (
     LogFormat,
     Shutdown,
@@ -35,12 +44,10 @@ SUBMIT_DOCS: dict[str, Any] = {
 }
 
 
-class CancelBody(BaseModel):
+class CancelBody(Body):
     """Why, and how long running steps have between TERM and KILL."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"reason": "wrong game"}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "wrong game"}]})
 
     reason: str = Field(default="", max_length=1000)
     grace_seconds: float | None = Field(default=None, ge=0, le=86400)
@@ -88,7 +95,7 @@ class PipelineRoutes:
     async def list_(
         self,
         *,
-        page: Annotated[int, Query(ge=1)] = 1,
+        page: Annotated[int, Query(ge=1, le=LARGEST_NUMBER)] = 1,
         size: Annotated[int, Query(ge=1, le=1000)] = 50,
         state: Annotated[list[PipelineState], Query()] = [],  # noqa: B006
         node_id: str = "",
@@ -96,8 +103,8 @@ class PipelineRoutes:
         tenant: str = "",
         name: str = "",
         label: Annotated[list[str], Query(description="KEY=VALUE")] = [],  # noqa: B006
-        start_time: AwareDatetime | None = None,
-        end_time: AwareDatetime | None = None,
+        start_time: Moment | None = None,
+        end_time: Moment | None = None,
         sort_by: str = "created_at",
         sort_order: str = "desc",
     ) -> PipelineListView:
@@ -127,7 +134,8 @@ class PipelineRoutes:
         return self._view(await self._service.update(pipeline_id, body.change()))
 
     async def delete(self, pipeline_id: str, force: bool = False) -> None:
-        """Remove a terminal pipeline. A live one answers 409; `force` cancels it first."""
+        """Remove a terminal pipeline. A live one answers 409; `force` cancels it first, and answers
+        503 when its end takes longer than a client can wait: that goes on, so repeat it later."""
         await self._service.delete(pipeline_id, force=force)
 
     async def cancel(self, pipeline_id: str, body: CancelBody | None = None) -> PipelineView:
@@ -151,15 +159,17 @@ class PipelineRoutes:
         request: Request,
         pipeline_id: str,
         step: Annotated[str, Query(description="Name or index of a step.")] = "",
-        attempt: Annotated[int | None, Query(ge=1)] = None,
-        generation: Annotated[int | None, Query(ge=1)] = None,
-        since: AwareDatetime | None = None,
+        attempt: Annotated[int | None, Query(ge=1, le=LARGEST_NUMBER)] = None,
+        generation: Annotated[int | None, Query(ge=1, le=LARGEST_NUMBER)] = None,
+        since: Moment | None = None,
         tail: Annotated[int | None, Query(ge=0, le=100_000)] = None,
         search: Annotated[str, Query(max_length=1000)] = "",
         regex: Annotated[bool, Query(description="`search` is an RE2 expression.")] = False,
         follow: bool = False,
+        download: Annotated[bool, Query(description="As a file to keep.")] = False,
     ) -> Response:
-        """Log lines as text; NDJSON or SSE as `Accept` asks. `follow` goes on until the last."""
+        """Log lines as text; NDJSON or SSE, which name the step of each line, as `Accept` asks.
+        `follow` goes on until the last."""
         query = LogQuery(
             pipeline_id=pipeline_id,
             generation=generation,
@@ -175,21 +185,25 @@ class PipelineRoutes:
         if not follow:
             lines = await begun(lines)
         return log_response(
-            self._shutdown.guard(lines), LogFormat.asked(request), file_name=f"{pipeline_id}.log"
+            self._shutdown.guard(lines),
+            LogFormat.asked(request),
+            names=await self._service.step_names(pipeline_id),
+            file_name=f"{pipeline_id}.log",
+            download=download,
         )
 
     async def events(
         self,
         request: Request,
         pipeline_id: str,
-        after_id: Annotated[int, Query(ge=0)] = 0,
+        after_id: Annotated[int, Query(ge=0, le=LAST_ID)] = 0,
         limit: Annotated[int, Query(ge=1, le=1000)] = 500,
-        last_event_id: Annotated[int | None, Header(ge=0)] = None,
+        last_event_id: Annotated[int | None, Header(ge=0, le=LAST_ID)] = None,
     ) -> Any:
         """Events of a pipeline; as SSE, without end, when `Accept: text/event-stream` asks."""
         after = after_id if last_event_id is None else last_event_id
+        await self._service.get(pipeline_id)
         if wants_stream(request):
-            await self._service.get(pipeline_id)
             source = self._service.events.follow(pipeline_id=pipeline_id, after_id=after)
             return event_response(self._shutdown.guard(source))
         return await self._service.events.read(pipeline_id=pipeline_id, after_id=after, limit=limit)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -81,17 +81,28 @@ async def _with_first(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
 
 
 def log_response(
-    lines: AsyncIterator[tuple[AttemptKey, LogLine]], form: LogFormat, *, file_name: str
+    lines: AsyncIterator[tuple[AttemptKey, LogLine]],
+    form: LogFormat,
+    *,
+    names: Sequence[str],
+    file_name: str,
+    download: bool,
 ) -> StreamingResponse:
+    """`names` are those of the steps, by index; text carries lines alone."""
+
+    def as_json(key: AttemptKey, line: LogLine) -> str:
+        name = names[key.step_index] if key.step_index < len(names) else ""
+        return _log_json(key, line, name)
+
     write: Callable[[AttemptKey, LogLine], str] = {
         LogFormat.TEXT: lambda _, line: line.text if line.continued else f"{line.text}\n",
-        LogFormat.NDJSON: lambda key, line: f"{_log_json(key, line)}\n",
-        LogFormat.SSE: lambda key, line: f"event: log\ndata: {_log_json(key, line)}\n\n",
+        LogFormat.NDJSON: lambda key, line: f"{as_json(key, line)}\n",
+        LogFormat.SSE: lambda key, line: f"event: log\ndata: {as_json(key, line)}\n\n",
     }[form]
     headers = {
         "X-Accel-Buffering": "no",
         "Cache-Control": "no-store",
-        "Content-Disposition": f'inline; filename="{file_name}"',
+        "Content-Disposition": f'{"attachment" if download else "inline"}; filename="{file_name}"',
     }
     return StreamingResponse(
         (write(key, line).encode("utf-8", "replace") async for key, line in lines),
@@ -100,10 +111,11 @@ def log_response(
     )
 
 
-def _log_json(key: AttemptKey, line: LogLine) -> str:
+def _log_json(key: AttemptKey, line: LogLine, step_name: str) -> str:
     facts = {
         "generation": key.generation,
         "step_index": key.step_index,
+        "step_name": step_name,
         "attempt": key.attempt,
         "number": line.number,
         "at": line.at.isoformat(),

@@ -36,4 +36,6 @@ class BeatWriter:
                 await self._agents.beat(beats)
             except GamePipeError as error:
                 _log.warning("beats.unwritten", action="beats.unwritten", error=error.message)
+            except Exception as error:  # one bad heartbeat must not end the gateway
+                _log.error("beats.unwritten", action="beats.unwritten", exc_info=error)
             await asyncio.sleep(GATHER_SECONDS)

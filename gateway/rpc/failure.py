@@ -7,8 +7,10 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 import structlog
 from google.rpc import error_details_pb2, status_pb2
+from sqlalchemy.exc import DataError
 
 from gamepipe.model import errors
+from gateway.rpc.plain import check_texts
 
 _log = structlog.get_logger()
 T = TypeVar("T")
@@ -39,6 +41,8 @@ def code_of(error: errors.GamePipeError) -> grpc.StatusCode:
 
 async def abort(context: Context, error: Exception) -> NoReturn:
     """End the call with the error's status; what is not ours is logged, its text never sent."""
+    if isinstance(error, DataError):  # its text may hold values
+        error = errors.InvalidRequest("the request holds a value that the store cannot keep")
     code = code_of(error) if isinstance(error, errors.GamePipeError) else grpc.StatusCode.INTERNAL
     if not isinstance(error, errors.GamePipeError) or code is grpc.StatusCode.INTERNAL:
         _log.error("rpc.failed", action="rpc.failed", exc_info=error)
@@ -76,6 +80,7 @@ def translated(
     @wraps(call)
     async def wrapper(self: Any, request: Any, context: Context) -> T:
         try:
+            check_texts(request)
             return await call(self, request, context)
         except grpc.aio.AbortError:
             raise
@@ -93,6 +98,7 @@ def translated_stream(
     @wraps(call)
     async def wrapper(self: Any, request: Any, context: Context) -> AsyncIterator[T]:
         try:
+            check_texts(request)
             async for message in call(self, request, context):
                 yield message
         except grpc.aio.AbortError:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import structlog
 
 from gamepipe.config import Settings
-from gamepipe.model.errors import GamePipeError, InvalidRequest, LeaseLost
+from gamepipe.model.errors import InvalidRequest, LeaseLost
 from gamepipe.v1 import node_pb2, node_pb2_grpc, step_pb2
 from gamepipe.wire.message import attempt_key
 from gateway.agents import AgentService
@@ -15,6 +15,8 @@ from gateway.lines import LineWriter
 from gateway.rpc import translate
 from gateway.rpc.beats import BeatWriter
 from gateway.rpc.failure import Context, abort, translated
+from gateway.rpc.plain import check_texts
+from gateway.rpc.session import SessionCheck
 from gateway.rpc.stream import NodeStream
 from gateway.rpc.watch import StreamWatch
 
@@ -39,6 +41,7 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
         self._lines = lines
         self._settings = settings
         self._beats = beats
+        self._sessions = SessionCheck(agents.newest_session)
         self._streams: dict[str, NodeStream] = {}
         self.watch = StreamWatch(agents, self._streams, ttl=settings.node_ttl)
 
@@ -110,7 +113,7 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
                 key, last_number = written
                 yield node_pb2.PushLogsResponse(key=key, last_number=await last_number)
             await reader
-        except GamePipeError as error:
+        except Exception as error:
             await abort(context, error)
         finally:
             reader.cancel()
@@ -122,6 +125,8 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
     ) -> None:
         try:
             async for request in requests:
+                check_texts(request.key)
+                await self._sessions.check(request.node_id, request.session)
                 chunk = translate.log_chunk(request)
                 await queue.put((request.key, self._lines.add(chunk)))
         finally:
@@ -132,6 +137,7 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
         self, request: node_pb2.FetchStepSecretsRequest, context: Context
     ) -> node_pb2.FetchStepSecretsResponse:
         del context
+        await self._sessions.check_now(request.node_id, request.session)
         envs, secrets = await self._agents.step_values(attempt_key(request.key), request.node_id)
         return node_pb2.FetchStepSecretsResponse(
             values=step_pb2.StepValues(envs=envs, secrets=secrets)

@@ -88,7 +88,7 @@ class GamePipelineServicer(pipeline_pb2_grpc.GamePipelineGRPCServiceServicer):
     ) -> pb.CancelPipelineResponse:
         del context
         given = request.HasField("grace_seconds")
-        grace = timedelta(seconds=request.grace_seconds) if given else None
+        grace = _duration(request.grace_seconds) if given else None
         record = await self._service.cancel(request.id, reason=request.reason, grace=grace)
         return pb.CancelPipelineResponse(pipeline=self._show(record))
 
@@ -196,7 +196,17 @@ def _fill(view: BaseModel, message: M) -> M:
 
 
 def _time(stamp: Timestamp) -> datetime:
-    return stamp.ToDatetime(tzinfo=UTC)
+    try:
+        return stamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest(f"a time is out of range: {error}") from None
+
+
+def _duration(seconds: float) -> timedelta:
+    try:
+        return timedelta(seconds=seconds)
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest(f"{seconds} is no number of seconds: {error}") from None
 
 
 def _line(key: AttemptKey, line: LogLine) -> pb.StreamLogsResponse:

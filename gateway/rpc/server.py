@@ -7,9 +7,10 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from gamepipe.model.errors import InvalidRequest, Unauthenticated
+from gamepipe.model.errors import GamePipeError, InvalidRequest, Unauthenticated, Unavailable
 from gamepipe.v1 import node_pb2, node_pb2_grpc, pipeline_pb2, pipeline_pb2_grpc
 from gateway.auth import TokenSource, check_token
+from gateway.rpc.failure import abort
 from gateway.rpc.node_service import GameNodeServicer
 from gateway.rpc.pipeline_service import GamePipelineServicer
 
@@ -47,19 +48,19 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         header = dict(handler_call_details.invocation_metadata).get("authorization")
         try:
             check_token(str(header) if header else None, self._token())
-        except Unauthenticated as error:
-            return _refusing(handler, error.message)
+        except (Unauthenticated, Unavailable) as error:
+            return _refusing(handler, error)
         return handler
 
 
-def _refusing(handler: Any, message: str) -> Any:
+def _refusing(handler: Any, error: GamePipeError) -> Any:
     """A handler of the same kind that refuses every call."""
 
     async def unary(_: Any, context: Any) -> Any:
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, message)
+        await abort(context, error)
 
     async def stream(_: Any, context: Any) -> Any:
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, message)
+        await abort(context, error)
         yield
 
     make, behaviour = {

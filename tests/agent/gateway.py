@@ -49,6 +49,8 @@ class Gateway(GameNodeServiceServicer):
         self.hold_acknowledgements = asyncio.Event()
         self.hold_acknowledgements.set()
         self.values: dict[tuple[str, int], node_pb2.FetchStepSecretsResponse] = {}
+        self.asked_under: list[int] = []
+        """Sessions under which values were asked for."""
         self.values_error: grpc.StatusCode | None = None
         self.changed = asyncio.Condition()
         self._server: grpc.aio.Server | None = None
@@ -145,6 +147,7 @@ class Gateway(GameNodeServiceServicer):
 
     async def FetchStepSecrets(self, request, context):  # noqa: N802
         await self._check(context)
+        self.asked_under.append(request.session)
         if self.values_error is not None:
             code, self.values_error = self.values_error, None
             await context.abort(code, "no values")

@@ -148,6 +148,7 @@ async def test_the_right_token_opens_every_call(gateway: Gateway):
     rig = Rig(gateway.address, token="right")
     await rig.start()
     assert (await GatewayValues(rig.channel, "node-1").fetch(KEY)).envs == {"A": "1"}
+    assert gateway.asked_under == [1]
     await rig.close()
 
 
@@ -276,4 +277,15 @@ async def test_silence_is_counted_from_the_break(rig: Rig, gateway: Gateway):
 async def test_errors_of_values_say_whether_to_ask_again(rig: Rig, gateway: Gateway, code, error):
     gateway.values_error = code
     with pytest.raises(error):
+        await GatewayValues(rig.channel, "node-1").fetch(KEY)
+
+
+async def test_values_refused_to_a_session_that_was_replaced_are_asked_for_again(
+    rig: Rig, gateway: Gateway
+):
+    """The gateway knows of the newer session before this agent does."""
+    await rig.link.register()
+    gateway.values_error = grpc.StatusCode.PERMISSION_DENIED
+    rig.channel.registering = True
+    with pytest.raises(ValuesUnavailable):
         await GatewayValues(rig.channel, "node-1").fetch(KEY)

@@ -174,15 +174,45 @@ async def test_values_of_a_step_go_to_its_node_only(
     pipeline_id = await gateway.submit(SECRET, envs={"TOKEN": "s3cr3t"})
     await node.started["one"].wait()
     key = step_pb2.AttemptKey(pipeline_id=pipeline_id, generation=1, step_index=0, attempt=1)
-    fetch = node_pb2.FetchStepSecretsRequest(node_id="n1", key=key)
+    fetch = node_pb2.FetchStepSecretsRequest(node_id="n1", key=key, session=1)
     assert dict((await agent.FetchStepSecrets(fetch)).values.envs) == {"TOKEN": "s3cr3t"}
-    fetch.node_id = "thief"
+    thief = (await agent.Register(request("thief"))).session
+    for node_id, session in (("n1", 0), ("n1", 2), ("thief", thief), ("ghost", 0), ("ghost", 1)):
+        fetch.node_id, fetch.session = node_id, session
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await agent.FetchStepSecrets(fetch)
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_an_agent_that_was_superseded_gets_no_values_and_leaves_no_lines(
+    gateway: Gateway, agent: node_pb2_grpc.GameNodeServiceStub
+) -> None:
+    node = await gateway.node("n1", one=until_stopped)
+    pipeline_id = await gateway.submit(SECRET, envs={"TOKEN": "s3cr3t"})
+    await node.started["one"].wait()
+    assert [one.last_number async for one in agent.PushLogs(iter([push(pipeline_id, 1, 1)]))] == [1]
+    assert (await agent.Register(request())).session == 2
+    key = step_pb2.AttemptKey(pipeline_id=pipeline_id, generation=1, step_index=0, attempt=1)
+    fetch = node_pb2.FetchStepSecretsRequest(node_id="n1", key=key, session=1)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await agent.FetchStepSecrets(fetch)
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
+    async def refused() -> bool:
+        try:
+            [_ async for _ in agent.PushLogs(iter([push(pipeline_id, 2, 2)]))]
+        except grpc.aio.AioRpcError as error:
+            return error.code() is grpc.StatusCode.PERMISSION_DENIED
+        return False
 
-def push(pipeline_id: str, first: int, last: int, step: int = 0) -> node_pb2.PushLogsRequest:
+    await eventually(refused, what="the newer session to be known")
+    newer = push(pipeline_id, 2, 2, session=2)
+    assert [one.last_number async for one in agent.PushLogs(iter([newer]))] == [2]
+
+
+def push(
+    pipeline_id: str, first: int, last: int, step: int = 0, session: int = 1
+) -> node_pb2.PushLogsRequest:
     at = Timestamp()
     at.FromDatetime(datetime.now(UTC))
     lines = [
@@ -192,12 +222,13 @@ def push(pipeline_id: str, first: int, last: int, step: int = 0) -> node_pb2.Pus
         for n in range(first, last + 1)
     ]
     key = step_pb2.AttemptKey(pipeline_id=pipeline_id, generation=1, step_index=step, attempt=1)
-    return node_pb2.PushLogsRequest(node_id="n1", key=key, lines=lines)
+    return node_pb2.PushLogsRequest(node_id="n1", session=session, key=key, lines=lines)
 
 
 async def test_lines_are_acknowledged_and_read_in_every_form(
     gateway: Gateway, agent: node_pb2_grpc.GameNodeServiceStub
 ) -> None:
+    await agent.Register(request())
     pipeline_id = await gateway.submit(SECRET, envs={"TOKEN": "x"})
     requests = [push(pipeline_id, 1, 3), push(pipeline_id, 2, 5), push(pipeline_id, 9, 9)]
     answers = [answer.last_number async for answer in agent.PushLogs(iter(requests))]

@@ -71,9 +71,9 @@ async def test_with_the_database_away_nothing_is_accepted(
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
 def test_an_open_address_needs_a_token_or_consent(host: str, tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match="--token-file"):
+    with pytest.raises(InvalidRequest, match="GAMEPIPE_TOKEN_FILE"):
         check_binding(Settings(rest_host=host))
-    with pytest.raises(InvalidRequest, match="--token-file"):
+    with pytest.raises(InvalidRequest, match="GAMEPIPE_TOKEN_FILE"):
         check_binding(Settings(grpc_host=host))
     check_binding(Settings(rest_host=host, insecure=True))
     token = tmp_path / "token"

@@ -87,7 +87,8 @@ async def test_yaml_and_bare_json_files_are_taken_as_they_are(gateway: Gateway) 
 async def test_a_body_that_is_wrong_says_what_would_be_right(
     gateway: Gateway, content: bytes, said: str
 ) -> None:
-    answer = await gateway.http.post("/pipelines", content=content)
+    headers = {"content-type": "application/json"}
+    answer = await gateway.http.post("/pipelines", content=content, headers=headers)
     assert reason(answer) == (422, "INVALID_REQUEST")
     assert said in answer.json()["detail"]
 

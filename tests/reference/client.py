@@ -177,7 +177,9 @@ class ReferenceNode:
         ]
         call = self.stub.PushLogs()
         await call.write(
-            node_pb2.PushLogsRequest(node_id=self.node_id, key=key_of(work), lines=lines)
+            node_pb2.PushLogsRequest(
+                node_id=self.node_id, session=self.session, key=key_of(work), lines=lines
+            )
         )
         answer = await asyncio.wait_for(call.read(), 10)
         call.cancel()
