@@ -51,9 +51,7 @@ class ControlActivities:
     async def place_pipeline(self, request: PlaceRequest) -> PlaceAnswer:
         """See `PlaceRequest`; a run that was reset takes the row over first."""
         answer = await self._store.placements.place(request, now=self._now())
-        if answer.status is PlaceStatus.CLOSED and await self._took_over(
-            request.pipeline_id, request.run_id
-        ):
+        if answer.status is PlaceStatus.CLOSED and await self._took_over(request.saved):
             answer = await self._store.placements.place(request, now=self._now())
         return answer
 
@@ -61,9 +59,7 @@ class ControlActivities:
     async def save_progress(self, request: SaveRequest) -> SaveAck:
         """See `SaveRequest`; a run that was reset takes the row over first."""
         ack, offers = await self._store.pipelines.save(request, now=self._now())
-        if ack.status is SaveStatus.STALE_RUN and await self._took_over(
-            request.pipeline_id, request.run_id
-        ):
+        if ack.status is SaveStatus.STALE_RUN and await self._took_over(request):
             ack, offers = await self._store.pipelines.save(request, now=self._now())
         await self._offers.send(offers)
         return ack
@@ -108,17 +104,18 @@ class ControlActivities:
             if batch < clean_up.batch:
                 return removed
 
-    async def _took_over(self, pipeline_id: str, run_id: str) -> bool:
-        """Whether `run_id` is the workflow's present run and now owns a live row.
+    async def _took_over(self, request: SaveRequest) -> bool:
+        """Whether the run that asks is its workflow's present run and now owns a live row.
 
         A reset in Temporal's UI starts a new run that the store has not heard of. The sweep may
         have told it meanwhile: then the row is the run's already.
         """
+        pipeline_id, run_id = request.pipeline_id, request.run_id
         try:
             record = await self._store.pipelines.get(pipeline_id)
         except NotFound:
             return False
-        if record.state.is_terminal:
+        if record.state.is_terminal or record.incarnation != request.incarnation:
             return False
         if record.run_id == run_id:
             return True

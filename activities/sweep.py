@@ -16,7 +16,7 @@ from gamepipe.model.record import PipelineRecord
 from gamepipe.model.state import PipelineState
 from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
-from gamepipe.starting import start_pipeline
+from gamepipe.starting import is_of, start_pipeline
 from gamepipe.wire import RunSettings, workflow_id
 
 _log = structlog.get_logger()
@@ -87,8 +87,10 @@ class PipelineSweep:
 
     async def _check(self, record: PipelineRecord) -> None:
         description = await self._describe(record)
-        if description is None or _is_of_a_predecessor(description, record):
+        if description is None:
             await self._start_or_lose(record)
+        elif not await is_of(record, description):
+            await self._follow(record, description)
         elif description.status is not WorkflowExecutionStatus.RUNNING:
             await self._lose(record, description)
         else:
@@ -102,13 +104,21 @@ class PipelineSweep:
                 return None
             raise
 
+    async def _follow(
+        self, record: PipelineRecord, description: WorkflowExecutionDescription
+    ) -> None:
+        """The workflow of a deleted pipeline of the same id: its successor waits for its end."""
+        if description.status is not WorkflowExecutionStatus.RUNNING:
+            await self._start_or_lose(record)
+
     async def _start_or_lose(self, record: PipelineRecord) -> None:
         """No workflow: never started, or Temporal lost it."""
         if record.state is not PipelineState.NOT_STARTED or record.run_id:
             await self._mark_lost(record, "Temporal does not know its workflow any more")
         elif self._now() - record.created_at > START_GRACE:
             run_id = await start_pipeline(self._client, record, self._settings)
-            await self._store.pipelines.mark_started(record.id, run_id=run_id)
+            if run_id:
+                await self._store.pipelines.mark_started(record.id, run_id=run_id)
 
     async def _lose(
         self, record: PipelineRecord, description: WorkflowExecutionDescription
@@ -119,7 +129,8 @@ class PipelineSweep:
 
     async def _mark_lost(self, record: PipelineRecord, message: str) -> None:
         current = await self._store.pipelines.get(record.id)
-        if current.state.is_terminal or current.revision != record.revision:
+        seen = (record.incarnation, record.revision)
+        if current.state.is_terminal or (current.incarnation, current.revision) != seen:
             return
         _, offers = await self._store.pipelines.update_status(
             record.id,
@@ -155,9 +166,3 @@ class PipelineSweep:
                 message=f"its workflow task failed {pending.attempt} times; see Temporal's UI",
                 now=self._now(),
             )
-
-
-def _is_of_a_predecessor(description: WorkflowExecutionDescription, record: PipelineRecord) -> bool:
-    """Whether it closed before the row was made: a deleted pipeline had the same id."""
-    closed = description.close_time
-    return not record.run_id and closed is not None and closed < record.created_at

@@ -37,6 +37,9 @@ class PlacementStore:
 
     async def withdraw(self, request: WithdrawRequest, *, now: datetime) -> tuple[OfferMade, ...]:
         def work(tx: Transaction) -> tuple[OfferMade, ...]:
+            row = tx.lock_pipeline(request.pipeline_id)
+            if row is None or row.incarnation != request.incarnation:
+                return ()
             entry = tx.session.get(QueueEntryRow, request.pipeline_id)
             if entry is not None and entry.generation == request.generation:
                 leave_queue(tx, request.pipeline_id)

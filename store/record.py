@@ -172,9 +172,9 @@ def _pipeline_record(row: PipelineRow, steps: Iterable[StepRecord], names: Names
     same: dict[str, Any] = {
         name: getattr(row, name)
         for name in (
-            *("id", "spec", "args", "name", "tenant", "labels", "priority", "reason", "message"),
-            *("generation", "node_id", "definition_revision", "run_id", "revision", "progress"),
-            *("created_at", "updated_at", "started_at", "ended_at"),
+            *("id", "incarnation", "spec", "args", "name", "tenant", "labels", "priority"),
+            *("reason", "message", "generation", "node_id", "definition_revision", "run_id"),
+            *("revision", "progress", "created_at", "updated_at", "started_at", "ended_at"),
         )
     }
     return PipelineRecord(

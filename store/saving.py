@@ -18,7 +18,7 @@ Saved = tuple[SaveAck, tuple[OfferMade, ...]]
 def save(tx: Transaction, request: SaveRequest, *, now: datetime) -> Saved:
     """Events first, whoever sends them; then the state, if this run owns the row."""
     row = tx.lock_pipeline(request.pipeline_id)
-    if row is None:
+    if row is None or row.incarnation != request.incarnation:
         return SaveAck(status=SaveStatus.DELETED), ()
     _add_events(tx, request)
     state = PipelineState(row.state)

@@ -33,6 +33,9 @@ class PipelineRow(SQLModel, table=True):
     __table_args__ = (Index("ix_pipeline_state_ended", "state", "ended_at"),)
 
     id: str = Field(primary_key=True)
+    incarnation: str = Field(
+        default="", sa_column=Column(String, nullable=False, server_default="")
+    )
     name: str = Field(index=True)
     tenant: str
     template: str = Field(index=True)

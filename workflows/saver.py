@@ -97,6 +97,7 @@ class Saver:
         book = self._book
         request = SaveRequest(
             pipeline_id=self._start.pipeline_id,
+            incarnation=self._start.incarnation,
             run_id=info.run_id,
             previous_run_id=info.continued_run_id or "",
             revision=self.revision,

@@ -14,11 +14,13 @@ from gamepipe.wire.run import Placement
 class SaveRequest:
     """One save: what changed since the last acknowledged revision.
 
-    Guard: `run_id` must own the row (or follow the run that does, `previous_run_id`), `revision`
-    must be above the stored one. Events are inserted by (pipeline, number) regardless.
+    Guard: `incarnation` must be the row's (else DELETED), `run_id` must own the row (or follow the
+    run that does, `previous_run_id`), `revision` must be above the stored one. Events are inserted
+    by (pipeline, run, number) whichever run owns the row.
     """
 
     pipeline_id: str
+    incarnation: str = ""
     run_id: str
     previous_run_id: str = ""
     revision: int
@@ -49,6 +51,7 @@ class SaveStatus(StrEnum):
     CLOSED = "closed"
     """The row was terminal already; nothing but missing events was written."""
     DELETED = "deleted"
+    """The row is gone; one of the same id that was made since is another pipeline's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,9 @@ class CleanUp:
 
 @dataclass(frozen=True, kw_only=True)
 class WithdrawRequest:
-    """Input of `withdraw_placement`: leave the queue and release an offer, if one stands."""
+    """Input of `withdraw_placement`: leave the queue and release an offer, if one stands. A run of
+    another incarnation withdraws nothing."""
 
     pipeline_id: str
+    incarnation: str = ""
     generation: int

@@ -12,7 +12,7 @@ from gamepipe.ports import NodeChange, PipelineChange
 from gamepipe.wire import PlaceAnswer, PlaceStatus, WithdrawRequest
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
-from tests.store.shapes import new, place_request, registration, save_request, spec
+from tests.store.shapes import LIFE, new, place_request, registration, save_request, spec
 
 
 async def place(store: GamePipelineStore, pipeline_id: str, **shape: object) -> PlaceAnswer:
@@ -75,7 +75,7 @@ async def test_an_offer_that_is_withdrawn_goes_to_the_next(store: GamePipelineSt
     for number in (1, 2, 3):
         await place(store, f"p{number}")
     await store.placements.release("p1", 1, now=NOW)
-    withdrawal = WithdrawRequest(pipeline_id="p2", generation=1)
+    withdrawal = WithdrawRequest(pipeline_id="p2", incarnation=LIFE, generation=1)
     (offer,) = await store.placements.withdraw(withdrawal, now=NOW)
     assert offer.pipeline_id == "p3"
     assert await store.placements.withdraw(withdrawal, now=NOW) == ()
