@@ -120,6 +120,44 @@ def release_ended(
     return release(tx, pipeline_id, generation, now=now) if over else ()
 
 
+def live_allocations(
+    tx: Transaction, pipeline_id: str, *, besides: int | None = None
+) -> list[AllocationRow]:
+    """What a pipeline holds, in every generation `besides` this one."""
+    live = select(AllocationRow).where(
+        AllocationRow.pipeline_id == pipeline_id, col(AllocationRow.released_at).is_(None)
+    )
+    return [row for row in tx.session.exec(live) if row.generation != besides]
+
+
+def let_go(
+    tx: Transaction, pipeline_id: str, *, now: datetime, besides: int | None = None
+) -> tuple[OfferMade, ...]:
+    """Nothing stays allocated or queued, `besides` one generation. The node must confirm that
+    everything stopped before it takes anything new, so that what was released is not sold while it
+    is still in use."""
+    entry = tx.session.get(QueueEntryRow, pipeline_id)
+    if entry is not None and entry.generation != besides:
+        leave_queue(tx, pipeline_id)
+    held = live_allocations(tx, pipeline_id, besides=besides)
+    if not held:
+        return ()
+    tx.hold_placement_lock()
+    for allocation in held:
+        allocation.released_at = now
+        if allocation.taken_at is not None:
+            order_stop(tx, allocation.node_id, pipeline_id, allocation.generation, now=now)
+    tx.session.flush()
+    return offer_queue(tx, now=now)
+
+
+def leave_queue(tx: Transaction, pipeline_id: str) -> None:
+    entry = tx.session.get(QueueEntryRow, pipeline_id)
+    if entry is not None:
+        tx.session.delete(entry)
+        tx.session.flush()
+
+
 def order_tidying(tx: Transaction, pipeline_id: str, generation: int, *, now: datetime) -> None:
     """The last instance of a completed pipeline is gone: its node removes the workspace too."""
     of_generation = (InstanceRow.pipeline_id == pipeline_id, InstanceRow.generation == generation)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, Timeout
 from sqlmodel import Session
 
 from gamepipe.model.errors import InvalidRequest, StoreUnavailable
-from store.transaction import Transaction
+from store.transaction import PlacementLockNeeded, Transaction
 
 T = TypeVar("T")
 
@@ -87,6 +87,12 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(threads, job)
 
     def _write(self, work: Callable[[Transaction], T], placing: bool) -> T:
+        try:
+            return self._write_retried(work, placing)
+        except PlacementLockNeeded:
+            return self._write_retried(work, placing=True)
+
+    def _write_retried(self, work: Callable[[Transaction], T], placing: bool) -> T:
         for left in reversed(range(TRIES)):
             try:
                 return self._write_once(work, placing)
@@ -103,7 +109,7 @@ class Database:
                 session.connection().execute(
                     text("SELECT pg_advisory_xact_lock(:key)"), {"key": PLACEMENT_LOCK}
                 )
-            transaction = Transaction(session, is_postgres=self.is_postgres)
+            transaction = Transaction(session, is_postgres=self.is_postgres, placing=placing)
             result = work(transaction)
             transaction.flush_events()
             return result

@@ -75,7 +75,9 @@ class PipelineStore:
     async def take_over(self, pipeline_id: str, *, run_id: str, now: datetime) -> None:
         def work(tx: Transaction) -> None:
             row = tx.lock_pipeline(pipeline_id)
-            if row is not None and row.state not in capacity.TERMINAL_PIPELINES:
+            if row is None or row.state in capacity.TERMINAL_PIPELINES:
+                return
+            if row.run_id != run_id:  # it may have done so itself, and saved since
                 row.run_id, row.revision, row.updated_at = run_id, 0, now
 
         await self._database.write(work)

@@ -21,7 +21,7 @@ from gamepipe.wire import (
 from store import capacity
 from store.database import Database
 from store.record import allocation_record, load_pipelines, queue_record
-from store.saving import leave_queue, save
+from store.saving import save
 from store.table import AllocationRow, NodeRow, PipelineRow, QueueEntryRow
 from store.transaction import Transaction
 
@@ -42,7 +42,7 @@ class PlacementStore:
                 return ()
             entry = tx.session.get(QueueEntryRow, request.pipeline_id)
             if entry is not None and entry.generation == request.generation:
-                leave_queue(tx, request.pipeline_id)
+                capacity.leave_queue(tx, request.pipeline_id)
             return capacity.release(tx, request.pipeline_id, request.generation, now=now)
 
         return await self._database.write(work, placing=True)
@@ -112,6 +112,8 @@ class PlacementStore:
 def _place(tx: Transaction, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
     row = tx.lock_pipeline(request.pipeline_id)
     ack, _ = save(tx, request.saved, now=now)
+    if ack.status is SaveStatus.INCOMPLETE:
+        return PlaceAnswer(status=PlaceStatus.INCOMPLETE)
     if (
         row is None
         or ack.status is not SaveStatus.SAVED
@@ -125,7 +127,7 @@ def _place(tx: Transaction, request: PlaceRequest, *, now: datetime) -> PlaceAns
             return _enqueue(tx, row, request, held_or_not, now=now)
         held = held_or_not
     held.taken_at = held.taken_at or now
-    leave_queue(tx, row.id)
+    capacity.leave_queue(tx, row.id)
     save(tx, _filled_in(request.placed, held.node_id), now=now)
     placement = _placement(tx, held)
     return _with_definition(

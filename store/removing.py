@@ -7,7 +7,7 @@ from sqlmodel import col, delete, select
 
 from gamepipe.model.errors import IllegalTransition
 from gamepipe.model.record import EventKind
-from store import capacity, verdict
+from store import capacity
 from store.table import InstanceRow, PipelineRow
 from store.transaction import NewEvent, Transaction
 
@@ -26,7 +26,7 @@ def delete_one(tx: Transaction, row: PipelineRow, *, force: bool, now: datetime)
             "or delete the pipeline with force",
             pipeline_id=row.id,
         )
-    verdict.let_go(tx, row, now=now)
+    capacity.let_go(tx, row.id, now=now)
     _remove(tx, [row.id], now=now)
 
 

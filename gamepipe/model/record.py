@@ -108,6 +108,7 @@ class EventKind(StrEnum):
     PIPELINE_CREATED = "pipeline_created"
     PIPELINE_CHANGED = "pipeline_changed"
     PIPELINE_STATE_CHANGED = "pipeline_state_changed"
+    PIPELINE_RESET = "pipeline_reset"
     PIPELINE_DELETED = "pipeline_deleted"
     STEP_STATE_CHANGED = "step_state_changed"
     STEP_PROGRESSED = "step_progressed"

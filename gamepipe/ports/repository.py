@@ -75,7 +75,9 @@ class PipelineRepository(Protocol):
         """See `SaveRequest`; never creates a row, never changes a terminal or deleted one."""
 
     async def take_over(self, pipeline_id: str, *, run_id: str, now: datetime) -> None:
-        """A reset or continued run becomes the owner: its saves count from revision 0."""
+        """A reset or continued run becomes the owner: its saves count from revision 0. The first of
+        them sets steps back that this run has not come to, and stops and releases what other
+        generations hold (one event PIPELINE_RESET)."""
 
     async def mark_started(self, pipeline_id: str, *, run_id: str) -> None:
         """Remember the run that was started for a row without one."""

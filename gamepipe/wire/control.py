@@ -33,7 +33,9 @@ class SaveRequest:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     steps: tuple[StepRecord, ...] = ()
-    """Only those that changed."""
+    """Only those that changed, unless `complete`."""
+    complete: bool = False
+    """`steps` are all steps of the generation."""
     events: tuple[PipelineEvent, ...] = ()
     instances: tuple[Instance, ...] = ()
     """Services that came up or were stopped, inserted or updated by id."""
@@ -48,6 +50,9 @@ class SaveStatus(StrEnum):
     SAVED = "saved"
     STALE_RUN = "stale_run"
     """Another run owns the row."""
+    INCOMPLETE = "incomplete"
+    """The run took the row over from another one: nothing of its state was written, it must send
+    every step (`complete`)."""
     CLOSED = "closed"
     """The row was terminal already; nothing but missing events was written."""
     DELETED = "deleted"
@@ -82,6 +87,8 @@ class PlaceStatus(StrEnum):
     QUEUED = "queued"
     CLOSED = "closed"
     """The row is terminal or deleted, or another run owns it."""
+    INCOMPLETE = "incomplete"
+    """See `SaveStatus`; it is about `saved`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Pipelines: created once, saved by their run only, changed and removed by the rules."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -67,6 +68,9 @@ async def test_a_run_that_does_not_own_the_row_changes_nothing(store: GamePipeli
     assert (await store.pipelines.get("p")).state is PipelineState.PENDING
     await store.pipelines.take_over("p", run_id="run-2", now=NOW)
     ack, _ = await store.pipelines.save(foreign, now=NOW)
+    assert ack.status is SaveStatus.INCOMPLETE, "what the run before it did stands in the steps"
+    whole = replace(foreign, complete=True, steps=(step(0), step(1)))
+    ack, _ = await store.pipelines.save(whole, now=NOW)
     assert ack.status is SaveStatus.SAVED
     numbers = [e.number for e in await store.events.read(pipeline_id="p") if e.number]
     assert numbers == [1, 9]
