@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, Timeout
 from sqlmodel import Session
 
 from gamepipe.model.errors import InvalidRequest, StoreUnavailable
+from store.text import clean_statements
 from store.transaction import PlacementLockNeeded, Transaction
 
 T = TypeVar("T")
@@ -133,19 +134,27 @@ class Database:
 
 
 def _postgres_engine(url: URL) -> Engine:
-    return create_engine(
+    engine = create_engine(
         url,
+        hide_parameters=True,
         pool_size=POSTGRES_THREADS,
         max_overflow=0,
         pool_pre_ping=True,
         connect_args={"connect_timeout": 5},
     )
+    clean_statements(engine)
+    return engine
 
 
 def sqlite_engine(url: URL, *, begin: str) -> Engine:
     """An engine whose transactions start with `begin`; the driver's own guesses are off."""
     Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+    engine = create_engine(
+        url,
+        hide_parameters=True,  # they hold values of envs and secrets
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+    )
+    clean_statements(engine)
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _: Any) -> None:
