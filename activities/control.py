@@ -7,6 +7,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.client import Client
 
+from activities.stuck import StuckMarker
 from gamepipe.model.errors import NotFound
 from gamepipe.model.state import InstanceState
 from gamepipe.offer import OfferSender
@@ -35,6 +36,7 @@ class ControlActivities:
         self._client = client
         self._offers = offers
         self._now = now
+        self._stuck = StuckMarker(store, now=now)
 
     def all(self) -> list[Callable[..., Any]]:
         """Every activity, for the worker."""
@@ -50,6 +52,13 @@ class ControlActivities:
     @activity.defn(name="place_pipeline")
     async def place_pipeline(self, request: PlaceRequest) -> PlaceAnswer:
         """See `PlaceRequest`; a run that was reset takes the row over first."""
+        try:
+            return await self._place(request)
+        except Exception as error:
+            await self._stuck.note(request.saved, error)
+            raise
+
+    async def _place(self, request: PlaceRequest) -> PlaceAnswer:
         answer = await self._store.placements.place(request, now=self._now())
         if answer.status is PlaceStatus.CLOSED and await self._took_over(request.saved):
             answer = await self._store.placements.place(request, now=self._now())
@@ -58,6 +67,13 @@ class ControlActivities:
     @activity.defn(name="save_progress")
     async def save_progress(self, request: SaveRequest) -> SaveAck:
         """See `SaveRequest`; a run that was reset takes the row over first."""
+        try:
+            return await self._save(request)
+        except Exception as error:
+            await self._stuck.note(request, error)
+            raise
+
+    async def _save(self, request: SaveRequest) -> SaveAck:
         ack, offers = await self._store.pipelines.save(request, now=self._now())
         if ack.status is SaveStatus.STALE_RUN and await self._took_over(request):
             ack, offers = await self._store.pipelines.save(request, now=self._now())

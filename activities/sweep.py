@@ -10,6 +10,7 @@ import structlog
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.stuck import STUCK_AFTER_ATTEMPTS
 from gamepipe.model import reason as reasons
 from gamepipe.model.errors import GamePipeError, RevisionConflict
 from gamepipe.model.record import PipelineRecord
@@ -20,9 +21,6 @@ from gamepipe.starting import is_of, start_pipeline
 from gamepipe.wire import RunSettings, workflow_id
 
 _log = structlog.get_logger()
-
-STUCK_AFTER_ATTEMPTS = 5
-"""A workflow task that failed this often in a row needs a person."""
 
 RUNNING_PIPELINES = "WorkflowType = 'GamePipeline' AND ExecutionStatus = 'Running'"
 
