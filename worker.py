@@ -77,7 +77,13 @@ class Sweeper:
             settings=settings.run_settings(),
             now=utc_now,
         )
-        self._nodes = NodeSweep(store=store, client=client, ttl=settings.node_ttl, now=utc_now)
+        self._nodes = NodeSweep(
+            store=store,
+            client=client,
+            ttl=settings.node_ttl,
+            interval=settings.sweep_interval,
+            now=utc_now,
+        )
 
     async def run(self, shutdown: asyncio.Event) -> None:
         """Sweep every interval until `shutdown`; a pass that fails is logged and tried again."""

@@ -1,7 +1,7 @@
 """Game nodes, their stop orders, and the gateways that hear them."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, func, select
 
@@ -76,13 +76,19 @@ class NodeStore:
             lambda tx: _confirm_stop(tx, order_id, now=now), placing=True
         )
 
-    async def gateway_beat(self, gateway_id: str, *, started_at: datetime, now: datetime) -> None:
-        await self._database.write(
-            lambda tx: (
-                tx.session.merge(GatewayRow(id=gateway_id, started_at=started_at, beat_at=now))
-                and None
-            )
-        )
+    async def gateway_beat(
+        self, gateway_id: str, *, started_at: datetime, ttl: timedelta, now: datetime
+    ) -> None:
+        def work(tx: Transaction) -> None:
+            row = tx.session.get(GatewayRow, gateway_id)
+            if row is None:
+                tx.session.add(GatewayRow(id=gateway_id, started_at=started_at, beat_at=now))
+                return
+            if now - row.beat_at > ttl / 2:
+                row.started_at = now
+            row.beat_at = now
+
+        await self._database.write(work)
 
     async def gateways(self) -> tuple[tuple[str, datetime, datetime], ...]:
         return await self._database.read(

@@ -168,11 +168,13 @@ class NodeRepository(Protocol):
         """The node carried it out: the order goes, what it held is released. Idempotent."""
 
     async def gateway_beat(
-        self, gateway_id: str, *, started_at: datetime, now: datetime
-    ) -> None: ...
+        self, gateway_id: str, *, started_at: datetime, ttl: timedelta, now: datetime
+    ) -> None:
+        """A gateway hears. One whose beats were interrupted for half a TTL (it, or the store, was
+        away) counts as started now: it could not have told of any heartbeat."""
 
     async def gateways(self) -> tuple[tuple[str, datetime, datetime], ...]:
-        """(gateway id, started at, last beat at)."""
+        """(gateway id, hears without interruption since, last beat at)."""
 
 
 class InstanceRepository(Protocol):
