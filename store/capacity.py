@@ -165,13 +165,17 @@ def order_tidying(tx: Transaction, pipeline_id: str, generation: int, *, now: da
     instance = tx.session.exec(select(InstanceRow).where(*of_generation)).first()
     if row is None or row.state != PipelineState.COMPLETED.value or instance is None:
         return
-    ordered = select(StopOrderRow.id).where(
-        StopOrderRow.pipeline_id == pipeline_id, StopOrderRow.generation == generation
-    )
-    if _live_instance(tx, pipeline_id, generation) or tx.session.exec(ordered).first():
+    if _live_instance(tx, pipeline_id, generation) or stop_is_ordered(tx, pipeline_id, generation):
         return
     order_stop(tx, instance.node_id, pipeline_id, generation, now=now)
     tx.session.flush()
+
+
+def stop_is_ordered(tx: Transaction, pipeline_id: str, generation: int) -> bool:
+    ordered = select(StopOrderRow.id).where(
+        StopOrderRow.pipeline_id == pipeline_id, StopOrderRow.generation == generation
+    )
+    return tx.session.exec(ordered).first() is not None
 
 
 def _live_instance(tx: Transaction, pipeline_id: str, generation: int) -> bool:

@@ -10,12 +10,14 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Integer,
     LargeBinary,
     String,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlmodel import Field, Index, SQLModel
 
@@ -147,6 +149,13 @@ class NodeRow(SQLModel, table=True):
         default="", sa_column=Column(String, nullable=False, server_default="")
     )
     transport: str
+    labels_set: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
+    )
+    """By people: what the agent declares does not count any more; so with the location."""
+    location_set: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
+    )
     registered_at: datetime = Field(sa_column=time_column())
     last_seen_at: datetime = Field(sa_column=time_column())
     metrics: NodeMetrics = Field(sa_column=json_column(NodeMetrics))
@@ -177,6 +186,10 @@ class InstanceRow(SQLModel, table=True):
     attempt: int
     node_id: str = Field(index=True)
     state: str = Field(index=True)
+    unaccounted: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
+    )
+    """Lost with its node, which has not said since what became of it."""
     container_id: str = ""
     container_name: str = ""
     image: str = ""

@@ -130,8 +130,8 @@ class PlacementRepository(Protocol):
 
 class NodeRepository(Protocol):
     async def register(self, registration: Registration, *, now: datetime) -> GameNode:
-        """Insert or refresh (labels, location, alias and state set by people stay), with the next
-        session number; offers are the caller's next step."""
+        """Insert or refresh, with the next session number. Alias and state are people's; labels and
+        location are the agent's until people set them. Offers are the caller's next step."""
 
     async def connect(self, node_id: str, session: int, *, now: datetime) -> GameNode:
         """A stream of that session has come: the node with the number of this newest stream.
@@ -160,12 +160,16 @@ class NodeRepository(Protocol):
 
     async def mark(self, node_id: str, connectivity: Connectivity, *, now: datetime) -> GameNode:
         """Observed connectivity; lost releases allocations held for an unconfirmed stop and marks
-        the node's live instances lost."""
+        the node's live instances lost. A node that comes back takes nothing new before it has
+        accounted for each of them."""
 
     async def stop_orders(self, node_id: str) -> tuple[StopOrder, ...]: ...
 
-    async def confirm_stop(self, order_id: int, *, now: datetime) -> tuple[OfferMade, ...]:
-        """The node carried it out: the order goes, what it held is released. Idempotent."""
+    async def confirm_stop(
+        self, order_id: int, *, node_id: str, now: datetime
+    ) -> tuple[OfferMade, ...]:
+        """The node carried it out: the order goes, what it held is released. Idempotent; an order
+        that was given to another node stays."""
 
     async def gateway_beat(
         self, gateway_id: str, *, started_at: datetime, ttl: timedelta, now: datetime
@@ -185,6 +189,10 @@ class InstanceRepository(Protocol):
         self, *, node_id: str = "", pipeline_id: str = "", live_only: bool = False
     ) -> tuple[Instance, ...]: ...
 
+    async def expected_on(self, node_id: str) -> tuple[Instance, ...]:
+        """Those that the node must report on: live ones, and those that were lost with it and that
+        it has not accounted for since it came back."""
+
     async def observe(
         self,
         instance_id: str,
@@ -197,7 +205,9 @@ class InstanceRepository(Protocol):
     ) -> tuple[Instance, tuple[OfferMade, ...]]:
         """Record a transition with its event; an end releases the allocation when no live
         instance and no live pipeline holds it. The present state again is no change. An
-        observation of an ended instance changes nothing."""
+        observation of an ended instance changes nothing; but one that was lost with its node, and
+        that the returned node sees alive, is alive again with its allocation, if its generation is
+        the newest of a pipeline that completed or goes on. Else a stop order for it is stored."""
 
 
 class LogRepository(Protocol):

@@ -31,6 +31,8 @@ def _state(_: Need, use: NodeUse) -> Objections:
         yield "NODE_NOT_ONLINE", f"is {node.connectivity}"
     if node.stop_orders:
         yield "STOP_UNCONFIRMED", f"has not confirmed {node.stop_orders} stop order(s)"
+    if node.unaccounted:
+        yield "INSTANCES_UNACCOUNTED", f"has not said yet how {node.unaccounted} instance(s) are"
 
 
 def _place(need: Need, use: NodeUse) -> Objections:

@@ -151,10 +151,10 @@ async def test_an_unreachable_node_keeps_its_allocation_until_it_confirms(
     assert len(await store.placements.live_allocations()) == 1
     assert "STOP_UNCONFIRMED" in (await place(store, "p2")).summary
     (order,) = await store.nodes.stop_orders("n1")
-    (offer,) = await store.nodes.confirm_stop(order.id, now=NOW)
+    (offer,) = await store.nodes.confirm_stop(order.id, node_id="n1", now=NOW)
     assert offer.pipeline_id == "p2"
     assert [held.pipeline_id for held in await store.placements.live_allocations()] == ["p2"]
-    assert await store.nodes.confirm_stop(order.id, now=NOW) == ()
+    assert await store.nodes.confirm_stop(order.id, node_id="n1", now=NOW) == ()
 
 
 async def test_a_lost_node_frees_what_waited_for_it(store: GamePipelineStore) -> None:
@@ -195,7 +195,7 @@ async def test_instances_hold_their_node_until_they_end(store: GamePipelineStore
     assert await store.placements.live_allocations() == ()
     (order,) = await store.nodes.stop_orders("n1")  # what is left of it is removed
     assert (order.pipeline_id, order.generation) == ("p", 1)
-    await store.nodes.confirm_stop(order.id, now=NOW)
+    await store.nodes.confirm_stop(order.id, node_id="n1", now=NOW)
     late, _ = await store.instances.observe(game.id, InstanceState.RUNNING, now=NOW)
     assert late.state is InstanceState.EXITED
     assert await store.instances.list(live_only=True) == ()

@@ -90,7 +90,8 @@ async def test_no_generation_of_the_old_run_keeps_its_node(stack: Stack) -> None
 
     order = await eventually(ordered, what="a stop order for what the old run had there")
     assert await stack.store.placements.live_allocations() == ()
-    await OfferSender(stack.client).send(await stack.store.nodes.confirm_stop(order, now=now()))
+    offers = await stack.store.nodes.confirm_stop(order, node_id=second.id, now=now())
+    await OfferSender(stack.client).send(offers)
     record = await stack.finish(handle)
     assert (record.state, record.generation) == (PipelineState.COMPLETED, 1)
     assert await stack.store.placements.live_allocations() == ()
