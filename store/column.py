@@ -62,8 +62,10 @@ class UtcTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def json_column(kind: Any, *, nullable: bool = False) -> "Column[Any]":
-    return Column(AsJson(kind), nullable=nullable)
+def json_column(
+    kind: Any, *, nullable: bool = False, server_default: str | None = None
+) -> "Column[Any]":
+    return Column(AsJson(kind), nullable=nullable, server_default=server_default)
 
 
 def time_column(*, nullable: bool = False, index: bool = False) -> "Column[Any]":

@@ -36,6 +36,7 @@ def change(tx: Transaction, row: NodeRow, seen: Connectivity, *, now: datetime) 
 def lose(tx: Transaction, node_id: str, *, now: datetime) -> None:
     """Instances are lost with their node, and nobody waits for its confirmations any more. The
     orders stay: a node that comes back carries them out first. Offers go to other nodes."""
+    capacity.withdraw_offers(tx, node_id, now=now)
     held = set()
     live = select(InstanceRow).where(
         InstanceRow.node_id == node_id, col(InstanceRow.state).not_in(capacity.TERMINAL_INSTANCES)

@@ -151,6 +151,8 @@ def _update(tx: Transaction, node_id: str, change: NodeChange, *, now: datetime)
         row.location, row.location_set = change.location, True
     if change.state is not None and change.state.value != row.state:
         _set_state(tx, row, change.state, now=now)
+        if change.state is not NodeState.NORMAL:
+            capacity.withdraw_offers(tx, node_id, now=now)
     tx.session.flush()
     return _record(tx.session, node_id)
 

@@ -9,6 +9,7 @@ from gamepipe.model import reason as reasons
 from gamepipe.model.record import Allocation, QueueEntry
 from gamepipe.ports import OfferMade
 from gamepipe.scheduling.choose import Refusal
+from gamepipe.scheduling.feasible import takes_pipelines
 from gamepipe.wire import (
     PlaceAnswer,
     Placement,
@@ -120,8 +121,8 @@ def _place(tx: Transaction, request: PlaceRequest, *, now: datetime) -> PlaceAns
         or row.state in capacity.TERMINAL_PIPELINES
     ):
         return PlaceAnswer(status=PlaceStatus.CLOSED)
-    held = tx.session.get(AllocationRow, (row.id, request.generation))
-    if held is None or held.released_at is not None:
+    held = _standing(tx, row, request.generation)
+    if held is None:
         held_or_not = _decide(tx, row, request, now=now)
         if isinstance(held_or_not, Refusal):
             return _enqueue(tx, row, request, held_or_not, now=now)
@@ -135,13 +136,27 @@ def _place(tx: Transaction, request: PlaceRequest, *, now: datetime) -> PlaceAns
     )
 
 
+def _standing(tx: Transaction, row: PipelineRow, generation: int) -> AllocationRow | None:
+    """What the generation holds. An offer of a node that takes nothing new any more is none."""
+    held = tx.session.get(AllocationRow, (row.id, generation))
+    if held is None or held.released_at is not None:
+        return None
+    if held.taken_at is not None:
+        return held
+    fleet = capacity.load_fleet(tx.session)
+    if any(use.node.id == held.node_id and takes_pipelines(use.node) for use in fleet):
+        return held
+    capacity.withdraw_offer(tx, held)
+    return None
+
+
 def _decide(
     tx: Transaction, row: PipelineRow, request: PlaceRequest, *, now: datetime
 ) -> AllocationRow | Refusal:
     """Whoever waits before this one is served first: a newcomer never passes it."""
     if tx.session.get(QueueEntryRow, row.id) is None:
         _offer_those_before(tx, row, now=now)
-    return capacity.allocate(tx, row, request.generation, avoid=request.avoid, now=now, taken=True)
+    return capacity.allocate(tx, row, request.generation, avoid=request.avoid, now=now)
 
 
 def _offer_those_before(tx: Transaction, row: PipelineRow, *, now: datetime) -> None:

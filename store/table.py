@@ -119,6 +119,11 @@ class AllocationRow(SQLModel, table=True):
     created_at: datetime = Field(sa_column=time_column())
     taken_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
     released_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
+    queued_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
+    """Of an offer: its place in the queue, should it be withdrawn; so with `avoid`."""
+    avoid: tuple[str, ...] = Field(
+        default=(), sa_column=json_column(tuple[str, ...], server_default="[]")
+    )
 
 
 class QueueEntryRow(SQLModel, table=True):

@@ -102,8 +102,9 @@ class PipelineRepository(Protocol):
 
 class PlacementRepository(Protocol):
     async def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
-        """Under the lock: the standing allocation, else a new one, else a queue entry with a
-        verdict per node. A newcomer never passes a queued pipeline that would fit."""
+        """Under the lock: the standing allocation (or an offer, while its node takes pipelines),
+        else a new one, else a queue entry with a verdict per node. A newcomer never passes a queued
+        pipeline that would fit."""
 
     async def withdraw(self, request: WithdrawRequest, *, now: datetime) -> tuple[OfferMade, ...]:
         """Leave the queue, release an untaken or taken allocation. Idempotent."""
@@ -156,12 +157,13 @@ class NodeRepository(Protocol):
     async def list(self) -> tuple[GameNode, ...]: ...
 
     async def update(self, node_id: str, change: NodeChange, *, now: datetime) -> GameNode:
-        """Raises `IllegalTransition` for disabled -> maintenance."""
+        """Raises `IllegalTransition` for disabled -> maintenance. Offers of a node that takes
+        nothing new any more go back to the queue, or to other nodes: the sweep sends those."""
 
     async def mark(self, node_id: str, connectivity: Connectivity, *, now: datetime) -> GameNode:
         """Observed connectivity; lost releases allocations held for an unconfirmed stop and marks
         the node's live instances lost. A node that comes back takes nothing new before it has
-        accounted for each of them."""
+        accounted for each of them. Offers go back to the queue, or to other nodes."""
 
     async def stop_orders(self, node_id: str) -> tuple[StopOrder, ...]: ...
 

@@ -20,6 +20,11 @@ def obstacle(need: Need, use: NodeUse) -> Verdict | None:
     return None
 
 
+def takes_pipelines(node: GameNode) -> bool:
+    """Whether the node takes anything new at all."""
+    return next(_state(Need(), NodeUse(node=node)), None) is None
+
+
 Objections = Iterator[tuple[str, str]]
 
 

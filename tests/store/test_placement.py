@@ -81,6 +81,56 @@ async def test_an_offer_that_is_withdrawn_goes_to_the_next(store: GamePipelineSt
     assert await store.placements.withdraw(withdrawal, now=NOW) == ()
 
 
+@pytest.mark.parametrize("how", ["lost", "maintenance", "suspect"])
+async def test_an_offer_of_a_node_that_takes_nothing_new_goes_back_to_its_place_in_the_queue(
+    store: GamePipelineStore, how: str
+) -> None:
+    for number in (1, 2):
+        await store.pipelines.add(new(f"p{number}"), now=NOW)
+        at = NOW + timedelta(seconds=number)
+        await store.placements.place(place_request(f"p{number}"), now=at)
+    await store.nodes.register(registration("n1", cpu=1), now=NOW)
+    (offer,) = await store.placements.offer(now=NOW + timedelta(minutes=1))
+    assert (offer.pipeline_id, offer.node_id) == ("p1", "n1")
+    if how == "maintenance":
+        await store.nodes.update("n1", NodeChange(state=NodeState.MAINTENANCE), now=NOW)
+    else:
+        await store.nodes.mark("n1", Connectivity(how), now=NOW)
+    answer = await store.placements.place(place_request("p1", revision=3), now=NOW)
+    assert answer.status is PlaceStatus.QUEUED
+    queue = [(e.pipeline_id, e.queued_at) for e in await store.placements.queue()]
+    assert queue == [(f"p{number}", NOW + timedelta(seconds=number)) for number in (1, 2)]
+    assert await store.placements.untaken_offers() == ()
+    await store.nodes.register(registration("n2", cpu=1), now=NOW)
+    (offer,) = await store.placements.offer(now=NOW)
+    assert (offer.pipeline_id, offer.node_id) == ("p1", "n2")
+
+
+async def test_a_lost_node_s_offer_is_made_of_another_node_at_once(
+    store: GamePipelineStore,
+) -> None:
+    await place(store, "p1")
+    await store.nodes.register(registration("n1", cpu=1), now=NOW)
+    await store.placements.offer(now=NOW)
+    await store.nodes.register(registration("n2", cpu=1), now=NOW)
+    await store.nodes.mark("n1", Connectivity.LOST, now=NOW)
+    (offer,) = await store.placements.untaken_offers()
+    assert (offer.pipeline_id, offer.node_id) == ("p1", "n2")
+    taken = await store.placements.place(place_request("p1", revision=3), now=NOW)
+    assert node_of(taken) == "n2"
+
+
+async def test_one_pass_over_the_queue_sells_nothing_twice(store: GamePipelineStore) -> None:
+    for number in range(6):
+        await place(store, f"p{number}", gpus=1)
+    for name in ("n1", "n2"):
+        await store.nodes.register(registration(name, gpus=2), now=NOW)
+    offers = await store.placements.offer(now=NOW)
+    assert [offer.pipeline_id for offer in offers] == ["p0", "p1", "p2", "p3"]
+    held = await store.placements.live_allocations()
+    assert len({(one.node_id, one.gpu_devices) for one in held}) == 4
+
+
 async def test_priority_then_age_orders_the_queue(store: GamePipelineStore) -> None:
     await store.nodes.register(registration("n1", cpu=1), now=NOW)
     await place(store, "running")

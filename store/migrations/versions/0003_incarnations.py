@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from store.column import UtcTime
+
 revision = "0003"
 down_revision = "0002"
 
@@ -13,6 +15,8 @@ def upgrade() -> None:
     op.add_column(
         "pipeline", sa.Column("incarnation", sa.String(), nullable=False, server_default="")
     )
+    op.add_column("allocation", sa.Column("queued_at", UtcTime(), nullable=True))
+    op.add_column("allocation", sa.Column("avoid", sa.Text(), nullable=False, server_default="[]"))
     for table, name in (
         ("instance", "unaccounted"),
         ("game_node", "labels_set"),
