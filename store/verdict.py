@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlmodel import col, select
 
 from gamepipe.model.errors import IllegalTransition, RevisionConflict
-from gamepipe.model.record import EventKind
+from gamepipe.model.record import EventKind, Progress
 from gamepipe.model.state import PipelineState, StepState
 from gamepipe.ports import OfferMade
 from store import capacity
@@ -63,6 +63,8 @@ def _end_steps(
 ) -> None:
     """What ran failed, what did not is skipped."""
     row.ended_at = now
+    total = len(row.spec.steps)
+    row.progress = Progress(ended=total, total=total, percent=100.0)
     steps = select(StepRow).where(
         StepRow.pipeline_id == row.id, StepRow.generation == max(row.generation, 1)
     )
