@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -17,6 +18,7 @@ from temporalio.client import (
     ScheduleIntervalSpec,
     ScheduleSpec,
     ScheduleUpdate,
+    ScheduleUpdateInput,
 )
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
@@ -102,7 +104,9 @@ class Sweeper:
             return bool(await sweep())
         except (RPCError, GamePipeError) as error:
             _log.warning("sweep.failed", action="sweep.failed", error=str(error))
-            return False
+        except Exception as error:  # a bug: the worker, and the next pass, go on
+            _log.error("sweep.broken", action="sweep.broken", error=repr(error), exc_info=error)
+        return False
 
 
 async def _wait(event: asyncio.Event, limit: timedelta) -> None:
@@ -139,7 +143,13 @@ async def schedule_retention(client: Client, retention: timedelta) -> None:
         await client.create_schedule("gamepipe-retention", schedule)
     except ScheduleAlreadyRunningError:
         handle = client.get_schedule_handle("gamepipe-retention")
-        await handle.update(lambda _: ScheduleUpdate(schedule=schedule))
+        await handle.update(lambda present: _updated(present, schedule))
+
+
+def _updated(present: ScheduleUpdateInput, wanted: Schedule) -> ScheduleUpdate:
+    """What people did to it, such as a pause, stays."""
+    kept = present.description.schedule
+    return ScheduleUpdate(schedule=replace(wanted, state=kept.state, policy=kept.policy))
 
 
 async def run(settings: Settings, shutdown: asyncio.Event) -> None:

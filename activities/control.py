@@ -1,6 +1,6 @@
 """Activities on the control queue: the only way from a workflow to the store."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,6 +24,9 @@ from gamepipe.wire import (
     WithdrawRequest,
     workflow_id,
 )
+
+GATEWAY_GONE_AFTER = timedelta(days=1)
+"""A gateway that beats again after that is listed again."""
 
 
 class ControlActivities:
@@ -107,18 +110,17 @@ class ControlActivities:
 
     @activity.defn(name="clean_up_pipelines")
     async def clean_up_pipelines(self, clean_up: CleanUp) -> int:
-        """Remove terminal pipelines that ended before the retention, batch by batch."""
-        now = self._now()
-        ended_before = now - timedelta(seconds=clean_up.retention_seconds)
-        removed = 0
-        while True:
-            batch = await self._store.pipelines.cleanup(
-                ended_before=ended_before, limit=clean_up.batch, now=now
-            )
-            removed += batch
-            activity.heartbeat(removed)
-            if batch < clean_up.batch:
-                return removed
+        """Remove terminal pipelines that ended before the retention, with what hangs on them, then
+        events as old, then gateways that are gone; batch by batch. The number of pipelines."""
+        now, limit = self._now(), clean_up.batch
+        before = now - timedelta(seconds=clean_up.retention_seconds)
+        pipelines, events = self._store.pipelines, self._store.events
+        removed = await _in_batches(
+            lambda: pipelines.cleanup(ended_before=before, limit=limit, now=now), limit
+        )
+        await _in_batches(lambda: events.cleanup(before=before, limit=limit), limit)
+        await self._store.nodes.forget_gateways(silent_since=now - GATEWAY_GONE_AFTER)
+        return removed
 
     async def _took_over(self, request: SaveRequest) -> bool:
         """Whether the run that asks is its workflow's present run and now owns a live row.
@@ -140,3 +142,12 @@ class ControlActivities:
             return False
         await self._store.pipelines.take_over(pipeline_id, run_id=run_id, now=self._now())
         return True
+
+
+async def _in_batches(remove: Callable[[], Awaitable[int]], limit: int) -> int:
+    removed = batch = await remove()
+    while batch == limit:
+        activity.heartbeat(removed)
+        batch = await remove()
+        removed += batch
+    return removed

@@ -53,17 +53,7 @@ class PipelineSweep:
         """One pass. A row that cannot be repaired now is logged and tried again next time."""
         live = await self._store.pipelines.list_live()
         for record in await self._suspects(live):
-            try:
-                await self._check(record)
-            except RevisionConflict:
-                continue  # it moved while we looked: the next pass sees the new state
-            except (RPCError, GamePipeError) as error:
-                _log.warning(
-                    "sweep.pipeline_failed",
-                    action="sweep.pipeline_failed",
-                    pipeline_id=record.id,
-                    error=str(error),
-                )
+            await self._attempt(record)
         await self._offers.send(await self._store.placements.offer(now=self._now()))
         await self._offers.send(await self._store.placements.untaken_offers())
 
@@ -82,6 +72,28 @@ class PipelineSweep:
             if running.get(workflow_id(record.id)) != record.run_id
             or record.updated_at < quiet_before
         ]
+
+    async def _attempt(self, record: PipelineRecord) -> None:
+        """Whatever happens with one row, the others are looked at."""
+        try:
+            await self._check(record)
+        except RevisionConflict:
+            return  # it moved while we looked: the next pass sees the new state
+        except (RPCError, GamePipeError) as error:
+            _log.warning(
+                "sweep.pipeline_failed",
+                action="sweep.pipeline_failed",
+                pipeline_id=record.id,
+                error=str(error),
+            )
+        except Exception as error:
+            _log.error(
+                "sweep.pipeline_broken",
+                action="sweep.pipeline_broken",
+                pipeline_id=record.id,
+                error=repr(error),
+                exc_info=error,
+            )
 
     async def _check(self, record: PipelineRecord) -> None:
         description = await self._describe(record)

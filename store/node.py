@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, delete, func, select
 
 from gamepipe.model.errors import IllegalTransition, NotFound
 from gamepipe.model.node import GameNode
@@ -97,6 +97,10 @@ class NodeStore:
             row.beat_at = now
 
         await self._database.write(work)
+
+    async def forget_gateways(self, *, silent_since: datetime) -> None:
+        old = delete(GatewayRow).where(col(GatewayRow.beat_at) < silent_since)
+        await self._database.write(lambda tx: tx.session.connection().execute(old) and None)
 
     async def gateways(self) -> tuple[tuple[str, datetime, datetime], ...]:
         return await self._database.read(

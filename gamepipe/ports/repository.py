@@ -83,7 +83,8 @@ class PipelineRepository(Protocol):
         """Remember the run that was started for a row without one."""
 
     async def list_live(self) -> tuple[PipelineRecord, ...]:
-        """Every pipeline that is not terminal (for the sweep), oldest first."""
+        """Every pipeline that is not terminal (for the sweep), oldest first. A row that cannot be
+        read is logged and passed over."""
 
     async def delete(self, pipeline_id: str, *, force: bool = False, now: datetime) -> None:
         """Remove a terminal pipeline with its logs, steps and values; its events stay and
@@ -179,6 +180,9 @@ class NodeRepository(Protocol):
         """A gateway hears. One whose beats were interrupted for half a TTL (it, or the store, was
         away) counts as started now: it could not have told of any heartbeat."""
 
+    async def forget_gateways(self, *, silent_since: datetime) -> None:
+        """Those whose last beat is older are gone for good."""
+
     async def gateways(self) -> tuple[tuple[str, datetime, datetime], ...]:
         """(gateway id, hears without interruption since, last beat at)."""
 
@@ -237,6 +241,10 @@ class EventRepository(Protocol):
         """In id order; an event is readable only when every lower id is, so resume has no gap."""
 
     async def last_id(self) -> int: ...
+
+    async def cleanup(self, *, before: datetime, limit: int) -> int:
+        """Remove up to `limit` of the oldest events, as far as they happened before; the number
+        removed. A reader whose last event is gone goes on behind it."""
 
 
 class Wakeup(Protocol):

@@ -4,6 +4,7 @@ import asyncio
 from datetime import datetime, timedelta
 
 import pytest
+from temporalio.client import WorkflowHandle
 
 from activities.sweep import PipelineSweep
 from gamepipe.definition import bind, content_digest, parse_pipeline
@@ -113,3 +114,39 @@ async def test_a_healthy_pipeline_is_left_alone(stack: Stack, sweep: PipelineSwe
     assert (await stack.record(handle)).state is PipelineState.RUNNING
     await handle.cancel()
     await asyncio.wait_for(stack.finish(handle), 60)
+
+
+async def _offer(stack: Stack) -> WorkflowHandle[object, object]:
+    """A pipeline that waits, and is offered a node without a word to its workflow."""
+    handle = await stack.submit(THREE)
+
+    async def waits() -> bool:
+        return bool(await stack.store.placements.queue())
+
+    await eventually(waits)
+    await stack.node()
+    (offer,) = await stack.store.placements.offer(now=now())
+    assert offer.pipeline_id == handle.id.removeprefix("pipeline-")
+    return handle
+
+
+async def test_an_offer_that_nobody_heard_of_is_sent_again(
+    stack: Stack, sweep: PipelineSweep
+) -> None:
+    handle = await _offer(stack)
+    await sweep.run_once()
+    assert (await stack.finish(handle)).state is PipelineState.COMPLETED
+
+
+async def test_an_offer_to_a_closed_workflow_is_freed(stack: Stack, sweep: PipelineSweep) -> None:
+    handle = await _offer(stack)
+    await handle.terminate()
+
+    async def freed() -> bool:
+        await sweep.run_once()
+        return await stack.store.placements.live_allocations() == ()
+
+    await eventually(freed)
+    record = await stack.record(handle)
+    assert (record.state, record.reason) == (PipelineState.FAILED, "WORKFLOW_LOST")
+    assert await stack.store.nodes.stop_orders((await stack.store.nodes.list())[0].id) == ()
