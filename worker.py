@@ -26,6 +26,7 @@ from temporalio.worker import Worker
 from activities.control import ControlActivities
 from activities.errors import ErrorInterceptor
 from activities.liveness import NodeSweep
+from activities.stopsweep import StopSweep
 from activities.sweep import PipelineSweep
 from gamepipe import searchattribute
 from gamepipe.config import Settings
@@ -79,6 +80,7 @@ class Sweeper:
             settings=settings.run_settings(),
             now=utc_now,
         )
+        self._stops = StopSweep(store=store, client=client, now=utc_now)
         self._nodes = NodeSweep(
             store=store,
             client=client,
@@ -93,6 +95,7 @@ class Sweeper:
             if await self._attempt(self._hold_lease):
                 await self._attempt(self._pipelines.run_once)
                 await self._attempt(self._nodes.run_once)
+                await self._attempt(self._stops.run_once)
             await _wait(shutdown, self._interval)
 
     async def _hold_lease(self) -> bool:

@@ -98,7 +98,13 @@ class ControlActivities:
 
     @activity.defn(name="end_instance")
     async def end_instance(self, ended: InstanceEnded) -> None:
-        """`stopped`, and what it held is released."""
+        """`stopped`, and what it held is released; unless it was deleted with its pipeline."""
+        try:
+            instance = await self._store.instances.get(ended.instance_id)
+        except NotFound:
+            return
+        if ended.node_id not in ("", instance.node_id):
+            return
         _, offers = await self._store.instances.observe(
             ended.instance_id,
             InstanceState.STOPPED,

@@ -64,7 +64,7 @@ class InstanceStore:
     ) -> tuple[Instance, tuple[OfferMade, ...]]:
         def work(tx: Transaction) -> tuple[Instance, tuple[OfferMade, ...]]:
             row = _row(tx.session, instance_id)
-            if row.unaccounted:
+            if row.unaccounted and state is not InstanceState.STOPPING:  # that is our own word
                 tx.hold_placement_lock()
                 offers = connectivity.account(tx, row, state, now=now)
                 return instance_record(row), offers

@@ -146,3 +146,13 @@ async def test_labels_and_location_are_the_agents_until_people_set_them(
     await store.nodes.update("n1", NodeChange(location=Location(zone="a")), now=NOW)
     node = await store.nodes.register(moved, now=NOW)
     assert (node.labels, node.location) == ({"disk": "none"}, Location(zone="a"))
+
+
+async def test_a_stop_that_crosses_the_loss_of_its_node_brings_no_game_back(
+    store: GamePipelineStore,
+) -> None:
+    await leave_game(store)
+    await store.nodes.mark("n1", Connectivity.LOST, now=NOW)
+    game, _ = await store.instances.observe(GAME.id, InstanceState.STOPPING, now=NOW)
+    assert game.state is InstanceState.LOST
+    assert (await store.nodes.get("n1")).unaccounted == 1
