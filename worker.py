@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -17,6 +18,7 @@ from temporalio.client import (
     ScheduleIntervalSpec,
     ScheduleSpec,
     ScheduleUpdate,
+    ScheduleUpdateInput,
 )
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
@@ -25,6 +27,7 @@ from activities.control import ControlActivities
 from activities.emptying import NodeEmptier
 from activities.errors import ErrorInterceptor
 from activities.liveness import NodeSweep
+from activities.stopsweep import StopSweep
 from activities.sweep import PipelineSweep
 from gamepipe import searchattribute
 from gamepipe.config import Settings
@@ -84,7 +87,14 @@ class Sweeper:
             stopper=Stopper(store=store, client=client, now=utc_now),
             grace=settings.grace,
         )
-        self._nodes = NodeSweep(store=store, client=client, ttl=settings.node_ttl, now=utc_now)
+        self._stops = StopSweep(store=store, client=client, now=utc_now)
+        self._nodes = NodeSweep(
+            store=store,
+            client=client,
+            ttl=settings.node_ttl,
+            interval=settings.sweep_interval,
+            now=utc_now,
+        )
 
     async def run(self, shutdown: asyncio.Event) -> None:
         """Sweep every interval until `shutdown`; a pass that fails is logged and tried again."""
@@ -93,6 +103,7 @@ class Sweeper:
                 await self._attempt(self._pipelines.run_once)
                 await self._attempt(self._nodes.run_once)
                 await self._attempt(self._emptier.run_once)
+                await self._attempt(self._stops.run_once)
             await _wait(shutdown, self._interval)
 
     async def _hold_lease(self) -> bool:
@@ -104,7 +115,9 @@ class Sweeper:
             return bool(await sweep())
         except (RPCError, GamePipeError) as error:
             _log.warning("sweep.failed", action="sweep.failed", error=str(error))
-            return False
+        except Exception as error:  # a bug: the worker, and the next pass, go on
+            _log.error("sweep.broken", action="sweep.broken", error=repr(error), exc_info=error)
+        return False
 
 
 async def _wait(event: asyncio.Event, limit: timedelta) -> None:
@@ -141,7 +154,13 @@ async def schedule_retention(client: Client, retention: timedelta) -> None:
         await client.create_schedule("gamepipe-retention", schedule)
     except ScheduleAlreadyRunningError:
         handle = client.get_schedule_handle("gamepipe-retention")
-        await handle.update(lambda _: ScheduleUpdate(schedule=schedule))
+        await handle.update(lambda present: _updated(present, schedule))
+
+
+def _updated(present: ScheduleUpdateInput, wanted: Schedule) -> ScheduleUpdate:
+    """What people did to it, such as a pause, stays."""
+    kept = present.description.schedule
+    return ScheduleUpdate(schedule=replace(wanted, state=kept.state, policy=kept.policy))
 
 
 async def run(settings: Settings, shutdown: asyncio.Event) -> None:

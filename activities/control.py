@@ -1,12 +1,13 @@
 """Activities on the control queue: the only way from a workflow to the store."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import activity
 from temporalio.client import Client
 
+from activities.stuck import StuckMarker
 from gamepipe.model.errors import NotFound
 from gamepipe.model.state import InstanceState
 from gamepipe.offer import OfferSender
@@ -24,6 +25,9 @@ from gamepipe.wire import (
     workflow_id,
 )
 
+GATEWAY_GONE_AFTER = timedelta(days=1)
+"""A gateway that beats again after that is listed again."""
+
 
 class ControlActivities:
     """Each one is a store transaction, then the signals that follow from it."""
@@ -35,6 +39,7 @@ class ControlActivities:
         self._client = client
         self._offers = offers
         self._now = now
+        self._stuck = StuckMarker(store, now=now)
 
     def all(self) -> list[Callable[..., Any]]:
         """Every activity, for the worker."""
@@ -50,20 +55,30 @@ class ControlActivities:
     @activity.defn(name="place_pipeline")
     async def place_pipeline(self, request: PlaceRequest) -> PlaceAnswer:
         """See `PlaceRequest`; a run that was reset takes the row over first."""
+        try:
+            return await self._place(request)
+        except Exception as error:
+            await self._stuck.note(request.saved, error)
+            raise
+
+    async def _place(self, request: PlaceRequest) -> PlaceAnswer:
         answer = await self._store.placements.place(request, now=self._now())
-        if answer.status is PlaceStatus.CLOSED and await self._took_over(
-            request.pipeline_id, request.run_id
-        ):
+        if answer.status is PlaceStatus.CLOSED and await self._took_over(request.saved):
             answer = await self._store.placements.place(request, now=self._now())
         return answer
 
     @activity.defn(name="save_progress")
     async def save_progress(self, request: SaveRequest) -> SaveAck:
         """See `SaveRequest`; a run that was reset takes the row over first."""
+        try:
+            return await self._save(request)
+        except Exception as error:
+            await self._stuck.note(request, error)
+            raise
+
+    async def _save(self, request: SaveRequest) -> SaveAck:
         ack, offers = await self._store.pipelines.save(request, now=self._now())
-        if ack.status is SaveStatus.STALE_RUN and await self._took_over(
-            request.pipeline_id, request.run_id
-        ):
+        if ack.status is SaveStatus.STALE_RUN and await self._took_over(request):
             ack, offers = await self._store.pipelines.save(request, now=self._now())
         await self._offers.send(offers)
         return ack
@@ -83,7 +98,13 @@ class ControlActivities:
 
     @activity.defn(name="end_instance")
     async def end_instance(self, ended: InstanceEnded) -> None:
-        """`stopped`, and what it held is released."""
+        """`stopped`, and what it held is released; unless it was deleted with its pipeline."""
+        try:
+            instance = await self._store.instances.get(ended.instance_id)
+        except NotFound:
+            return
+        if ended.node_id not in ("", instance.node_id):
+            return
         _, offers = await self._store.instances.observe(
             ended.instance_id,
             InstanceState.STOPPED,
@@ -95,30 +116,30 @@ class ControlActivities:
 
     @activity.defn(name="clean_up_pipelines")
     async def clean_up_pipelines(self, clean_up: CleanUp) -> int:
-        """Remove terminal pipelines that ended before the retention, batch by batch."""
-        now = self._now()
-        ended_before = now - timedelta(seconds=clean_up.retention_seconds)
-        removed = 0
-        while True:
-            batch = await self._store.pipelines.cleanup(
-                ended_before=ended_before, limit=clean_up.batch, now=now
-            )
-            removed += batch
-            activity.heartbeat(removed)
-            if batch < clean_up.batch:
-                return removed
+        """Remove terminal pipelines that ended before the retention, with what hangs on them, then
+        events as old, then gateways that are gone; batch by batch. The number of pipelines."""
+        now, limit = self._now(), clean_up.batch
+        before = now - timedelta(seconds=clean_up.retention_seconds)
+        pipelines, events = self._store.pipelines, self._store.events
+        removed = await _in_batches(
+            lambda: pipelines.cleanup(ended_before=before, limit=limit, now=now), limit
+        )
+        await _in_batches(lambda: events.cleanup(before=before, limit=limit), limit)
+        await self._store.nodes.forget_gateways(silent_since=now - GATEWAY_GONE_AFTER)
+        return removed
 
-    async def _took_over(self, pipeline_id: str, run_id: str) -> bool:
-        """Whether `run_id` is the workflow's present run and now owns a live row.
+    async def _took_over(self, request: SaveRequest) -> bool:
+        """Whether the run that asks is its workflow's present run and now owns a live row.
 
         A reset in Temporal's UI starts a new run that the store has not heard of. The sweep may
         have told it meanwhile: then the row is the run's already.
         """
+        pipeline_id, run_id = request.pipeline_id, request.run_id
         try:
             record = await self._store.pipelines.get(pipeline_id)
         except NotFound:
             return False
-        if record.state.is_terminal:
+        if record.state.is_terminal or record.incarnation != request.incarnation:
             return False
         if record.run_id == run_id:
             return True
@@ -127,3 +148,12 @@ class ControlActivities:
             return False
         await self._store.pipelines.take_over(pipeline_id, run_id=run_id, now=self._now())
         return True
+
+
+async def _in_batches(remove: Callable[[], Awaitable[int]], limit: int) -> int:
+    removed = batch = await remove()
+    while batch == limit:
+        activity.heartbeat(removed)
+        batch = await remove()
+        removed += batch
+    return removed

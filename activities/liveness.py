@@ -1,7 +1,8 @@
 """Which nodes are alive: a node is lost only when everything that it sends is silent.
 
 Three voices: its stream to a gateway, its poller on `node-<id>`, its steps' heartbeats. Silence
-counts only after somebody could have heard: this worker and one gateway up for a whole TTL.
+counts only after somebody could have heard: this worker and one gateway up for a whole TTL, and
+nothing interrupted them (a store that was away, a laptop that slept).
 """
 
 from collections.abc import Callable, Iterable
@@ -27,17 +28,35 @@ class NodeSweep:
     """Marks nodes online, suspect or lost, and tells the pipelines of a lost one."""
 
     def __init__(
-        self, *, store: Store, client: Client, ttl: timedelta, now: Callable[[], datetime]
+        self,
+        *,
+        store: Store,
+        client: Client,
+        ttl: timedelta,
+        now: Callable[[], datetime],
+        interval: timedelta = timedelta(),
     ) -> None:
+        """
+        Args:
+            interval: between two passes, when nothing holds them up.
+        """
         self._store = store
         self._client = client
         self._least_ttl = self._ttl = ttl
+        self._interval = interval
         self._now = now
-        self._started_at = now()
+        self._listening_since = self._last_pass = now()
 
     async def run_once(self) -> None:
         """One pass over the fleet. Raises `RPCError` when Temporal does not answer: then nothing
         is marked, for a server that is away says nothing about the nodes."""
+        begun = self._now()
+        if begun - self._last_pass > self._interval + self._ttl / 2:
+            self._listening_since = begun
+        await self._judge_all()
+        self._last_pass = begun
+
+    async def _judge_all(self) -> None:
         nodes = await self._store.nodes.list()
         self._ttl = pace_of(len(nodes), self._least_ttl).ttl
         audible = await self._audible()
@@ -55,9 +74,9 @@ class NodeSweep:
                 await self._tell_pipelines(node)
 
     async def _audible(self) -> bool:
-        """Whether this worker and at least one gateway were up for a whole TTL."""
+        """Whether this worker and at least one gateway listened for a whole TTL."""
         now = self._now()
-        if now - self._started_at < self._ttl:
+        if now - self._listening_since < self._ttl:
             return False
         return any(
             now - started >= self._ttl and now - beat < self._ttl
@@ -65,7 +84,7 @@ class NodeSweep:
         )
 
     async def _judge(self, node: GameNode, *, audible: bool) -> Connectivity:
-        seen = node.last_seen_at or node.registered_at or self._started_at
+        seen = node.last_seen_at or node.registered_at or self._listening_since
         silence = self._now() - seen
         if silence < self._ttl / 2:
             return Connectivity.ONLINE

@@ -10,19 +10,17 @@ import structlog
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.stuck import STUCK_AFTER_ATTEMPTS
 from gamepipe.model import reason as reasons
 from gamepipe.model.errors import GamePipeError, RevisionConflict
 from gamepipe.model.record import PipelineRecord
 from gamepipe.model.state import PipelineState
 from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
-from gamepipe.starting import start_pipeline
+from gamepipe.starting import is_of, start_pipeline
 from gamepipe.wire import RunSettings, workflow_id
 
 _log = structlog.get_logger()
-
-STUCK_AFTER_ATTEMPTS = 5
-"""A workflow task that failed this often in a row needs a person."""
 
 RUNNING_PIPELINES = "WorkflowType = 'GamePipeline' AND ExecutionStatus = 'Running'"
 
@@ -55,17 +53,7 @@ class PipelineSweep:
         """One pass. A row that cannot be repaired now is logged and tried again next time."""
         live = await self._store.pipelines.list_live()
         for record in await self._suspects(live):
-            try:
-                await self._check(record)
-            except RevisionConflict:
-                continue  # it moved while we looked: the next pass sees the new state
-            except (RPCError, GamePipeError) as error:
-                _log.warning(
-                    "sweep.pipeline_failed",
-                    action="sweep.pipeline_failed",
-                    pipeline_id=record.id,
-                    error=str(error),
-                )
+            await self._attempt(record)
         await self._offers.send(await self._store.placements.offer(now=self._now()))
         await self._offers.send(await self._store.placements.untaken_offers())
 
@@ -85,10 +73,34 @@ class PipelineSweep:
             or record.updated_at < quiet_before
         ]
 
+    async def _attempt(self, record: PipelineRecord) -> None:
+        """Whatever happens with one row, the others are looked at."""
+        try:
+            await self._check(record)
+        except RevisionConflict:
+            return  # it moved while we looked: the next pass sees the new state
+        except (RPCError, GamePipeError) as error:
+            _log.warning(
+                "sweep.pipeline_failed",
+                action="sweep.pipeline_failed",
+                pipeline_id=record.id,
+                error=str(error),
+            )
+        except Exception as error:
+            _log.error(
+                "sweep.pipeline_broken",
+                action="sweep.pipeline_broken",
+                pipeline_id=record.id,
+                error=repr(error),
+                exc_info=error,
+            )
+
     async def _check(self, record: PipelineRecord) -> None:
         description = await self._describe(record)
-        if description is None or _is_of_a_predecessor(description, record):
+        if description is None:
             await self._start_or_lose(record)
+        elif not await is_of(record, description):
+            await self._follow(record, description)
         elif description.status is not WorkflowExecutionStatus.RUNNING:
             await self._lose(record, description)
         else:
@@ -102,13 +114,21 @@ class PipelineSweep:
                 return None
             raise
 
+    async def _follow(
+        self, record: PipelineRecord, description: WorkflowExecutionDescription
+    ) -> None:
+        """The workflow of a deleted pipeline of the same id: its successor waits for its end."""
+        if description.status is not WorkflowExecutionStatus.RUNNING:
+            await self._start_or_lose(record)
+
     async def _start_or_lose(self, record: PipelineRecord) -> None:
         """No workflow: never started, or Temporal lost it."""
         if record.state is not PipelineState.NOT_STARTED or record.run_id:
             await self._mark_lost(record, "Temporal does not know its workflow any more")
         elif self._now() - record.created_at > START_GRACE:
             run_id = await start_pipeline(self._client, record, self._settings)
-            await self._store.pipelines.mark_started(record.id, run_id=run_id)
+            if run_id:
+                await self._store.pipelines.mark_started(record.id, run_id=run_id)
 
     async def _lose(
         self, record: PipelineRecord, description: WorkflowExecutionDescription
@@ -119,7 +139,8 @@ class PipelineSweep:
 
     async def _mark_lost(self, record: PipelineRecord, message: str) -> None:
         current = await self._store.pipelines.get(record.id)
-        if current.state.is_terminal or current.revision != record.revision:
+        seen = (record.incarnation, record.revision)
+        if current.state.is_terminal or (current.incarnation, current.revision) != seen:
             return
         _, offers = await self._store.pipelines.update_status(
             record.id,
@@ -155,9 +176,3 @@ class PipelineSweep:
                 message=f"its workflow task failed {pending.attempt} times; see Temporal's UI",
                 now=self._now(),
             )
-
-
-def _is_of_a_predecessor(description: WorkflowExecutionDescription, record: PipelineRecord) -> bool:
-    """Whether it closed before the row was made: a deleted pipeline had the same id."""
-    closed = description.close_time
-    return not record.run_id and closed is not None and closed < record.created_at

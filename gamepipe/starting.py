@@ -2,22 +2,26 @@
 
 from datetime import timedelta
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionDescription
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from gamepipe.model.record import PipelineRecord
 from gamepipe.wire import CONTROL_QUEUE, PipelineStart, RunSettings, workflow_id
 
+INCARNATION = "incarnation"
+"""Key of the memo that says which life of its pipeline's id a workflow runs."""
+
 START_TIMEOUT = timedelta(seconds=5)
 """Then the pipeline stays `not_started`, and the sweep starts it later."""
 
 
 async def start_pipeline(client: Client, record: PipelineRecord, settings: RunSettings) -> str:
-    """Start `pipeline-<id>`, or find it running already; the run's id.
+    """Start `pipeline-<id>`; the run's id, "" when a workflow of that id runs already.
 
-    A closed workflow of that id belongs to a pipeline that was deleted since: it may be followed
-    by a new one. Should its row live after all, the store refuses the second run's first save.
+    That may be this pipeline's own, or the rest of one that was deleted: its incarnation, which is
+    in its memo, tells. A closed workflow may be followed by a new one; should the row live after
+    all, the store refuses the second run's first save.
 
     Raises `temporalio.service.RPCError` when Temporal does not answer in time.
     """
@@ -26,6 +30,7 @@ async def start_pipeline(client: Client, record: PipelineRecord, settings: RunSe
             "GamePipeline",
             PipelineStart(
                 pipeline_id=record.id,
+                incarnation=record.incarnation,
                 spec=record.spec,
                 args=record.args,
                 env_names=record.env_names,
@@ -36,10 +41,17 @@ async def start_pipeline(client: Client, record: PipelineRecord, settings: RunSe
             id=workflow_id(record.id),
             task_queue=CONTROL_QUEUE,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+            memo={INCARNATION: record.incarnation},
             static_summary=record.name[:200],
             rpc_timeout=START_TIMEOUT,
         )
-    except WorkflowAlreadyStartedError as error:
-        return error.run_id or ""
+    except WorkflowAlreadyStartedError:
+        return ""
     return handle.first_execution_run_id or ""
+
+
+async def is_of(record: PipelineRecord, description: WorkflowExecutionDescription) -> bool:
+    """Whether the workflow runs this very pipeline, not one of the same id that was deleted."""
+    incarnation: str = await description.memo_value(INCARNATION, "")
+    return incarnation == record.incarnation

@@ -65,8 +65,8 @@ class AgentService:
         except NotFound:
             return 0
 
-    async def live_instances(self, node_id: str) -> tuple[str, ...]:
-        found = await self._store.instances.list(node_id=node_id, live_only=True)
+    async def expected_instances(self, node_id: str) -> tuple[str, ...]:
+        found = await self._store.instances.expected_on(node_id)
         return tuple(one.id for one in found)
 
     async def beat(self, beats: Sequence[tuple[str, int, NodeMetrics]]) -> None:
@@ -82,8 +82,9 @@ class AgentService:
     async def stop_orders(self, node_id: str) -> tuple[StopOrder, ...]:
         return await self._store.nodes.stop_orders(node_id)
 
-    async def confirm_stop(self, order_id: int) -> None:
-        await self._offers.send(await self._store.nodes.confirm_stop(order_id, now=self._now()))
+    async def confirm_stop(self, order_id: int, node_id: str) -> None:
+        offers = await self._store.nodes.confirm_stop(order_id, node_id=node_id, now=self._now())
+        await self._offers.send(offers)
 
     async def take_state(self, node_id: str, session: int, state: NodeState) -> None:
         """The agent acts by this state from now on."""

@@ -165,7 +165,9 @@ async def _beat(store: Store, settings: Settings) -> None:
     gateway_id, started_at = f"{socket.gethostname()}-{secrets.token_hex(4)}", utc_now()
     while True:
         try:
-            await store.nodes.gateway_beat(gateway_id, started_at=started_at, now=utc_now())
+            await store.nodes.gateway_beat(
+                gateway_id, started_at=started_at, ttl=settings.node_ttl, now=utc_now()
+            )
         except GamePipeError as error:
             _log.warning("gateway.beat_failed", action="gateway.beat_failed", error=error.message)
         await asyncio.sleep(settings.node_ttl.total_seconds() / BEATS_PER_TTL)

@@ -156,6 +156,7 @@ class GamePipelineService:
                 args=dict(bound.args) if bound else None,
                 envs=dict(bound.envs) if bound else None,
                 secrets=dict(bound.secrets) if bound else None,
+                content_digest=content_digest(bound) if bound else "",
             ),
             now=self._now(),
         )

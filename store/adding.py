@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from sqlmodel import col, delete
 
@@ -81,6 +82,7 @@ def _columns(new: NewPipeline, now: datetime) -> dict[str, Any]:
     spec = new.spec
     return {
         "id": new.id,
+        "incarnation": new.incarnation or uuid4().hex,
         "name": spec.name,
         "tenant": spec.tenant,
         "template": spec.model,

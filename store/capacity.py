@@ -1,5 +1,6 @@
 """Allocations inside a transaction that holds the placement lock: place, release, offer."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlmodel import Session, col, select
@@ -7,8 +8,8 @@ from sqlmodel import Session, col, select
 from gamepipe.model.record import EventKind
 from gamepipe.model.state import Connectivity, InstanceState, PipelineState
 from gamepipe.ports import OfferMade
-from gamepipe.scheduling.choose import Choice, Refusal, choose
-from gamepipe.scheduling.fleet import NodeUse, fleet_of
+from gamepipe.scheduling.choose import Refusal, choose
+from gamepipe.scheduling.fleet import NodeUse, fleet_of, with_allocation
 from gamepipe.scheduling.need import need_of
 from store.record import allocation_record, load_nodes
 from store.table import (
@@ -38,35 +39,26 @@ def allocate(
     *,
     avoid: tuple[str, ...],
     now: datetime,
-    taken: bool,
+    offered: QueueEntryRow | None = None,
+    fleet: Sequence[NodeUse] | None = None,
 ) -> AllocationRow | Refusal:
-    """Hold a node for a generation, or say why none fits."""
+    """Hold a node for a generation (for whom an entry of the queue is `offered` it, or who asks and
+    so takes it), or say why none fits. `fleet`: the present one, for who has it."""
     need = need_of(row.spec, row.args, avoid=avoid)
-    decision = choose(need, load_fleet(tx.session))
+    decision = choose(need, load_fleet(tx.session) if fleet is None else fleet)
     if isinstance(decision, Refusal):
         return decision
-    return _hold(tx, row, generation, decision, need.host_ports, now=now, taken=taken)
-
-
-def _hold(
-    tx: Transaction,
-    row: PipelineRow,
-    generation: int,
-    choice: Choice,
-    host_ports: tuple[str, ...],
-    *,
-    now: datetime,
-    taken: bool,
-) -> AllocationRow:
     allocation = AllocationRow(
         pipeline_id=row.id,
         generation=generation,
-        node_id=choice.node_id,
+        node_id=decision.node_id,
         resources=row.spec.resources,
-        gpu_devices=choice.gpu_devices,
-        host_ports=host_ports,
+        gpu_devices=decision.gpu_devices,
+        host_ports=need.host_ports,
         created_at=now,
-        taken_at=now if taken else None,
+        taken_at=None if offered else now,
+        queued_at=offered.queued_at if offered else None,
+        avoid=avoid,
     )
     held = tx.session.merge(allocation)  # a released one of a run that was reset is replaced
     tx.session.flush()
@@ -75,26 +67,76 @@ def _hold(
 
 def offer_queue(tx: Transaction, *, now: datetime) -> tuple[OfferMade, ...]:
     """Try the queue in order (priority, then age); an allocation for each that fits."""
-    query = select(QueueEntryRow).order_by(
-        col(QueueEntryRow.priority).desc(), col(QueueEntryRow.queued_at)
+    waiting = (
+        select(QueueEntryRow, PipelineRow)
+        .join(PipelineRow, col(PipelineRow.id) == col(QueueEntryRow.pipeline_id))
+        .order_by(col(QueueEntryRow.priority).desc(), col(QueueEntryRow.queued_at))
     )
+    entries = tx.session.exec(waiting).all()
+    fleet = load_fleet(tx.session) if entries else ()
     offers = []
-    for entry in tx.session.exec(query).all():
-        row = tx.session.get(PipelineRow, entry.pipeline_id)
-        if row is None or row.state in TERMINAL_PIPELINES:
-            tx.session.delete(entry)
-            continue
-        held = allocate(tx, row, entry.generation, avoid=tuple(entry.avoid), now=now, taken=False)
-        if isinstance(held, Refusal):
-            entry.summary, entry.verdicts = held.summary, held.verdicts
-            row.message = held.summary
-            continue
-        tx.session.delete(entry)
-        offers.append(
-            OfferMade(pipeline_id=row.id, generation=entry.generation, node_id=held.node_id)
-        )
+    for entry, row in entries:
+        held = _offer(tx, entry, row, fleet, now=now)
+        if held is not None:
+            fleet = with_allocation(fleet, allocation_record(held))
+            offers.append(
+                OfferMade(pipeline_id=row.id, generation=entry.generation, node_id=held.node_id)
+            )
     tx.session.flush()
     return tuple(offers)
+
+
+def _offer(
+    tx: Transaction,
+    entry: QueueEntryRow,
+    row: PipelineRow,
+    fleet: Sequence[NodeUse],
+    *,
+    now: datetime,
+) -> AllocationRow | None:
+    if row.state in TERMINAL_PIPELINES:
+        tx.session.delete(entry)
+        return None
+    avoid = tuple(entry.avoid)
+    held = allocate(tx, row, entry.generation, avoid=avoid, now=now, offered=entry, fleet=fleet)
+    if isinstance(held, Refusal):
+        entry.summary, entry.verdicts = held.summary, held.verdicts
+        row.message = held.summary
+        return None
+    tx.session.delete(entry)
+    return held
+
+
+def withdraw_offers(tx: Transaction, node_id: str, *, now: datetime) -> tuple[OfferMade, ...]:
+    """The node takes nothing new: whoever was offered it and has not taken it waits again, at the
+    same place in the queue, or is offered another."""
+    untaken = select(AllocationRow).where(
+        AllocationRow.node_id == node_id,
+        col(AllocationRow.taken_at).is_(None),
+        col(AllocationRow.released_at).is_(None),
+    )
+    offered = tx.session.exec(untaken).all()
+    for allocation in offered:
+        withdraw_offer(tx, allocation)
+    return offer_queue(tx, now=now) if offered else ()
+
+
+def withdraw_offer(tx: Transaction, allocation: AllocationRow) -> None:
+    """Nobody took it: it becomes the entry in the queue again that it was."""
+    row = tx.session.get_one(PipelineRow, allocation.pipeline_id)
+    tx.session.merge(
+        QueueEntryRow(
+            pipeline_id=row.id,
+            generation=allocation.generation,
+            priority=row.priority,
+            queued_at=allocation.queued_at or allocation.created_at,
+            summary=f"node {allocation.node_id}, which was offered, takes nothing new any more",
+            verdicts=(),
+            avoid=tuple(allocation.avoid),
+        )
+    )
+    tx.session.delete(allocation)
+    tx.session.flush()
 
 
 def release(
@@ -120,6 +162,44 @@ def release_ended(
     return release(tx, pipeline_id, generation, now=now) if over else ()
 
 
+def live_allocations(
+    tx: Transaction, pipeline_id: str, *, besides: int | None = None
+) -> list[AllocationRow]:
+    """What a pipeline holds, in every generation `besides` this one."""
+    live = select(AllocationRow).where(
+        AllocationRow.pipeline_id == pipeline_id, col(AllocationRow.released_at).is_(None)
+    )
+    return [row for row in tx.session.exec(live) if row.generation != besides]
+
+
+def let_go(
+    tx: Transaction, pipeline_id: str, *, now: datetime, besides: int | None = None
+) -> tuple[OfferMade, ...]:
+    """Nothing stays allocated or queued, `besides` one generation. The node must confirm that
+    everything stopped before it takes anything new, so that what was released is not sold while it
+    is still in use."""
+    entry = tx.session.get(QueueEntryRow, pipeline_id)
+    if entry is not None and entry.generation != besides:
+        leave_queue(tx, pipeline_id)
+    held = live_allocations(tx, pipeline_id, besides=besides)
+    if not held:
+        return ()
+    tx.hold_placement_lock()
+    for allocation in held:
+        allocation.released_at = now
+        if allocation.taken_at is not None:
+            order_stop(tx, allocation.node_id, pipeline_id, allocation.generation, now=now)
+    tx.session.flush()
+    return offer_queue(tx, now=now)
+
+
+def leave_queue(tx: Transaction, pipeline_id: str) -> None:
+    entry = tx.session.get(QueueEntryRow, pipeline_id)
+    if entry is not None:
+        tx.session.delete(entry)
+        tx.session.flush()
+
+
 def order_tidying(tx: Transaction, pipeline_id: str, generation: int, *, now: datetime) -> None:
     """The last instance of a completed pipeline is gone: its node removes the workspace too."""
     of_generation = (InstanceRow.pipeline_id == pipeline_id, InstanceRow.generation == generation)
@@ -127,13 +207,17 @@ def order_tidying(tx: Transaction, pipeline_id: str, generation: int, *, now: da
     instance = tx.session.exec(select(InstanceRow).where(*of_generation)).first()
     if row is None or row.state != PipelineState.COMPLETED.value or instance is None:
         return
-    ordered = select(StopOrderRow.id).where(
-        StopOrderRow.pipeline_id == pipeline_id, StopOrderRow.generation == generation
-    )
-    if _live_instance(tx, pipeline_id, generation) or tx.session.exec(ordered).first():
+    if _live_instance(tx, pipeline_id, generation) or stop_is_ordered(tx, pipeline_id, generation):
         return
     order_stop(tx, instance.node_id, pipeline_id, generation, now=now)
     tx.session.flush()
+
+
+def stop_is_ordered(tx: Transaction, pipeline_id: str, generation: int) -> bool:
+    ordered = select(StopOrderRow.id).where(
+        StopOrderRow.pipeline_id == pipeline_id, StopOrderRow.generation == generation
+    )
+    return tx.session.exec(ordered).first() is not None
 
 
 def _live_instance(tx: Transaction, pipeline_id: str, generation: int) -> bool:

@@ -51,6 +51,7 @@ def _redefine(
     row.spec, row.template, row.tenant = spec, spec.model, spec.tenant
     row.name, row.priority, row.labels = spec.name, spec.priority, spec.labels
     row.args = wanted.args or {}
+    row.content_digest = wanted.content_digest
     row.definition_revision += 1
     row.progress = Progress(total=len(spec.steps))
     put_labels(tx, row.id, spec.labels)

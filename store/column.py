@@ -1,11 +1,16 @@
 """Column types: domain values as JSON text, enums as text, times that are always aware and UTC."""
 
+import contextlib
+import json
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 from sqlalchemy import Column, DateTime, Dialect, Text
 from sqlalchemy.types import TypeDecorator
+
+from store.text import clean_value
 
 T = TypeVar("T")
 
@@ -22,7 +27,13 @@ class AsJson(TypeDecorator[T], Generic[T]):
         self._adapter: TypeAdapter[T] = TypeAdapter(kind)
 
     def process_bind_param(self, value: T | None, dialect: Dialect) -> str | None:
-        return None if value is None else self._adapter.dump_json(value).decode()
+        if value is None:
+            return None
+        with contextlib.suppress(PydanticSerializationError):  # half characters in a text
+            text = self._adapter.dump_json(value).decode()
+            if "\\u0000" not in text:
+                return text
+        return json.dumps(to_jsonable_python(clean_value(value)))
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> T | None:
         return None if value is None else self._adapter.validate_json(value)
@@ -51,8 +62,10 @@ class UtcTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def json_column(kind: Any, *, nullable: bool = False) -> "Column[Any]":
-    return Column(AsJson(kind), nullable=nullable)
+def json_column(
+    kind: Any, *, nullable: bool = False, server_default: str | None = None
+) -> "Column[Any]":
+    return Column(AsJson(kind), nullable=nullable, server_default=server_default)
 
 
 def time_column(*, nullable: bool = False, index: bool = False) -> "Column[Any]":

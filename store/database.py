@@ -17,7 +17,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlmodel import Session
 
 from gamepipe.model.errors import InvalidRequest, StoreUnavailable
-from store.transaction import Transaction
+from store.text import clean_statements
+from store.transaction import PlacementLockNeeded, Transaction
 
 T = TypeVar("T")
 
@@ -90,6 +91,12 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(threads, job)
 
     def _write(self, work: Callable[[Transaction], T], placing: bool) -> T:
+        try:
+            return self._write_retried(work, placing)
+        except PlacementLockNeeded:
+            return self._write_retried(work, placing=True)
+
+    def _write_retried(self, work: Callable[[Transaction], T], placing: bool) -> T:
         for left in reversed(range(TRIES)):
             try:
                 return self._write_once(work, placing)
@@ -106,7 +113,7 @@ class Database:
                 session.connection().execute(
                     text("SELECT pg_advisory_xact_lock(:key)"), {"key": PLACEMENT_LOCK}
                 )
-            transaction = Transaction(session, is_postgres=self.is_postgres)
+            transaction = Transaction(session, is_postgres=self.is_postgres, placing=placing)
             result = work(transaction)
             transaction.flush_events()
             return result
@@ -130,14 +137,17 @@ class Database:
 
 
 def _postgres_engine(url: URL) -> Engine:
-    return create_engine(
+    engine = create_engine(
         url,
+        hide_parameters=True,
         pool_size=POSTGRES_THREADS,
         max_overflow=0,
         pool_pre_ping=True,
-        hide_parameters=True,  # among them are values of envs and secrets
+        hide_parameters=True,  # they hold values of envs and secrets
         connect_args={"connect_timeout": 5},
     )
+    clean_statements(engine)
+    return engine
 
 
 def sqlite_engine(url: URL, *, begin: str) -> Engine:
@@ -145,9 +155,10 @@ def sqlite_engine(url: URL, *, begin: str) -> Engine:
     Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         url,
-        hide_parameters=True,
+        hide_parameters=True,  # they hold values of envs and secrets
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
     )
+    clean_statements(engine)
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _: Any) -> None:

@@ -2,13 +2,13 @@
 
 from datetime import datetime
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, or_, select
 
 from gamepipe.model.errors import NotFound
 from gamepipe.model.record import Instance
 from gamepipe.model.state import InstanceState
 from gamepipe.ports import OfferMade
-from store import capacity
+from store import capacity, connectivity
 from store.database import Database
 from store.record import instance_record
 from store.table import InstanceRow
@@ -40,6 +40,18 @@ class InstanceStore:
             lambda session: tuple(instance_record(row) for row in session.exec(query))
         )
 
+    async def expected_on(self, node_id: str) -> tuple[Instance, ...]:
+        is_expected = or_(
+            col(InstanceRow.state).not_in(capacity.TERMINAL_INSTANCES),
+            col(InstanceRow.unaccounted).is_(True),
+        )
+        query = select(InstanceRow).where(InstanceRow.node_id == node_id, is_expected)
+        return await self._database.read(
+            lambda session: tuple(
+                instance_record(row) for row in session.exec(query.order_by(col(InstanceRow.id)))
+            )
+        )
+
     async def observe(
         self,
         instance_id: str,
@@ -52,6 +64,10 @@ class InstanceStore:
     ) -> tuple[Instance, tuple[OfferMade, ...]]:
         def work(tx: Transaction) -> tuple[Instance, tuple[OfferMade, ...]]:
             row = _row(tx.session, instance_id)
+            if row.unaccounted and state is not InstanceState.STOPPING:  # that is our own word
+                tx.hold_placement_lock()
+                offers = connectivity.account(tx, row, state, now=now)
+                return instance_record(row), offers
             if not InstanceState(row.state).may_become(state):
                 return instance_record(row), ()  # the present state again, or after its end
             capacity.change_instance(

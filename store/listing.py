@@ -1,13 +1,15 @@
 """Lists of pipelines, by filter and page."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from gamepipe.model.errors import InvalidRequest, NotFound
-from gamepipe.model.record import GenerationRecord, StepRecord
+from gamepipe.model.record import GenerationRecord, PipelineRecord, StepRecord
 from gamepipe.ports import PipelineFilter, PipelinePage
+from store.capacity import TERMINAL_PIPELINES
 from store.record import load_pipelines, step_record
 from store.table import AllocationRow, PipelineLabelRow, PipelineRow, StepRow
 
@@ -84,3 +86,22 @@ def generations(session: Session, pipeline_id: str) -> tuple[GenerationRecord, .
         )
         for row in session.exec(held.order_by(col(AllocationRow.generation)))
     )
+
+
+def live_ids(session: Session) -> Sequence[str]:
+    """Of pipelines that are not terminal, oldest first."""
+    return session.exec(
+        select(PipelineRow.id)
+        .where(col(PipelineRow.state).not_in(TERMINAL_PIPELINES))
+        .order_by(col(PipelineRow.created_at), col(PipelineRow.id))
+    ).all()
+
+
+def live(session: Session) -> tuple[PipelineRecord, ...]:
+    """Every pipeline that is not terminal, oldest first."""
+    rows = (
+        select(PipelineRow)
+        .where(col(PipelineRow.state).not_in(TERMINAL_PIPELINES))
+        .order_by(col(PipelineRow.created_at), col(PipelineRow.id))
+    )
+    return tuple(load_pipelines(session, session.exec(rows).all()))

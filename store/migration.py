@@ -46,7 +46,9 @@ def _connected(url: URL) -> Iterator[Connection]:
         with _file_lock(url), sqlite_engine(url, begin="BEGIN IMMEDIATE").begin() as connection:
             yield connection
         return
-    with create_engine(url, connect_args={"connect_timeout": 5}).begin() as connection:
+    with create_engine(
+        url, hide_parameters=True, connect_args={"connect_timeout": 5}
+    ).begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         yield connection
 

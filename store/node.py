@@ -1,24 +1,22 @@
 """Game nodes, their stop orders, and the gateways that hear them."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, delete, func, select
 
-from gamepipe.model import reason as reasons
-from gamepipe.model.errors import IllegalTransition, LeaseLost, NotFound
-from gamepipe.model.node import GameNode, NodeMetrics
+from gamepipe.model.errors import IllegalTransition, NotFound
+from gamepipe.model.node import GameNode
 from gamepipe.model.record import EventKind, StopOrder
 from gamepipe.model.state import Connectivity, InstanceState, NodeState
 from gamepipe.ports import NodeChange, NodeMark, OfferMade, Registration
-from store import capacity
+from store import capacity, connectivity
+from store import registration as registering
 from store.database import Database
 from store.offering import take_back_offers
 from store.record import load_nodes, node_record, order_record
 from store.table import GatewayRow, InstanceRow, NodeRow, StopOrderRow
 from store.transaction import NewEvent, Transaction
-
-Beat = tuple[str, int, NodeMetrics]
 
 
 class NodeStore:
@@ -28,23 +26,31 @@ class NodeStore:
         self._database = database
 
     async def register(self, registration: Registration, *, now: datetime) -> GameNode:
-        return await self._database.write(
-            lambda tx: _register(tx, registration, now=now), placing=True
-        )
+        def work(tx: Transaction) -> GameNode:
+            row = registering.register(tx, registration, now=now)
+            return _record(tx.session, row.id)
+
+        return await self._database.write(work, placing=True)
 
     async def connect(self, node_id: str, session: int, *, now: datetime) -> GameNode:
-        return await self._database.write(lambda tx: _open_stream(tx, node_id, session, now=now))
+        return await self._database.write(
+            lambda tx: node_record(registering.open_stream(tx, node_id, session, now=now))
+        )
 
     async def take_state(
         self, node_id: str, session: int, state: NodeState, *, now: datetime
     ) -> None:
-        await self._database.write(lambda tx: _take_state(tx, node_id, session, state, now=now))
+        await self._database.write(
+            lambda tx: registering.take_state(tx, node_id, session, state, now=now)
+        )
 
     async def marks(self) -> dict[str, NodeMark]:
         return await self._database.read(_marks)
 
-    async def heartbeat(self, beats: Sequence[Beat], *, now: datetime) -> tuple[str, ...]:
-        return await self._database.write(lambda tx: _heartbeat(tx, beats, now=now))
+    async def heartbeat(
+        self, beats: Sequence[registering.Beat], *, now: datetime
+    ) -> tuple[str, ...]:
+        return await self._database.write(lambda tx: registering.beat(tx, beats, now=now))
 
     async def get(self, node_id: str) -> GameNode:
         return await self._database.read(lambda session: _record(session, node_id))
@@ -72,18 +78,30 @@ class NodeStore:
             lambda session: tuple(order_record(row) for row in session.exec(query))
         )
 
-    async def confirm_stop(self, order_id: int, *, now: datetime) -> tuple[OfferMade, ...]:
+    async def confirm_stop(
+        self, order_id: int, *, node_id: str, now: datetime
+    ) -> tuple[OfferMade, ...]:
         return await self._database.write(
-            lambda tx: _confirm_stop(tx, order_id, now=now), placing=True
+            lambda tx: _confirm_stop(tx, order_id, node_id, now=now), placing=True
         )
 
-    async def gateway_beat(self, gateway_id: str, *, started_at: datetime, now: datetime) -> None:
-        await self._database.write(
-            lambda tx: (
-                tx.session.merge(GatewayRow(id=gateway_id, started_at=started_at, beat_at=now))
-                and None
-            )
-        )
+    async def gateway_beat(
+        self, gateway_id: str, *, started_at: datetime, ttl: timedelta, now: datetime
+    ) -> None:
+        def work(tx: Transaction) -> None:
+            row = tx.session.get(GatewayRow, gateway_id)
+            if row is None:
+                tx.session.add(GatewayRow(id=gateway_id, started_at=started_at, beat_at=now))
+                return
+            if now - row.beat_at > ttl / 2:
+                row.started_at = now
+            row.beat_at = now
+
+        await self._database.write(work)
+
+    async def forget_gateways(self, *, silent_since: datetime) -> None:
+        old = delete(GatewayRow).where(col(GatewayRow.beat_at) < silent_since)
+        await self._database.write(lambda tx: tx.session.connection().execute(old) and None)
 
     async def gateways(self) -> tuple[tuple[str, datetime, datetime], ...]:
         return await self._database.read(
@@ -103,37 +121,14 @@ def _row(session: Session, node_id: str) -> NodeRow:
 def _record(session: Session, node_id: str) -> GameNode:
     row = _row(session, node_id)
     orders = select(func.count()).where(StopOrderRow.node_id == node_id)
-    return node_record(row, stop_orders=session.exec(orders).one())
-
-
-def _register(tx: Transaction, registration: Registration, *, now: datetime) -> GameNode:
-    """Labels and location that people set stay; the agent's fill what nobody set."""
-    row = tx.session.get(NodeRow, registration.node_id)
-    if row is None:
-        row = NodeRow(
-            id=registration.node_id,
-            facts=registration.facts,
-            labels=registration.labels,
-            location=registration.location,
-            state=NodeState.NORMAL.value,
-            connectivity=Connectivity.ONLINE.value,
-            transport=registration.transport,
-            registered_at=now,
-            last_seen_at=now,
-            metrics=NodeMetrics(),
-        )
-        tx.session.add(row)
-    row.facts, row.transport = registration.facts, registration.transport
-    row.session, row.agent_state = row.session + 1, ""
-    row.registered_at = row.last_seen_at = now
-    _connect(tx, row, Connectivity.ONLINE, now=now)
-    tx.add_event(
-        NewEvent(
-            kind=EventKind.NODE_REGISTERED, at=now, node_id=row.id, data={"session": row.session}
-        )
+    unaccounted = select(func.count()).where(
+        InstanceRow.node_id == node_id, col(InstanceRow.unaccounted).is_(True)
     )
-    tx.session.flush()
-    return _record(tx.session, row.id)
+    return node_record(
+        row,
+        stop_orders=session.exec(orders).one(),
+        unaccounted=session.exec(unaccounted).one(),
+    )
 
 
 def _marks(session: Session) -> dict[str, NodeMark]:
@@ -151,55 +146,18 @@ def _marks(session: Session) -> dict[str, NodeMark]:
     }
 
 
-def _open_stream(tx: Transaction, node_id: str, session: int, *, now: datetime) -> GameNode:
-    row = tx.session.get(NodeRow, node_id, with_for_update=True)
-    if row is None:
-        raise NotFound("node", node_id)
-    if row.session != session:
-        raise LeaseLost(
-            f"session {session} of node {node_id} is not its newest: {row.session} is",
-            node_id=node_id,
-            session=str(row.session),
-        )
-    row.stream += 1
-    row.last_seen_at = now
-    tx.wake()
-    return node_record(row)
-
-
-def _take_state(
-    tx: Transaction, node_id: str, session: int, state: NodeState, *, now: datetime
-) -> None:
-    row = tx.session.get(NodeRow, node_id, with_for_update=True)
-    if row is None or row.session != session or row.agent_state == state.value:
-        return
-    row.agent_state = state.value
-    tx.add_event(
-        NewEvent(
-            kind=EventKind.NODE_STATE_TAKEN, at=now, node_id=node_id, data={"state": state.value}
-        )
-    )
-
-
-def _heartbeat(tx: Transaction, beats: Sequence[Beat], *, now: datetime) -> tuple[str, ...]:
-    superseded = []
-    for node_id, session, metrics in sorted(beats, key=lambda beat: beat[0]):
-        row = tx.session.get(NodeRow, node_id, with_for_update=True)
-        if row is None or row.session != session:
-            superseded.append(node_id)
-            continue
-        row.metrics, row.last_seen_at = metrics, now
-    return tuple(superseded)
-
-
 def _update(tx: Transaction, node_id: str, change: NodeChange, *, now: datetime) -> GameNode:
     row = _row(tx.session, node_id)
-    for name in ("alias", "labels", "location"):
-        wanted = getattr(change, name)
-        if wanted is not None:
-            setattr(row, name, wanted)
+    if change.alias is not None:
+        row.alias = change.alias
+    if change.labels is not None:
+        row.labels, row.labels_set = change.labels, True
+    if change.location is not None:
+        row.location, row.location_set = change.location, True
     if change.state is not None and change.state.value != row.state:
         _set_state(tx, row, change.state, now=now)
+        if change.state is not NodeState.NORMAL:
+            capacity.withdraw_offers(tx, node_id, now=now)
     tx.session.flush()
     return _record(tx.session, node_id)
 
@@ -223,56 +181,20 @@ def _set_state(tx: Transaction, row: NodeRow, state: NodeState, *, now: datetime
     )
 
 
-def _connect(tx: Transaction, row: NodeRow, seen: Connectivity, *, now: datetime) -> None:
-    if row.connectivity == seen.value:
-        return
-    previous, row.connectivity = row.connectivity, seen.value
-    tx.add_event(
-        NewEvent(
-            kind=EventKind.NODE_CONNECTIVITY_CHANGED,
-            at=now,
-            node_id=row.id,
-            data={"previous": previous, "connectivity": seen.value},
-        )
-    )
-
-
 def _mark(tx: Transaction, node_id: str, seen: Connectivity, *, now: datetime) -> GameNode:
     row = _row(tx.session, node_id)
-    _connect(tx, row, seen, now=now)
+    connectivity.change(tx, row, seen, now=now)
     if seen is Connectivity.LOST:
-        _lose(tx, node_id, now=now)
+        connectivity.lose(tx, node_id, now=now)
     tx.session.flush()
     return _record(tx.session, node_id)
 
 
-def _lose(tx: Transaction, node_id: str, *, now: datetime) -> None:
-    """Instances are lost with their node, and nobody waits for its confirmations any more. The
-    orders stay: a node that comes back carries them out first."""
-    held = set()
-    live = select(InstanceRow).where(
-        InstanceRow.node_id == node_id, col(InstanceRow.state).not_in(capacity.TERMINAL_INSTANCES)
-    )
-    for instance in tx.session.exec(live).all():
-        capacity.change_instance(
-            tx,
-            instance,
-            InstanceState.LOST,
-            now=now,
-            reason=reasons.NODE_LOST,
-            message=f"node {node_id} was lost",
-        )
-        held.add((instance.pipeline_id, instance.generation))
-    orders = select(StopOrderRow).where(StopOrderRow.node_id == node_id)
-    held |= {(order.pipeline_id, order.generation) for order in tx.session.exec(orders)}
-    tx.session.flush()
-    for pipeline_id, generation in sorted(held):
-        capacity.release_ended(tx, pipeline_id, generation, now=now)
-
-
-def _confirm_stop(tx: Transaction, order_id: int, *, now: datetime) -> tuple[OfferMade, ...]:
+def _confirm_stop(
+    tx: Transaction, order_id: int, node_id: str, *, now: datetime
+) -> tuple[OfferMade, ...]:
     order = tx.session.get(StopOrderRow, order_id)
-    if order is None:
+    if order is None or order.node_id != node_id:
         return ()
     tx.session.delete(order)
     live = select(InstanceRow).where(

@@ -1,8 +1,10 @@
 """Pipelines: the rows that people ask for, and what each change carries with it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlmodel import Session, col, select
+import structlog
+from sqlmodel import Session
 
 from gamepipe.model.errors import NotFound
 from gamepipe.model.record import GenerationRecord, NewPipeline, PipelineRecord
@@ -16,6 +18,8 @@ from store.saving import save
 from store.table import PipelineRow
 from store.transaction import Transaction
 from store.value import step_values
+
+_log = structlog.get_logger()
 
 
 class PipelineStore:
@@ -75,7 +79,9 @@ class PipelineStore:
     async def take_over(self, pipeline_id: str, *, run_id: str, now: datetime) -> None:
         def work(tx: Transaction) -> None:
             row = tx.lock_pipeline(pipeline_id)
-            if row is not None and row.state not in capacity.TERMINAL_PIPELINES:
+            if row is None or row.state in capacity.TERMINAL_PIPELINES:
+                return
+            if row.run_id != run_id:  # it may have done so itself, and saved since
                 row.run_id, row.revision, row.updated_at = run_id, 0, now
 
         await self._database.write(work)
@@ -89,14 +95,26 @@ class PipelineStore:
         await self._database.write(work)
 
     async def list_live(self) -> tuple[PipelineRecord, ...]:
-        query = (
-            select(PipelineRow)
-            .where(col(PipelineRow.state).not_in(capacity.TERMINAL_PIPELINES))
-            .order_by(col(PipelineRow.created_at), col(PipelineRow.id))
-        )
-        return await self._database.read(
-            lambda session: tuple(load_pipelines(session, session.exec(query).all()))
-        )
+        try:
+            return await self._database.read(listing.live)
+        except ValueError:  # one row that cannot be read
+            return await self._readable(await self._database.read(listing.live_ids))
+
+    async def _readable(self, ids: Sequence[str]) -> tuple[PipelineRecord, ...]:
+        found = []
+        for pipeline_id in ids:
+            try:
+                found.append(await self.get(pipeline_id))
+            except NotFound:
+                continue
+            except ValueError as error:
+                _log.error(
+                    "store.row_unreadable",
+                    action="store.row_unreadable",
+                    pipeline_id=pipeline_id,
+                    error=type(error).__name__,
+                )
+        return tuple(found)
 
     async def delete(self, pipeline_id: str, *, force: bool = False, now: datetime) -> None:
         await self._database.write(

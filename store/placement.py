@@ -9,6 +9,7 @@ from gamepipe.model import reason as reasons
 from gamepipe.model.record import Allocation, QueueEntry
 from gamepipe.ports import OfferMade
 from gamepipe.scheduling.choose import Refusal
+from gamepipe.scheduling.feasible import takes_pipelines
 from gamepipe.wire import (
     PlaceAnswer,
     Placement,
@@ -21,7 +22,7 @@ from gamepipe.wire import (
 from store import capacity
 from store.database import Database
 from store.record import allocation_record, load_pipelines, queue_record
-from store.saving import leave_queue, save
+from store.saving import save
 from store.table import AllocationRow, NodeRow, PipelineRow, QueueEntryRow
 from store.transaction import Transaction
 
@@ -37,9 +38,12 @@ class PlacementStore:
 
     async def withdraw(self, request: WithdrawRequest, *, now: datetime) -> tuple[OfferMade, ...]:
         def work(tx: Transaction) -> tuple[OfferMade, ...]:
+            row = tx.lock_pipeline(request.pipeline_id)
+            if row is None or row.incarnation != request.incarnation:
+                return ()
             entry = tx.session.get(QueueEntryRow, request.pipeline_id)
             if entry is not None and entry.generation == request.generation:
-                leave_queue(tx, request.pipeline_id)
+                capacity.leave_queue(tx, request.pipeline_id)
             return capacity.release(tx, request.pipeline_id, request.generation, now=now)
 
         return await self._database.write(work, placing=True)
@@ -109,25 +113,41 @@ class PlacementStore:
 def _place(tx: Transaction, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
     row = tx.lock_pipeline(request.pipeline_id)
     ack, _ = save(tx, request.saved, now=now)
+    if ack.status is SaveStatus.INCOMPLETE:
+        return PlaceAnswer(status=PlaceStatus.INCOMPLETE)
     if (
         row is None
         or ack.status is not SaveStatus.SAVED
         or row.state in capacity.TERMINAL_PIPELINES
     ):
         return PlaceAnswer(status=PlaceStatus.CLOSED)
-    held = tx.session.get(AllocationRow, (row.id, request.generation))
-    if held is None or held.released_at is not None:
+    held = _standing(tx, row, request.generation)
+    if held is None:
         held_or_not = _decide(tx, row, request, now=now)
         if isinstance(held_or_not, Refusal):
             return _enqueue(tx, row, request, held_or_not, now=now)
         held = held_or_not
     held.taken_at = held.taken_at or now
-    leave_queue(tx, row.id)
+    capacity.leave_queue(tx, row.id)
     save(tx, _filled_in(request.placed, held.node_id), now=now)
     placement = _placement(tx, held)
     return _with_definition(
         tx, row, request, PlaceAnswer(status=PlaceStatus.PLACED, placement=placement)
     )
+
+
+def _standing(tx: Transaction, row: PipelineRow, generation: int) -> AllocationRow | None:
+    """What the generation holds. An offer of a node that takes nothing new any more is none."""
+    held = tx.session.get(AllocationRow, (row.id, generation))
+    if held is None or held.released_at is not None:
+        return None
+    if held.taken_at is not None:
+        return held
+    fleet = capacity.load_fleet(tx.session)
+    if any(use.node.id == held.node_id and takes_pipelines(use.node) for use in fleet):
+        return held
+    capacity.withdraw_offer(tx, held)
+    return None
 
 
 def _decide(
@@ -136,7 +156,7 @@ def _decide(
     """Whoever waits before this one is served first: a newcomer never passes it."""
     if tx.session.get(QueueEntryRow, row.id) is None:
         _offer_those_before(tx, row, now=now)
-    return capacity.allocate(tx, row, request.generation, avoid=request.avoid, now=now, taken=True)
+    return capacity.allocate(tx, row, request.generation, avoid=request.avoid, now=now)
 
 
 def _offer_those_before(tx: Transaction, row: PipelineRow, *, now: datetime) -> None:

@@ -78,7 +78,7 @@ def queue_record(row: QueueEntryRow) -> QueueEntry:
     )
 
 
-def node_record(row: NodeRow, *, stop_orders: int = 0) -> GameNode:
+def node_record(row: NodeRow, *, stop_orders: int = 0, unaccounted: int = 0) -> GameNode:
     return GameNode(
         id=row.id,
         facts=row.facts,
@@ -95,6 +95,7 @@ def node_record(row: NodeRow, *, stop_orders: int = 0) -> GameNode:
         last_seen_at=row.last_seen_at,
         metrics=row.metrics,
         stop_orders=stop_orders,
+        unaccounted=unaccounted,
     )
 
 
@@ -124,11 +125,19 @@ def event_record(row: EventRow) -> StoredEvent:
 
 
 def load_nodes(session: Session) -> list[GameNode]:
-    """The fleet, each node with the number of its unconfirmed stop orders."""
-    counts = select(StopOrderRow.node_id, func.count()).group_by(col(StopOrderRow.node_id))
-    orders = {node_id: count for node_id, count in session.exec(counts)}  # noqa: C416 - typed so
+    """The fleet, each node with the numbers of what it has yet to confirm and to account for."""
+    orders = _counted(session, col(StopOrderRow.node_id))
+    owed = _counted(session, col(InstanceRow.node_id), col(InstanceRow.unaccounted).is_(True))
     rows = session.exec(select(NodeRow).order_by(col(NodeRow.id)))
-    return [node_record(row, stop_orders=orders.get(row.id, 0)) for row in rows]
+    return [
+        node_record(row, stop_orders=orders.get(row.id, 0), unaccounted=owed.get(row.id, 0))
+        for row in rows
+    ]
+
+
+def _counted(session: Session, node_id: Any, *where: Any) -> dict[str, int]:
+    counts = select(node_id, func.count()).where(*where).group_by(node_id)
+    return {node: count for node, count in session.exec(counts)}  # noqa: C416 - typed so
 
 
 def load_pipelines(session: Session, rows: Sequence[PipelineRow]) -> list[PipelineRecord]:
@@ -172,9 +181,9 @@ def _pipeline_record(row: PipelineRow, steps: Iterable[StepRecord], names: Names
     same: dict[str, Any] = {
         name: getattr(row, name)
         for name in (
-            *("id", "spec", "args", "name", "tenant", "labels", "priority", "reason", "message"),
-            *("generation", "node_id", "definition_revision", "run_id", "revision", "progress"),
-            *("created_at", "updated_at", "started_at", "ended_at"),
+            *("id", "incarnation", "spec", "args", "name", "tenant", "labels", "priority"),
+            *("reason", "message", "generation", "node_id", "definition_revision", "run_id"),
+            *("revision", "progress", "created_at", "updated_at", "started_at", "ended_at"),
         )
     }
     return PipelineRecord(

@@ -7,7 +7,7 @@ from sqlmodel import col, delete, select
 
 from gamepipe.model.errors import IllegalTransition
 from gamepipe.model.record import EventKind
-from store import capacity, verdict
+from store import capacity
 from store.table import InstanceRow, PipelineRow
 from store.transaction import NewEvent, Transaction
 
@@ -26,7 +26,7 @@ def delete_one(tx: Transaction, row: PipelineRow, *, force: bool, now: datetime)
             "or delete the pipeline with force",
             pipeline_id=row.id,
         )
-    verdict.let_go(tx, row, now=now)
+    capacity.let_go(tx, row.id, now=now)
     _remove(tx, [row.id], now=now)
 
 
@@ -59,8 +59,20 @@ def _with_live_instance(tx: Transaction, ids: Sequence[str]) -> set[str]:
 
 
 def _remove(tx: Transaction, ids: Sequence[str], *, now: datetime) -> None:
+    _order_stops(tx, ids, now=now)
     connection = tx.session.connection()
     connection.execute(delete(InstanceRow).where(col(InstanceRow.pipeline_id).in_(ids)))
     connection.execute(delete(PipelineRow).where(col(PipelineRow.id).in_(ids)))
     for pipeline_id in ids:
         tx.add_event(NewEvent(kind=EventKind.PIPELINE_DELETED, at=now, pipeline_id=pipeline_id))
+
+
+def _order_stops(tx: Transaction, ids: Sequence[str], *, now: datetime) -> None:
+    """Games that may run on out of sight: nobody will want them when their node comes back."""
+    lost = select(InstanceRow).where(
+        col(InstanceRow.pipeline_id).in_(ids), col(InstanceRow.unaccounted).is_(True)
+    )
+    for row in tx.session.exec(lost):
+        if not capacity.stop_is_ordered(tx, row.pipeline_id, row.generation):
+            capacity.order_stop(tx, row.node_id, row.pipeline_id, row.generation, now=now)
+    tx.session.flush()

@@ -7,9 +7,9 @@ from gamepipe.model.record import EventKind, Instance
 from gamepipe.model.state import PipelineState
 from gamepipe.ports import OfferMade
 from gamepipe.wire import SaveAck, SaveRequest, SaveStatus
-from store import capacity
+from store import capacity, takeover
 from store.record import instance_row, step_row
-from store.table import InstanceRow, PipelineRow, QueueEntryRow
+from store.table import InstanceRow, PipelineRow
 from store.transaction import NewEvent, Transaction
 
 Saved = tuple[SaveAck, tuple[OfferMade, ...]]
@@ -18,7 +18,7 @@ Saved = tuple[SaveAck, tuple[OfferMade, ...]]
 def save(tx: Transaction, request: SaveRequest, *, now: datetime) -> Saved:
     """Events first, whoever sends them; then the state, if this run owns the row."""
     row = tx.lock_pipeline(request.pipeline_id)
-    if row is None:
+    if row is None or row.incarnation != request.incarnation:
         return SaveAck(status=SaveStatus.DELETED), ()
     _add_events(tx, request)
     state = PipelineState(row.state)
@@ -30,8 +30,13 @@ def save(tx: Transaction, request: SaveRequest, *, now: datetime) -> Saved:
         return SaveAck(status=SaveStatus.STALE_RUN), ()
     if row.run_id == request.run_id and request.revision <= row.revision:
         return SaveAck(status=SaveStatus.SAVED), ()
+    offers: tuple[OfferMade, ...] = ()
+    if takeover.is_due(row, request):
+        if not request.complete:
+            return SaveAck(status=SaveStatus.INCOMPLETE), ()
+        offers = takeover.begin(tx, row, request, now=now)
     _apply(tx, row, request, now=now)
-    return SaveAck(status=SaveStatus.SAVED), _release(tx, request, now=now)
+    return SaveAck(status=SaveStatus.SAVED), offers + _release(tx, request, now=now)
 
 
 def _add_events(tx: Transaction, request: SaveRequest) -> None:
@@ -93,7 +98,7 @@ def _release(tx: Transaction, request: SaveRequest, *, now: datetime) -> tuple[O
     """The end of a generation: its queue entry goes; its allocation goes, or waits for the node."""
     if not request.release:
         return ()
-    leave_queue(tx, request.pipeline_id)
+    capacity.leave_queue(tx, request.pipeline_id)
     if request.hold_for_node and request.node_id:
         must_wait = capacity.order_stop(
             tx, request.node_id, request.pipeline_id, request.generation, now=now
@@ -102,10 +107,3 @@ def _release(tx: Transaction, request: SaveRequest, *, now: datetime) -> tuple[O
             return ()
     capacity.order_tidying(tx, request.pipeline_id, request.generation, now=now)
     return capacity.release(tx, request.pipeline_id, request.generation, now=now)
-
-
-def leave_queue(tx: Transaction, pipeline_id: str) -> None:
-    entry = tx.session.get(QueueEntryRow, pipeline_id)
-    if entry is not None:
-        tx.session.delete(entry)
-        tx.session.flush()

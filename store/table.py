@@ -10,12 +10,14 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Integer,
     LargeBinary,
     String,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlmodel import Field, Index, SQLModel
 
@@ -33,6 +35,9 @@ class PipelineRow(SQLModel, table=True):
     __table_args__ = (Index("ix_pipeline_state_ended", "state", "ended_at"),)
 
     id: str = Field(primary_key=True)
+    incarnation: str = Field(
+        default="", sa_column=Column(String, nullable=False, server_default="")
+    )
     name: str = Field(index=True)
     tenant: str
     template: str = Field(index=True)
@@ -114,6 +119,11 @@ class AllocationRow(SQLModel, table=True):
     created_at: datetime = Field(sa_column=time_column())
     taken_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
     released_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
+    queued_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
+    """Of an offer: its place in the queue, should it be withdrawn; so with `avoid`."""
+    avoid: tuple[str, ...] = Field(
+        default=(), sa_column=json_column(tuple[str, ...], server_default="[]")
+    )
 
 
 class QueueEntryRow(SQLModel, table=True):
@@ -144,6 +154,13 @@ class NodeRow(SQLModel, table=True):
         default="", sa_column=Column(String, nullable=False, server_default="")
     )
     transport: str
+    labels_set: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
+    )
+    """By people: what the agent declares does not count any more; so with the location."""
+    location_set: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
+    )
     registered_at: datetime = Field(sa_column=time_column())
     last_seen_at: datetime = Field(sa_column=time_column())
     metrics: NodeMetrics = Field(sa_column=json_column(NodeMetrics))
@@ -174,6 +191,10 @@ class InstanceRow(SQLModel, table=True):
     attempt: int
     node_id: str = Field(index=True)
     state: str = Field(index=True)
+    unaccounted: bool = Field(
+        default=False, sa_column=Column(Boolean, nullable=False, server_default=false())
+    )
+    """Lost with its node, which has not said since what became of it."""
     container_id: str = ""
     container_name: str = ""
     image: str = ""

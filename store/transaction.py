@@ -30,12 +30,17 @@ class NewEvent:
     data: dict[str, Any] = field(default_factory=dict)
 
 
+class PlacementLockNeeded(Exception):
+    """A transaction turned out to write allocations: it must begin anew under their lock."""
+
+
 class Transaction:
     """Lock order: placement, then rows, then events. `add_event` only remembers."""
 
-    def __init__(self, session: Session, *, is_postgres: bool) -> None:
+    def __init__(self, session: Session, *, is_postgres: bool, placing: bool = False) -> None:
         self.session = session
         self.is_postgres = is_postgres
+        self._placing = placing
         self._events: list[NewEvent] = []
         self._wakes = False
 
@@ -43,6 +48,12 @@ class Transaction:
         """The row, held until the commit (SQLite holds the whole database anyway)."""
         query = select(PipelineRow).where(PipelineRow.id == pipeline_id).with_for_update()
         return self.session.exec(query).one_or_none()
+
+    def hold_placement_lock(self) -> None:
+        """For work that finds out only now that it writes allocations: it is done anew, unless it
+        has the lock."""
+        if not self._placing:
+            raise PlacementLockNeeded
 
     def add_event(self, event: NewEvent) -> None:
         self._events.append(event)

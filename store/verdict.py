@@ -5,12 +5,11 @@ from datetime import datetime
 from sqlmodel import col, select
 
 from gamepipe.model.errors import IllegalTransition, RevisionConflict
-from gamepipe.model.record import EventKind
+from gamepipe.model.record import EventKind, Progress
 from gamepipe.model.state import PipelineState, StepState
 from gamepipe.ports import OfferMade
 from store import capacity
-from store.saving import leave_queue
-from store.table import AllocationRow, PipelineRow, StepRow
+from store.table import PipelineRow, StepRow
 from store.transaction import NewEvent, Transaction
 
 
@@ -48,7 +47,7 @@ def pronounce(
             data=data,
         )
     )
-    return let_go(tx, row, now=now) if state.is_terminal else ()
+    return capacity.let_go(tx, row.id, now=now) if state.is_terminal else ()
 
 
 def _check(row: PipelineRow, state: PipelineState, run_id: str | None) -> None:
@@ -64,6 +63,8 @@ def _end_steps(
 ) -> None:
     """What ran failed, what did not is skipped."""
     row.ended_at = now
+    total = len(row.spec.steps)
+    row.progress = Progress(ended=total, total=total, percent=100.0)
     steps = select(StepRow).where(
         StepRow.pipeline_id == row.id, StepRow.generation == max(row.generation, 1)
     )
@@ -94,19 +95,3 @@ def _step_event(row: PipelineRow, step: StepRow, before: StepState, *, now: date
             "exit_code": step.exit_code,
         },
     )
-
-
-def let_go(tx: Transaction, row: PipelineRow, *, now: datetime) -> tuple[OfferMade, ...]:
-    """Nothing stays allocated. The node must confirm that everything stopped before it takes
-    anything new, so that what was released is not sold while it is still in use."""
-    leave_queue(tx, row.id)
-    live = select(AllocationRow).where(
-        AllocationRow.pipeline_id == row.id, col(AllocationRow.released_at).is_(None)
-    )
-    held = list(tx.session.exec(live))
-    for allocation in held:
-        allocation.released_at = now
-        if allocation.taken_at is not None:
-            capacity.order_stop(tx, allocation.node_id, row.id, allocation.generation, now=now)
-    tx.session.flush()
-    return capacity.offer_queue(tx, now=now) if held else ()

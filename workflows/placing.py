@@ -73,7 +73,9 @@ class Placing:
         await workflow.execute_local_activity(
             "withdraw_placement",
             WithdrawRequest(
-                pipeline_id=context.start.pipeline_id, generation=context.book.generation
+                pipeline_id=context.start.pipeline_id,
+                incarnation=context.start.incarnation,
+                generation=context.book.generation,
             ),
             **policy.STORE,
         )

@@ -56,9 +56,9 @@ class Saver:
             if only_if_dirty and not self._book.dirty:
                 return
             request = self._request(self._book.take_unsaved(), **flags)
-            ack = await workflow.execute_local_activity(
-                "save_progress", request, result_type=SaveAck, **policy.STORE
-            )
+            ack = await self._send(request)
+            if ack.status is SaveStatus.INCOMPLETE:
+                ack = await self._send(self._completed(request))
             self.closed = self.closed or ack.status is not SaveStatus.SAVED
 
     async def place(self, avoid: tuple[str, ...], definition_revision: int) -> PlaceAnswer:
@@ -76,11 +76,27 @@ class Saver:
                 placed=placed,
                 avoid=avoid,
             )
-            answer = await workflow.execute_local_activity(
-                "place_pipeline", request, result_type=PlaceAnswer, **policy.STORE
-            )
+            answer = await self._ask(request)
+            if answer.status is PlaceStatus.INCOMPLETE:
+                answer = await self._ask(replace(request, saved=self._completed(saved)))
             self._take(answer)
-            return cast(PlaceAnswer, answer)
+            return answer
+
+    async def _send(self, request: SaveRequest) -> SaveAck:
+        ack = await workflow.execute_local_activity(
+            "save_progress", request, result_type=SaveAck, **policy.STORE
+        )
+        return cast(SaveAck, ack)
+
+    async def _ask(self, request: PlaceRequest) -> PlaceAnswer:
+        answer = await workflow.execute_local_activity(
+            "place_pipeline", request, result_type=PlaceAnswer, **policy.STORE
+        )
+        return cast(PlaceAnswer, answer)
+
+    def _completed(self, request: SaveRequest) -> SaveRequest:
+        """With every step: this run was reset, and the store has steps of the run before it."""
+        return replace(request, steps=tuple(self._book.steps), complete=True)
 
     def _take(self, answer: PlaceAnswer) -> None:
         if answer.status is PlaceStatus.PLACED:
@@ -97,6 +113,7 @@ class Saver:
         book = self._book
         request = SaveRequest(
             pipeline_id=self._start.pipeline_id,
+            incarnation=self._start.incarnation,
             run_id=info.run_id,
             previous_run_id=info.continued_run_id or "",
             revision=self.revision,

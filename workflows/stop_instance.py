@@ -42,7 +42,7 @@ class StopInstance:
         )
         await workflow.execute_local_activity(
             "end_instance",
-            InstanceEnded(instance_id=stop.order.instance_id, end=end),
+            InstanceEnded(instance_id=stop.order.instance_id, node_id=stop.node_id, end=end),
             **policy.STORE,
         )
         return cast(InstanceEnd, end)

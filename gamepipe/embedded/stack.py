@@ -11,10 +11,12 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 
+from gamepipe.config import Settings
 from gamepipe.embedded.child import Child
 from gamepipe.embedded.port import Port, pick_port
 from gamepipe.embedded.temporal import TemporalServer
@@ -176,6 +178,7 @@ class Stack:
             port=self._number("temporal"),
             ui_port=self._number("temporal-ui"),
             keep=True,
+            retention=Settings().retention + timedelta(days=1),
             pass_fds=(self._lock_fd,),
         )
         await self._temporal.start()

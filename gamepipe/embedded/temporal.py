@@ -8,14 +8,23 @@ import shutil
 import socket
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.namespace.v1 import NamespaceConfig
+from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
+
 from gamepipe import searchattribute
+from gamepipe.connecting import connect_temporal
 from gamepipe.embedded.child import Child
 from gamepipe.embedded.port import pick_port
 from gamepipe.model.errors import TemporalUnavailable
 
 START_SECONDS = 30.0
+NAMESPACE = "default"
+RETENTION = timedelta(days=31)
+"""Of workflow histories: the server's own is a day, and pipelines are kept for 30 (`Settings`)."""
 TRIES = 3
 """Of a start on ports that somebody else may take in between."""
 
@@ -68,11 +77,13 @@ class TemporalServer:
         port: int = 0,
         ui_port: int = 0,
         keep: bool = False,
+        retention: timedelta = RETENTION,
         pass_fds: Sequence[int] = (),
     ) -> None:
         self._data_dir = data_dir
         self._wanted = (port, ui_port)
         self._keep = keep
+        self._retention = retention
         self._pass_fds = pass_fds
         self._child: Child | None = None
         self.port = port
@@ -97,6 +108,7 @@ class TemporalServer:
             await child.start()
             if await self._answers(child):
                 self._child = child
+                await self._keep_histories()
                 return
             await child.stop(seconds=1.0)
             if not left:
@@ -120,6 +132,16 @@ class TemporalServer:
             environment={"GOGC": "200"},
             log_file=self._data_dir / "log" / "temporal.log",
             pass_fds=self._pass_fds,
+        )
+
+    async def _keep_histories(self) -> None:
+        """As long as pipelines: else the link to a workflow leads nowhere after a day."""
+        client = await connect_temporal(self.address, NAMESPACE, patience_seconds=START_SECONDS)
+        kept = Duration()
+        kept.FromTimedelta(self._retention)
+        config = NamespaceConfig(workflow_execution_retention_ttl=kept)
+        await client.workflow_service.update_namespace(
+            UpdateNamespaceRequest(namespace=NAMESPACE, config=config)
         )
 
     async def _answers(self, child: Child) -> bool:

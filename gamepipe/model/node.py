@@ -95,6 +95,9 @@ class GameNode:
     metrics: NodeMetrics = field(default_factory=NodeMetrics)
     stop_orders: int = 0
     """Stored stop orders that the node has not confirmed; above 0 it takes nothing new."""
+    unaccounted: int = 0
+    """Instances that were lost with the node, and of which it has not said since what became of
+    them; above 0 it takes nothing new."""
 
 
 BEATS_PER_TTL = 6

@@ -64,6 +64,8 @@ class NewPipeline:
     secrets: dict[str, str] = field(default_factory=dict)
     content_digest: str = ""
     """Of spec, args, envs and secrets: the same id with another digest is a conflict."""
+    incarnation: str = ""
+    """Empty: the store makes one (see `PipelineRecord`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +73,8 @@ class PipelineRecord:
     """A pipeline as people see it; `steps` are those of the current generation, by index."""
 
     id: str
+    incarnation: str = ""
+    """Which life of this id it is: another one after each deletion."""
     spec: PipelineSpec
     args: dict[str, str]
     env_names: tuple[str, ...]
@@ -104,6 +108,7 @@ class EventKind(StrEnum):
     PIPELINE_CREATED = "pipeline_created"
     PIPELINE_CHANGED = "pipeline_changed"
     PIPELINE_STATE_CHANGED = "pipeline_state_changed"
+    PIPELINE_RESET = "pipeline_reset"
     PIPELINE_DELETED = "pipeline_deleted"
     STEP_STATE_CHANGED = "step_state_changed"
     STEP_PROGRESSED = "step_progressed"

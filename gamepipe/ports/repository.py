@@ -75,13 +75,16 @@ class PipelineRepository(Protocol):
         """See `SaveRequest`; never creates a row, never changes a terminal or deleted one."""
 
     async def take_over(self, pipeline_id: str, *, run_id: str, now: datetime) -> None:
-        """A reset or continued run becomes the owner: its saves count from revision 0."""
+        """A reset or continued run becomes the owner: its saves count from revision 0. The first of
+        them sets steps back that this run has not come to, and stops and releases what other
+        generations hold (one event PIPELINE_RESET)."""
 
     async def mark_started(self, pipeline_id: str, *, run_id: str) -> None:
         """Remember the run that was started for a row without one."""
 
     async def list_live(self) -> tuple[PipelineRecord, ...]:
-        """Every pipeline that is not terminal (for the sweep), oldest first."""
+        """Every pipeline that is not terminal (for the sweep), oldest first. A row that cannot be
+        read is logged and passed over."""
 
     async def delete(self, pipeline_id: str, *, force: bool = False, now: datetime) -> None:
         """Remove a terminal pipeline with its logs, steps and values; its events stay and
@@ -100,8 +103,9 @@ class PipelineRepository(Protocol):
 
 class PlacementRepository(Protocol):
     async def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
-        """Under the lock: the standing allocation, else a new one, else a queue entry with a
-        verdict per node. A newcomer never passes a queued pipeline that would fit."""
+        """Under the lock: the standing allocation (or an offer, while its node takes pipelines),
+        else a new one, else a queue entry with a verdict per node. A newcomer never passes a queued
+        pipeline that would fit."""
 
     async def withdraw(self, request: WithdrawRequest, *, now: datetime) -> tuple[OfferMade, ...]:
         """Leave the queue, release an untaken or taken allocation. Idempotent."""
@@ -128,8 +132,8 @@ class PlacementRepository(Protocol):
 
 class NodeRepository(Protocol):
     async def register(self, registration: Registration, *, now: datetime) -> GameNode:
-        """Insert or refresh (labels, location, alias and state set by people stay), with the next
-        session number; offers are the caller's next step."""
+        """Insert or refresh, with the next session number. Alias and state are people's; labels and
+        location are the agent's until people set them. Offers are the caller's next step."""
 
     async def connect(self, node_id: str, session: int, *, now: datetime) -> GameNode:
         """A stream of that session has come: the node with the number of this newest stream.
@@ -154,23 +158,33 @@ class NodeRepository(Protocol):
     async def list(self) -> tuple[GameNode, ...]: ...
 
     async def update(self, node_id: str, change: NodeChange, *, now: datetime) -> GameNode:
-        """Raises `IllegalTransition` for disabled -> maintenance."""
+        """Raises `IllegalTransition` for disabled -> maintenance. Offers of a node that takes
+        nothing new any more go back to the queue, or to other nodes: the sweep sends those."""
 
     async def mark(self, node_id: str, connectivity: Connectivity, *, now: datetime) -> GameNode:
         """Observed connectivity; lost releases allocations held for an unconfirmed stop and marks
-        the node's live instances lost."""
+        the node's live instances lost. A node that comes back takes nothing new before it has
+        accounted for each of them. Offers go back to the queue, or to other nodes."""
 
     async def stop_orders(self, node_id: str) -> tuple[StopOrder, ...]: ...
 
-    async def confirm_stop(self, order_id: int, *, now: datetime) -> tuple[OfferMade, ...]:
-        """The node carried it out: the order goes, what it held is released. Idempotent."""
+    async def confirm_stop(
+        self, order_id: int, *, node_id: str, now: datetime
+    ) -> tuple[OfferMade, ...]:
+        """The node carried it out: the order goes, what it held is released. Idempotent; an order
+        that was given to another node stays."""
 
     async def gateway_beat(
-        self, gateway_id: str, *, started_at: datetime, now: datetime
-    ) -> None: ...
+        self, gateway_id: str, *, started_at: datetime, ttl: timedelta, now: datetime
+    ) -> None:
+        """A gateway hears. One whose beats were interrupted for half a TTL (it, or the store, was
+        away) counts as started now: it could not have told of any heartbeat."""
+
+    async def forget_gateways(self, *, silent_since: datetime) -> None:
+        """Those whose last beat is older are gone for good."""
 
     async def gateways(self) -> tuple[tuple[str, datetime, datetime], ...]:
-        """(gateway id, started at, last beat at)."""
+        """(gateway id, hears without interruption since, last beat at)."""
 
 
 class InstanceRepository(Protocol):
@@ -180,6 +194,10 @@ class InstanceRepository(Protocol):
     async def list(
         self, *, node_id: str = "", pipeline_id: str = "", live_only: bool = False
     ) -> tuple[Instance, ...]: ...
+
+    async def expected_on(self, node_id: str) -> tuple[Instance, ...]:
+        """Those that the node must report on: live ones, and those that were lost with it and that
+        it has not accounted for since it came back."""
 
     async def observe(
         self,
@@ -193,7 +211,9 @@ class InstanceRepository(Protocol):
     ) -> tuple[Instance, tuple[OfferMade, ...]]:
         """Record a transition with its event; an end releases the allocation when no live
         instance and no live pipeline holds it. The present state again is no change. An
-        observation of an ended instance changes nothing."""
+        observation of an ended instance changes nothing; but one that was lost with its node, and
+        that the returned node sees alive, is alive again with its allocation, if its generation is
+        the newest of a pipeline that completed or goes on. Else a stop order for it is stored."""
 
 
 class LogRepository(Protocol):
@@ -221,6 +241,10 @@ class EventRepository(Protocol):
         """In id order; an event is readable only when every lower id is, so resume has no gap."""
 
     async def last_id(self) -> int: ...
+
+    async def cleanup(self, *, before: datetime, limit: int) -> int:
+        """Remove up to `limit` of the oldest events, as far as they happened before; the number
+        removed. A reader whose last event is gone goes on behind it."""
 
 
 class Wakeup(Protocol):

@@ -50,6 +50,8 @@ class PipelineChange:
     envs: dict[str, str] | None = None
     secrets: dict[str, str] | None = None
     args: dict[str, str] | None = None
+    content_digest: str = ""
+    """Of all of these: what a repeated creation of the id is compared with from now on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,6 +20,11 @@ def obstacle(need: Need, use: NodeUse) -> Verdict | None:
     return None
 
 
+def takes_pipelines(node: GameNode) -> bool:
+    """Whether the node takes anything new at all."""
+    return next(_state(Need(), NodeUse(node=node)), None) is None
+
+
 Objections = Iterator[tuple[str, str]]
 
 
@@ -31,6 +36,8 @@ def _state(_: Need, use: NodeUse) -> Objections:
         yield "NODE_NOT_ONLINE", f"is {node.connectivity}"
     if node.stop_orders:
         yield "STOP_UNCONFIRMED", f"has not confirmed {node.stop_orders} stop order(s)"
+    if node.unaccounted:
+        yield "INSTANCES_UNACCOUNTED", f"has not said yet how {node.unaccounted} instance(s) are"
 
 
 def _place(need: Need, use: NodeUse) -> Objections:

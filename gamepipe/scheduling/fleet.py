@@ -1,7 +1,7 @@
 """A node with what is taken of it, derived from the live allocations; there are no counters."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gamepipe.model.node import GameNode, GpuFacts
 from gamepipe.model.record import Allocation
@@ -75,6 +75,16 @@ def _use(requests: Sequence[GpuRequest]) -> DeviceUse:
         vram_bytes=sum(request.vram_bytes for request in requests),
         encoders=sum(request.encoders for request in requests),
         share=sum(request.share for request in requests),
+    )
+
+
+def with_allocation(fleet: Sequence[NodeUse], allocation: Allocation) -> tuple[NodeUse, ...]:
+    """The snapshot with one more allocation."""
+    return tuple(
+        replace(use, allocations=(*use.allocations, allocation))
+        if use.node.id == allocation.node_id
+        else use
+        for use in fleet
     )
 
 

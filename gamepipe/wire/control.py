@@ -14,11 +14,13 @@ from gamepipe.wire.run import Placement
 class SaveRequest:
     """One save: what changed since the last acknowledged revision.
 
-    Guard: `run_id` must own the row (or follow the run that does, `previous_run_id`), `revision`
-    must be above the stored one. Events are inserted by (pipeline, number) regardless.
+    Guard: `incarnation` must be the row's (else DELETED), `run_id` must own the row (or follow the
+    run that does, `previous_run_id`), `revision` must be above the stored one. Events are inserted
+    by (pipeline, run, number) whichever run owns the row.
     """
 
     pipeline_id: str
+    incarnation: str = ""
     run_id: str
     previous_run_id: str = ""
     revision: int
@@ -31,7 +33,9 @@ class SaveRequest:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     steps: tuple[StepRecord, ...] = ()
-    """Only those that changed."""
+    """Only those that changed, unless `complete`."""
+    complete: bool = False
+    """`steps` are all steps of the generation."""
     events: tuple[PipelineEvent, ...] = ()
     instances: tuple[Instance, ...] = ()
     """Services that came up or were stopped, inserted or updated by id."""
@@ -46,9 +50,13 @@ class SaveStatus(StrEnum):
     SAVED = "saved"
     STALE_RUN = "stale_run"
     """Another run owns the row."""
+    INCOMPLETE = "incomplete"
+    """The run took the row over from another one: nothing of its state was written, it must send
+    every step (`complete`)."""
     CLOSED = "closed"
     """The row was terminal already; nothing but missing events was written."""
     DELETED = "deleted"
+    """The row is gone; one of the same id that was made since is another pipeline's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +87,8 @@ class PlaceStatus(StrEnum):
     QUEUED = "queued"
     CLOSED = "closed"
     """The row is terminal or deleted, or another run owns it."""
+    INCOMPLETE = "incomplete"
+    """See `SaveStatus`; it is about `saved`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +116,9 @@ class CleanUp:
 
 @dataclass(frozen=True, kw_only=True)
 class WithdrawRequest:
-    """Input of `withdraw_placement`: leave the queue and release an offer, if one stands."""
+    """Input of `withdraw_placement`: leave the queue and release an offer, if one stands. A run of
+    another incarnation withdraws nothing."""
 
     pipeline_id: str
+    incarnation: str = ""
     generation: int

@@ -131,6 +131,8 @@ class InstanceEnded:
     """Input of the control activity `end_instance`."""
 
     instance_id: str
+    node_id: str = ""
+    """Where it ended; an instance of the same id elsewhere is another one."""
     end: InstanceEnd
 
 

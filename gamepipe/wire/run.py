@@ -45,6 +45,8 @@ class PipelineStart:
     """Input of the workflow `GamePipeline`. `carried` is set only when it continues as new."""
 
     pipeline_id: str
+    incarnation: str = ""
+    """Of the row: the store answers the run of another one as if its pipeline were deleted."""
     spec: PipelineSpec
     args: dict[str, str] = field(default_factory=dict)
     env_names: tuple[str, ...] = ()

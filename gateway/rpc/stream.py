@@ -56,7 +56,7 @@ class NodeStream:
         that never registered, and `LeaseLost` for a session that is not the newest."""
         node = await self._agents.connect(self.node_id, self.session)
         self.number, self._pace = node.stream, pace
-        instances = await self._agents.live_instances(self.node_id)
+        instances = await self._agents.expected_instances(self.node_id)
         self._send(welcome=node_pb2.Welcome(instance_ids=instances))
         await self.heed(
             NodeMark(
@@ -213,7 +213,7 @@ class NodeStream:
         return Outcome.OK
 
     async def _confirm(self, order_id: int) -> Outcome:
-        await self._agents.confirm_stop(order_id)
+        await self._agents.confirm_stop(order_id, self.node_id)
         self._ordered.discard(order_id)
         return Outcome.OK
 

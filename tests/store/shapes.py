@@ -12,6 +12,8 @@ from gamepipe.wire import PlaceRequest, SaveRequest
 from tests.store.conftest import NOW
 
 RUN = "run-1"
+LIFE = "life-1"
+"""The incarnation of every pipeline here."""
 
 
 def spec(name: str = "start", *, gpus: int = 0, cpu: float = 1.0, **changes: Any) -> PipelineSpec:
@@ -32,6 +34,7 @@ def new(pipeline_id: str, **changes: Any) -> NewPipeline:
         spec=spec(**changes),
         envs={"USER": "alice", "UNUSED": "x"},
         secrets={"TOKEN": "s3cret"},
+        incarnation=LIFE,
         content_digest=f"digest of {sorted(changes.items())}",
     )
 
@@ -53,6 +56,7 @@ def save_request(
 ) -> SaveRequest:
     plain = SaveRequest(
         pipeline_id=pipeline_id,
+        incarnation=LIFE,
         run_id=RUN,
         revision=revision,
         state=state,

@@ -1,11 +1,19 @@
 """Pipelines: created once, saved by their run only, changed and removed by the rules."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from gamepipe.model.errors import AlreadyExists, Forbidden, IllegalTransition, NotFound
-from gamepipe.model.record import AttemptKey, EventKind, Instance, LogLine, LogStream
+from gamepipe.model.record import (
+    AttemptKey,
+    EventKind,
+    Instance,
+    LogLine,
+    LogStream,
+    Progress,
+)
 from gamepipe.model.state import PipelineState, StepState
 from gamepipe.ports import LogChunk, LogQuery, PipelineChange, PipelineFilter
 from gamepipe.wire import PlaceStatus, SaveStatus
@@ -67,6 +75,9 @@ async def test_a_run_that_does_not_own_the_row_changes_nothing(store: GamePipeli
     assert (await store.pipelines.get("p")).state is PipelineState.PENDING
     await store.pipelines.take_over("p", run_id="run-2", now=NOW)
     ack, _ = await store.pipelines.save(foreign, now=NOW)
+    assert ack.status is SaveStatus.INCOMPLETE, "what the run before it did stands in the steps"
+    whole = replace(foreign, complete=True, steps=(step(0), step(1)))
+    ack, _ = await store.pipelines.save(whole, now=NOW)
     assert ack.status is SaveStatus.SAVED
     numbers = [e.number for e in await store.events.read(pipeline_id="p") if e.number]
     assert numbers == [1, 9]
@@ -152,6 +163,19 @@ async def test_the_definition_changes_only_before_a_placement(store: GamePipelin
     assert (renamed.name, renamed.labels) == ("new", {"a": "b"})
 
 
+async def test_a_changed_definition_is_what_a_repeated_creation_is_compared_with(
+    store: GamePipelineStore,
+) -> None:
+    first = new("p")
+    second = replace(first, spec=spec(cpu=2.0), content_digest="of the second")
+    await store.pipelines.add(first, now=NOW)
+    changed = PipelineChange(definition=second.spec, content_digest=second.content_digest)
+    record, _ = await store.pipelines.update("p", changed, now=NOW)
+    assert await store.pipelines.add(second, now=NOW) == (record, False)
+    with pytest.raises(AlreadyExists):
+        await store.pipelines.add(first, now=NOW)
+
+
 async def test_a_lost_workflow_fails_the_pipeline_and_frees_its_node(
     store: GamePipelineStore,
 ) -> None:
@@ -166,6 +190,7 @@ async def test_a_lost_workflow_fails_the_pipeline_and_frees_its_node(
         "p", PipelineState.FAILED, reason="WORKFLOW_LOST", message="gone", now=LATER, run_id=RUN
     )
     assert [s.state for s in record.steps] == [StepState.FAILED, StepState.SKIPPED]
+    assert record.progress == Progress(ended=2, total=2, percent=100.0)
     assert await store.placements.live_allocations() == ()
     (order,) = await store.nodes.stop_orders("n1")
     assert (order.pipeline_id, order.step_index) == ("p", None)

@@ -12,7 +12,7 @@ from gamepipe.ports import NodeChange, PipelineChange
 from gamepipe.wire import PlaceAnswer, PlaceStatus, WithdrawRequest
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
-from tests.store.shapes import new, place_request, registration, save_request, spec
+from tests.store.shapes import LIFE, new, place_request, registration, save_request, spec
 
 
 async def place(store: GamePipelineStore, pipeline_id: str, **shape: object) -> PlaceAnswer:
@@ -75,10 +75,60 @@ async def test_an_offer_that_is_withdrawn_goes_to_the_next(store: GamePipelineSt
     for number in (1, 2, 3):
         await place(store, f"p{number}")
     await store.placements.release("p1", 1, now=NOW)
-    withdrawal = WithdrawRequest(pipeline_id="p2", generation=1)
+    withdrawal = WithdrawRequest(pipeline_id="p2", incarnation=LIFE, generation=1)
     (offer,) = await store.placements.withdraw(withdrawal, now=NOW)
     assert offer.pipeline_id == "p3"
     assert await store.placements.withdraw(withdrawal, now=NOW) == ()
+
+
+@pytest.mark.parametrize("how", ["lost", "maintenance", "suspect"])
+async def test_an_offer_of_a_node_that_takes_nothing_new_goes_back_to_its_place_in_the_queue(
+    store: GamePipelineStore, how: str
+) -> None:
+    for number in (1, 2):
+        await store.pipelines.add(new(f"p{number}"), now=NOW)
+        at = NOW + timedelta(seconds=number)
+        await store.placements.place(place_request(f"p{number}"), now=at)
+    await store.nodes.register(registration("n1", cpu=1), now=NOW)
+    (offer,) = await store.placements.offer(now=NOW + timedelta(minutes=1))
+    assert (offer.pipeline_id, offer.node_id) == ("p1", "n1")
+    if how == "maintenance":
+        await store.nodes.update("n1", NodeChange(state=NodeState.MAINTENANCE), now=NOW)
+    else:
+        await store.nodes.mark("n1", Connectivity(how), now=NOW)
+    answer = await store.placements.place(place_request("p1", revision=3), now=NOW)
+    assert answer.status is PlaceStatus.QUEUED
+    queue = [(e.pipeline_id, e.queued_at) for e in await store.placements.queue()]
+    assert queue == [(f"p{number}", NOW + timedelta(seconds=number)) for number in (1, 2)]
+    assert await store.placements.untaken_offers() == ()
+    await store.nodes.register(registration("n2", cpu=1), now=NOW)
+    (offer,) = await store.placements.offer(now=NOW)
+    assert (offer.pipeline_id, offer.node_id) == ("p1", "n2")
+
+
+async def test_a_lost_node_s_offer_is_made_of_another_node_at_once(
+    store: GamePipelineStore,
+) -> None:
+    await place(store, "p1")
+    await store.nodes.register(registration("n1", cpu=1), now=NOW)
+    await store.placements.offer(now=NOW)
+    await store.nodes.register(registration("n2", cpu=1), now=NOW)
+    await store.nodes.mark("n1", Connectivity.LOST, now=NOW)
+    (offer,) = await store.placements.untaken_offers()
+    assert (offer.pipeline_id, offer.node_id) == ("p1", "n2")
+    taken = await store.placements.place(place_request("p1", revision=3), now=NOW)
+    assert node_of(taken) == "n2"
+
+
+async def test_one_pass_over_the_queue_sells_nothing_twice(store: GamePipelineStore) -> None:
+    for number in range(6):
+        await place(store, f"p{number}", gpus=1)
+    for name in ("n1", "n2"):
+        await store.nodes.register(registration(name, gpus=2), now=NOW)
+    offers = await store.placements.offer(now=NOW)
+    assert [offer.pipeline_id for offer in offers] == ["p0", "p1", "p2", "p3"]
+    held = await store.placements.live_allocations()
+    assert len({(one.node_id, one.gpu_devices) for one in held}) == 4
 
 
 async def test_priority_then_age_orders_the_queue(store: GamePipelineStore) -> None:
@@ -151,10 +201,10 @@ async def test_an_unreachable_node_keeps_its_allocation_until_it_confirms(
     assert len(await store.placements.live_allocations()) == 1
     assert "STOP_UNCONFIRMED" in (await place(store, "p2")).summary
     (order,) = await store.nodes.stop_orders("n1")
-    (offer,) = await store.nodes.confirm_stop(order.id, now=NOW)
+    (offer,) = await store.nodes.confirm_stop(order.id, node_id="n1", now=NOW)
     assert offer.pipeline_id == "p2"
     assert [held.pipeline_id for held in await store.placements.live_allocations()] == ["p2"]
-    assert await store.nodes.confirm_stop(order.id, now=NOW) == ()
+    assert await store.nodes.confirm_stop(order.id, node_id="n1", now=NOW) == ()
 
 
 async def test_a_lost_node_frees_what_waited_for_it(store: GamePipelineStore) -> None:
@@ -195,7 +245,7 @@ async def test_instances_hold_their_node_until_they_end(store: GamePipelineStore
     assert await store.placements.live_allocations() == ()
     (order,) = await store.nodes.stop_orders("n1")  # what is left of it is removed
     assert (order.pipeline_id, order.generation) == ("p", 1)
-    await store.nodes.confirm_stop(order.id, now=NOW)
+    await store.nodes.confirm_stop(order.id, node_id="n1", now=NOW)
     late, _ = await store.instances.observe(game.id, InstanceState.RUNNING, now=NOW)
     assert late.state is InstanceState.EXITED
     assert await store.instances.list(live_only=True) == ()

@@ -4,9 +4,6 @@ import asyncio
 from datetime import datetime, timedelta
 
 import pytest
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowHandle
 
 from activities.sweep import PipelineSweep
@@ -18,6 +15,7 @@ from gamepipe.wire import PlaceAnswer, PlaceRequest, PlaceStatus
 from tests.waiting import eventually
 from tests.workflows.conftest import FAST, Stack
 from tests.workflows.node import now, until_stopped
+from tests.workflows.resetting import reset_to_first_task
 from tests.workflows.test_run import THREE
 
 
@@ -67,25 +65,6 @@ async def test_a_row_without_a_workflow_is_started(stack: Stack, sweep: Pipeline
     await eventually(completed)
 
 
-async def _reset_to_first_task(stack: Stack, handle: WorkflowHandle[object, object]) -> None:
-    run_id = (await handle.describe()).run_id
-    history = await handle.fetch_history()
-    first = next(
-        event.event_id
-        for event in history.events
-        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
-    )
-    await stack.client.workflow_service.reset_workflow_execution(
-        ResetWorkflowExecutionRequest(
-            namespace=stack.client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=handle.id, run_id=run_id),
-            reason="pressed in the Web UI",
-            workflow_task_finish_event_id=first,
-            request_id="reset-1",
-        )
-    )
-
-
 async def test_a_reset_run_takes_the_row_over_and_ends_it(
     stack: Stack, sweep: PipelineSweep
 ) -> None:
@@ -94,7 +73,7 @@ async def test_a_reset_run_takes_the_row_over_and_ends_it(
     await node.started["two"].wait()
     old_run = (await stack.record(handle)).run_id
     node.behaviours.clear()
-    await _reset_to_first_task(stack, handle)
+    await reset_to_first_task(stack, handle)
     await sweep.run_once()
     record = await stack.finish(handle)
     assert record.state is PipelineState.COMPLETED
@@ -121,9 +100,9 @@ async def test_a_reset_run_goes_on_when_the_sweep_takes_the_row_over_under_its_p
         return answer
 
     monkeypatch.setattr(stack.store.placements, "place", place_then_sweep)
-    await _reset_to_first_task(stack, handle)
+    await reset_to_first_task(stack, handle)
     assert (await stack.finish(handle)).state is PipelineState.COMPLETED
-    assert statuses == [PlaceStatus.CLOSED, PlaceStatus.PLACED]
+    assert statuses == [PlaceStatus.CLOSED, PlaceStatus.INCOMPLETE, PlaceStatus.PLACED]
 
 
 async def test_a_healthy_pipeline_is_left_alone(stack: Stack, sweep: PipelineSweep) -> None:
@@ -135,3 +114,39 @@ async def test_a_healthy_pipeline_is_left_alone(stack: Stack, sweep: PipelineSwe
     assert (await stack.record(handle)).state is PipelineState.RUNNING
     await handle.cancel()
     await asyncio.wait_for(stack.finish(handle), 60)
+
+
+async def _offer(stack: Stack) -> WorkflowHandle[object, object]:
+    """A pipeline that waits, and is offered a node without a word to its workflow."""
+    handle = await stack.submit(THREE)
+
+    async def waits() -> bool:
+        return bool(await stack.store.placements.queue())
+
+    await eventually(waits)
+    await stack.node()
+    (offer,) = await stack.store.placements.offer(now=now())
+    assert offer.pipeline_id == handle.id.removeprefix("pipeline-")
+    return handle
+
+
+async def test_an_offer_that_nobody_heard_of_is_sent_again(
+    stack: Stack, sweep: PipelineSweep
+) -> None:
+    handle = await _offer(stack)
+    await sweep.run_once()
+    assert (await stack.finish(handle)).state is PipelineState.COMPLETED
+
+
+async def test_an_offer_to_a_closed_workflow_is_freed(stack: Stack, sweep: PipelineSweep) -> None:
+    handle = await _offer(stack)
+    await handle.terminate()
+
+    async def freed() -> bool:
+        await sweep.run_once()
+        return await stack.store.placements.live_allocations() == ()
+
+    await eventually(freed)
+    record = await stack.record(handle)
+    assert (record.state, record.reason) == (PipelineState.FAILED, "WORKFLOW_LOST")
+    assert await stack.store.nodes.stop_orders((await stack.store.nodes.list())[0].id) == ()

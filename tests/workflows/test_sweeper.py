@@ -1,0 +1,95 @@
+"""The loop of the worker: one of several sweeps, and nothing ends it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from temporalio.client import Client
+
+from gamepipe.config import Settings
+from gamepipe.definition import bind, content_digest, parse_pipeline
+from gamepipe.model.record import NewPipeline
+from gamepipe.model.state import PipelineState
+from tests.temporal_fixtures import TemporalServer
+from tests.waiting import eventually
+from tests.workflows.conftest import Stack
+from tests.workflows.node import now
+from tests.workflows.test_run import THREE
+from worker import Sweeper
+
+FAST = Settings(sweep_interval=0.05)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def sweeping(sweeper: Sweeper) -> AsyncIterator["asyncio.Task[None]"]:
+    shutdown = asyncio.Event()
+    task = asyncio.create_task(sweeper.run(shutdown))
+    yield task
+    shutdown.set()
+    await task
+
+
+class Passes:
+    """Counts the passes of a sweeper over pipelines."""
+
+    def __init__(self, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self._run = sweeper._pipelines.run_once
+        monkeypatch.setattr(sweeper._pipelines, "run_once", self._counted)
+
+    async def _counted(self) -> None:
+        self.count += 1
+        await self._run()
+
+
+async def test_one_of_two_workers_sweeps_and_the_other_follows_when_it_stops(
+    stack: Stack, temporal_server: TemporalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = await Client.connect(temporal_server.address, identity="another worker")
+    first = Sweeper(stack.client, stack.store, FAST)
+    second = Sweeper(other, stack.store, FAST)
+    passes = [Passes(one, monkeypatch) for one in (first, second)]
+    async with sweeping(second):
+        async with sweeping(first):
+            await eventually(lambda: sum(one.count for one in passes) >= 5)
+            idle, busy = sorted(passes, key=lambda one: one.count)
+            assert idle.count == 0
+            assert busy.count >= 5
+        before = passes[1].count
+        await eventually(lambda: passes[1].count > before)
+
+
+async def test_a_bug_in_one_pass_ends_nothing(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    async def broken() -> Any:
+        nonlocal calls
+        calls += 1
+        raise ValueError("one odd row")
+
+    monkeypatch.setattr(stack.store.pipelines, "list_live", broken)
+    async with sweeping(Sweeper(stack.client, stack.store, FAST)) as task:
+        await eventually(lambda: calls >= 3)
+        assert not task.done()
+
+
+async def test_a_row_that_cannot_be_read_does_not_stop_the_others(stack: Stack) -> None:
+    await stack.node()
+    bound = bind(parse_pipeline(THREE), args={}, envs={}, secrets={})
+    for name in ("odd", "fine"):
+        new = NewPipeline(id=name, spec=bound.spec, content_digest=content_digest(bound))
+        await stack.store.pipelines.add(new, now=now() - timedelta(minutes=1))
+    damage = text("UPDATE pipeline SET spec = '{}' WHERE id = 'odd'")
+    await stack.store._database.write(lambda tx: tx.session.connection().execute(damage) and None)
+
+    async def completed() -> bool:
+        return (await stack.store.pipelines.get("fine")).state is PipelineState.COMPLETED
+
+    async with sweeping(Sweeper(stack.client, stack.store, FAST)):
+        await eventually(completed)
