@@ -45,6 +45,7 @@ class AttemptRun:
         self._tools = tools
         self._masker = Masker(())
         self._spool: AttemptSpool | None = None
+        self._sink: MaskingSink | None = None
         self._step: Step = assignment.step
         self._started_at: datetime | None = None
 
@@ -147,7 +148,7 @@ class AttemptRun:
             raise self._stopped_early()
         self._spool = spool = self._tools.spools.open(self.key)
         spool.resume()
-        sink = MaskingSink(spool, self._masker)
+        self._sink = sink = MaskingSink(spool, self._masker)
         async with self._beside(
             self.reporter.run(), self._watch_progress(plan), self._lift_limit_on_stop(spool)
         ):
@@ -169,7 +170,7 @@ class AttemptRun:
         self.reporter.progress(percent, self._masker.mask(message))
 
     async def _watch_progress(self, plan: StepPlan) -> None:
-        reader = ProgressReader(plan.output_file)
+        reader = ProgressReader(plan.output_file, mask=self._masker.mask)
         while True:
             mark = reader.poll()
             if mark is not None:
@@ -196,7 +197,11 @@ class AttemptRun:
 
     def _judge(self, leave: Exit, plan: StepPlan) -> StepResult:
         return ended(
-            leave, plan, masker=self._masker, lines=self._spool.last_number if self._spool else 0
+            leave,
+            plan,
+            masker=self._masker,
+            lines=self._spool.last_number if self._spool else 0,
+            tail=self._sink.tail if self._sink else (),
         )
 
     async def _drop_failed_service(self, runtime: Runtime, leave: Exit, result: StepResult) -> None:

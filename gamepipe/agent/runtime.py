@@ -44,6 +44,13 @@ class Exit:
     reason: str = ""
     message: str = ""
     retryable: bool = True
+    said: str = ""
+    """What the step itself said, to be quoted behind the message: whole, for it is shortened only
+    after it was masked."""
+    said_is_cut: bool = False
+    """Somebody else kept only the beginning of it."""
+    quotes_log: bool = False
+    """The last lines of its output belong behind the message."""
     service_up: bool = False
     """A `service` whose container is up (healthy, or it ran long enough) and was left running."""
     container_id: str = ""
