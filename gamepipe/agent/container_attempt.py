@@ -96,6 +96,7 @@ class ContainerAttempt:
         if isinstance(problem, _Unhealthy) and not ended.done():
             await self._end_unhealthy(ended)
         facts = await ended
+        self.stop.mark_gone()
         log.end()
         await following
         await log.read_rest(is_over=True)
@@ -140,8 +141,7 @@ class ContainerAttempt:
 
     async def _end_unhealthy(self, ended: "asyncio.Task[Any]") -> None:
         await self._say("stopping: the health check failed")
-        request = StopRequest()
-        request.set(grace_seconds=self.plan.grace_seconds, reason=reasons.UNHEALTHY)
+        request = StopRequest.within(self.plan.grace_seconds, reason=reasons.UNHEALTHY)
         await patiently(lambda: stop_container(self.engine, self._id, request))
         await ended
 
