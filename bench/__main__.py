@@ -11,7 +11,6 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from temporalio.client import Client
 
 from bench.bare import BARE_QUEUE, STEPS, BareRun
 from bench.cost import Usage, peak_memory_mib
+from bench.timing import timed
 from gamepipe.connecting import connect_temporal
 from gamepipe.embedded.stack import Stack, StackOptions
 from gamepipe.model.node import NodeFacts
@@ -95,13 +95,13 @@ class Bench:
         latencies: dict[str, list[float]] = {name: [] for name in sides}
         for _ in range(singles):
             for name, side in sides.items():
-                latencies[name].append(await _timed(side()))
+                latencies[name].append(await timed(side()))
         seconds = dict.fromkeys(sides, 0.0)
         cpu: dict[str, dict[str, float]] = {name: {} for name in sides}
         for _ in range(rounds):
             for name, side in sides.items():
                 before = Usage.of(self.pids)
-                seconds[name] += await _timed(_load(side, load))
+                seconds[name] += await timed(_load(side, load))
                 used = Usage.of(self.pids).since(before, load * rounds)
                 cpu[name] = {key: cpu[name].get(key, 0) + ms for key, ms in used.items()}
         return {
@@ -112,12 +112,6 @@ class Bench:
             )
             for name in sides
         }
-
-
-async def _timed(work: Awaitable[None]) -> float:
-    begun = time.perf_counter()
-    await work
-    return time.perf_counter() - begun
 
 
 async def _load(side: Side, total: int) -> None:

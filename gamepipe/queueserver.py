@@ -16,6 +16,8 @@ _log = structlog.get_logger()
 
 ACTIVITY_SLOTS = 5000
 """Far above `max_steps`: the runner limits steps, so that `stop_step` never waits for a slot."""
+POLLERS = 5
+"""Long polls that a worker keeps open: each costs the server and the process some memory."""
 GRACE = timedelta(seconds=1)
 SHUTDOWN_SECONDS = 1.5
 """With Temporal away a worker may not end; what runs goes on without it."""
@@ -29,8 +31,11 @@ class QueueServer:
         connect: Callable[[], Awaitable[Client]],
         node_id: str,
         activities: Sequence[Callable[..., Any]],
+        *,
+        pollers: int = POLLERS,
     ) -> None:
         self._connect = connect
+        self._pollers = pollers
         self._node_id = node_id
         self._activities = activities
         self.started = asyncio.Event()
@@ -61,5 +66,6 @@ class QueueServer:
             identity=node_identity(self._node_id),
             activities=self._activities,
             max_concurrent_activities=ACTIVITY_SLOTS,
+            max_concurrent_activity_task_polls=self._pollers,
             graceful_shutdown_timeout=GRACE,
         )

@@ -21,6 +21,7 @@ from gamepipe.ports import Store
 from gateway.agents import AgentService
 from gateway.auth import check_binding
 from gateway.clock import utc_now
+from gateway.lines import LineWriter
 from gateway.rest.handler import GamePipelineHandler
 from gateway.rpc.beats import BeatWriter
 from gateway.rpc.node_service import GameNodeServicer
@@ -85,8 +86,8 @@ async def _serve(
         offers=OfferSender(client),
         now=utc_now,
     )
-    beats = BeatWriter(agents)
-    servicer = GameNodeServicer(agents, settings=settings, beats=beats)
+    beats, lines = BeatWriter(agents), LineWriter(agents)
+    servicer = GameNodeServicer(agents, settings=settings, beats=beats, lines=lines)
     pipelines = GamePipelineServicer(service, workflow_base=settings.workflow_base)
     rpc = GamePipelineServer(servicer, pipelines, token=settings.token)
     rest = _RestServer(
@@ -101,6 +102,7 @@ async def _serve(
     grpc_port = await rpc.start(settings.grpc_host, settings.grpc_port)
     background = [
         asyncio.create_task(beats.run()),
+        asyncio.create_task(lines.run()),
         asyncio.create_task(servicer.watch.run()),
         asyncio.create_task(_beat(store, settings)),
     ]

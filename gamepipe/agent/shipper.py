@@ -12,7 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gamepipe.agent.channel import GatewayChannel, describe
 from gamepipe.agent.spool import AttemptSpool, SpoolFolder
 from gamepipe.backoff import backoff
-from gamepipe.model.record import AttemptKey, LogLine, LogStream
+from gamepipe.logchunk import LogChunk
+from gamepipe.model.record import AttemptKey
 from gamepipe.v1 import log_pb2, node_pb2
 from gamepipe.wire.message import key_message
 
@@ -23,11 +24,6 @@ CHUNK_BYTES = 512 * 1024
 """Well below the 1 MiB that a request may have: times and numbers come on top of the text."""
 GATHER_SECONDS = 0.05
 """New lines wait this long for others to share a request."""
-_STREAMS = {
-    LogStream.STDOUT: log_pb2.LOG_STREAM_STDOUT,
-    LogStream.STDERR: log_pb2.LOG_STREAM_STDERR,
-    LogStream.SYSTEM: log_pb2.LOG_STREAM_SYSTEM,
-}
 
 
 class _Sent(NamedTuple):
@@ -67,9 +63,7 @@ class LogShipper:
         self._waiting.clear()
         self._room = asyncio.Semaphore(MAX_UNACKNOWLEDGED)
         await self._until_lines()
-        call = self._channel.stub.PushLogs(
-            metadata=self._channel.metadata(), compression=grpc.Compression.Gzip
-        )
+        call = self._channel.stub.PushLogs(metadata=self._channel.metadata())
         writer = asyncio.create_task(self._write(call))
         try:
             while isinstance(answer := await call.read(), node_pb2.PushLogsResponse):
@@ -111,7 +105,7 @@ class LogShipper:
         return node_pb2.PushLogsRequest(
             node_id=self._node_id,
             key=key_message(spool.key),
-            lines=[_line(line) for line in lines],
+            packed=_packed(LogChunk.of(spool.key, lines, spool.series)),
             series=spool.series,
         )
 
@@ -159,13 +153,9 @@ class LogShipper:
             await self._spools.arrived.wait()
 
 
-def _line(line: LogLine) -> log_pb2.LogLine:
-    at = Timestamp()
-    at.FromDatetime(line.at)
-    return log_pb2.LogLine(
-        number=line.number,
-        at=at,
-        stream=_STREAMS[line.stream],
-        text=line.text,
-        continued=line.continued,
+def _packed(chunk: LogChunk) -> log_pb2.PackedLines:
+    last_at = Timestamp()
+    last_at.FromDatetime(chunk.last_at)
+    return log_pb2.PackedLines(
+        first=chunk.first, count=chunk.count, last_at=last_at, data=chunk.data
     )

@@ -205,7 +205,8 @@ class Stack:
 
     def _environment(self) -> dict[str, str]:
         return {
-            "GAMEPIPE_STORE_URL": f"sqlite:///{self._data_dir / 'gamepipe.db'}",
+            "GAMEPIPE_STORE_URL": os.environ.get("GAMEPIPE_STORE_URL")
+            or f"sqlite:///{self._data_dir / 'gamepipe.db'}",
             "GAMEPIPE_TEMPORAL_ADDRESS": f"127.0.0.1:{self._number('temporal')}",
             "GAMEPIPE_TEMPORAL_UI_URL": f"http://127.0.0.1:{self._number('temporal-ui')}",
             "GAMEPIPE_REST_PORT": str(self._number("rest")),

@@ -4,6 +4,7 @@ Every method is one transaction and raises `StoreUnavailable` when the database 
 Times are aware and UTC; `now` comes from the caller, so that tests and replays decide it.
 """
 
+from gamepipe.logchunk import LogChunk
 from gamepipe.ports.repository import (
     EventRepository,
     InstanceRepository,
@@ -15,7 +16,6 @@ from gamepipe.ports.repository import (
     Wakeup,
 )
 from gamepipe.ports.value import (
-    LogChunk,
     LogQuery,
     LogTail,
     NodeChange,

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from gamepipe.logchunk import LogChunk
 from gamepipe.model.node import GameNode, NodeMetrics
 from gamepipe.model.record import (
     Allocation,
@@ -20,7 +21,6 @@ from gamepipe.model.record import (
 )
 from gamepipe.model.state import Connectivity, InstanceState, NodeState, PipelineState
 from gamepipe.ports.value import (
-    LogChunk,
     LogQuery,
     LogTail,
     NodeChange,

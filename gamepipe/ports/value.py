@@ -5,8 +5,6 @@ from datetime import datetime
 
 from gamepipe.model.node import Location, NodeFacts
 from gamepipe.model.record import (
-    AttemptKey,
-    LogLine,
     PipelineRecord,
 )
 from gamepipe.model.spec import PipelineSpec
@@ -61,15 +59,6 @@ class OfferMade:
     pipeline_id: str
     generation: int
     node_id: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LogChunk:
-    """Lines of one attempt with consecutive numbers, counted from 1 in each `series`."""
-
-    key: AttemptKey
-    lines: tuple[LogLine, ...]
-    series: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,15 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gamepipe/v1/log.proto\x12\x0bgamepipe.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8a\x01\n\x07LogLine\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x06stream\x18\x03 \x01(\x0e\x32\x16.gamepipe.v1.LogStream\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x11\n\tcontinued\x18\x05 \x01(\x08*l\n\tLogStream\x12\x1a\n\x16LOG_STREAM_UNSPECIFIED\x10\x00\x12\x15\n\x11LOG_STREAM_STDOUT\x10\x01\x12\x15\n\x11LOG_STREAM_STDERR\x10\x02\x12\x15\n\x11LOG_STREAM_SYSTEM\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gamepipe/v1/log.proto\x12\x0bgamepipe.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8a\x01\n\x07LogLine\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x06stream\x18\x03 \x01(\x0e\x32\x16.gamepipe.v1.LogStream\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x11\n\tcontinued\x18\x05 \x01(\x08\"n\n\x08LogChunk\x12\x17\n\x0f\x61t_microseconds\x18\x01 \x03(\x12\x12\'\n\x07streams\x18\x02 \x03(\x0e\x32\x16.gamepipe.v1.LogStream\x12\r\n\x05texts\x18\x03 \x03(\t\x12\x11\n\tcontinued\x18\x04 \x03(\r\"f\n\x0bPackedLines\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12+\n\x07last_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c*l\n\tLogStream\x12\x1a\n\x16LOG_STREAM_UNSPECIFIED\x10\x00\x12\x15\n\x11LOG_STREAM_STDOUT\x10\x01\x12\x15\n\x11LOG_STREAM_STDERR\x10\x02\x12\x15\n\x11LOG_STREAM_SYSTEM\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gamepipe.v1.log_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOGSTREAM']._serialized_start=212
-  _globals['_LOGSTREAM']._serialized_end=320
+  _globals['_LOGSTREAM']._serialized_start=428
+  _globals['_LOGSTREAM']._serialized_end=536
   _globals['_LOGLINE']._serialized_start=72
   _globals['_LOGLINE']._serialized_end=210
+  _globals['_LOGCHUNK']._serialized_start=212
+  _globals['_LOGCHUNK']._serialized_end=322
+  _globals['_PACKEDLINES']._serialized_start=324
+  _globals['_PACKEDLINES']._serialized_end=426
 # @@protoc_insertion_point(module_scope)

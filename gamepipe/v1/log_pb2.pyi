@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -75,3 +77,81 @@ class LogLine(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LogLine: _TypeAlias = LogLine  # noqa: Y015
+
+@_typing.final
+class LogChunk(_message.Message):
+    """LogChunk is consecutive lines of one attempt, column by column; their numbers are implied."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    CONTINUED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def at_microseconds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Microseconds since 1970 of the first line, then of each further line since the one before it."""
+
+    @_builtins.property
+    def streams(self) -> _containers.RepeatedScalarFieldContainer[Global___LogStream.ValueType]:
+        """Of each line."""
+
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of each line."""
+
+    @_builtins.property
+    def continued(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Places, from 0, of the lines whose rest follows in the next one."""
+
+    def __init__(
+        self,
+        *,
+        at_microseconds: _abc.Iterable[_builtins.int] | None = ...,
+        streams: _abc.Iterable[Global___LogStream.ValueType] | None = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        continued: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_microseconds", b"at_microseconds", "continued", b"continued", "streams", b"streams", "texts", b"texts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogChunk: _TypeAlias = LogChunk  # noqa: Y015
+
+@_typing.final
+class PackedLines(_message.Message):
+    """PackedLines is a LogChunk as it is stored: nobody has to look at its lines on the way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LAST_AT_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    """Number of the first line."""
+    count: _builtins.int
+    """Of lines."""
+    data: _builtins.bytes
+    """A LogChunk compressed with zstandard; it may unpack to 16 MiB."""
+    @_builtins.property
+    def last_at(self) -> _timestamp_pb2.Timestamp:
+        """The latest time among the lines."""
+
+    def __init__(
+        self,
+        *,
+        first: _builtins.int = ...,
+        count: _builtins.int = ...,
+        last_at: _timestamp_pb2.Timestamp | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_at", b"last_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "data", b"data", "first", b"first", "last_at", b"last_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PackedLines: _TypeAlias = PackedLines  # noqa: Y015

@@ -1013,7 +1013,7 @@ Global___ConnectResponse: _TypeAlias = ConnectResponse  # noqa: Y015
 
 @_typing.final
 class PushLogsRequest(_message.Message):
-    """PushLogsRequest carries consecutive lines of one attempt, at most 1 MiB."""
+    """PushLogsRequest carries consecutive lines of one attempt, at most 1 MiB: packed, or plainly."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1021,6 +1021,7 @@ class PushLogsRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     SERIES_FIELD_NUMBER: _builtins.int
+    PACKED_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     series: _builtins.str
     """Names one numbering from 1. An attempt that runs anew under the same numbers (its workflow was
@@ -1030,6 +1031,10 @@ class PushLogsRequest(_message.Message):
     def key(self) -> _step_pb2.AttemptKey: ...
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_log_pb2.LogLine]: ...
+    @_builtins.property
+    def packed(self) -> _log_pb2.PackedLines:
+        """In place of `lines`."""
+
     def __init__(
         self,
         *,
@@ -1037,10 +1042,11 @@ class PushLogsRequest(_message.Message):
         key: _step_pb2.AttemptKey | None = ...,
         lines: _abc.Iterable[_log_pb2.LogLine] | None = ...,
         series: _builtins.str = ...,
+        packed: _log_pb2.PackedLines | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "packed", b"packed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "lines", b"lines", "node_id", b"node_id", "series", b"series"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "lines", b"lines", "node_id", b"node_id", "packed", b"packed", "series", b"series"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,10 +8,10 @@ import structlog
 
 from gamepipe.config import Settings
 from gamepipe.model.errors import GamePipeError, InvalidRequest, LeaseLost
-from gamepipe.ports import LogChunk
 from gamepipe.v1 import node_pb2, node_pb2_grpc, step_pb2
-from gamepipe.wire.message import attempt_key, key_message
+from gamepipe.wire.message import attempt_key
 from gateway.agents import AgentService
+from gateway.lines import LineWriter
 from gateway.rpc import translate
 from gateway.rpc.beats import BeatWriter
 from gateway.rpc.failure import Context, abort, translated
@@ -22,17 +22,21 @@ _log = structlog.get_logger()
 
 PROTOCOL = 1
 FEATURES = ("work_on_stream", "pace")
-LINES_AT_ONCE = 64
-"""Requests of one stream that share a transaction, when they have come meanwhile."""
+REQUESTS_AHEAD = 64
+"""Requests of one stream of lines that are read before the first of them is acknowledged."""
 TRANSPORTS = ("temporal", "grpc")
+_Written = tuple[step_pb2.AttemptKey, "asyncio.Future[int]"]
 _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
     """Holds open streams only; everything that matters is in the store and in Temporal."""
 
-    def __init__(self, agents: AgentService, *, settings: Settings, beats: BeatWriter) -> None:
+    def __init__(
+        self, agents: AgentService, *, settings: Settings, beats: BeatWriter, lines: LineWriter
+    ) -> None:
         self._agents = agents
+        self._lines = lines
         self._settings = settings
         self._beats = beats
         self._streams: dict[str, NodeStream] = {}
@@ -98,26 +102,30 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
     async def PushLogs(  # noqa: N802
         self, request_iterator: AsyncIterator[node_pb2.PushLogsRequest], context: Context
     ) -> AsyncIterator[node_pb2.PushLogsResponse]:
-        """Requests that came while a transaction ran share the next one."""
-        queue: asyncio.Queue[node_pb2.PushLogsRequest | None] = asyncio.Queue(LINES_AT_ONCE)
-        reader = asyncio.create_task(_fill(queue, request_iterator))
+        """One acknowledgement for each request, in their order; further ones are read meanwhile."""
+        queue: asyncio.Queue[_Written | None] = asyncio.Queue(REQUESTS_AHEAD)
+        reader = asyncio.create_task(self._read_lines(request_iterator, queue))
         try:
-            while requests := await _gather(queue):
-                chunks = [translate.log_chunk(request) for request in requests]
-                for answer in await self._append(chunks):
-                    yield answer
+            while (written := await queue.get()) is not None:
+                key, last_number = written
+                yield node_pb2.PushLogsResponse(key=key, last_number=await last_number)
+            await reader
         except GamePipeError as error:
             await abort(context, error)
         finally:
             reader.cancel()
 
-    async def _append(self, chunks: list[LogChunk]) -> list[node_pb2.PushLogsResponse]:
-        """One acknowledgement for each request, in their order."""
-        stored = await self._agents.append_logs(chunks)
-        return [
-            node_pb2.PushLogsResponse(key=key_message(chunk.key), last_number=stored[chunk.key])
-            for chunk in chunks
-        ]
+    async def _read_lines(
+        self,
+        requests: AsyncIterator[node_pb2.PushLogsRequest],
+        queue: "asyncio.Queue[_Written | None]",
+    ) -> None:
+        try:
+            async for request in requests:
+                chunk = translate.log_chunk(request)
+                await queue.put((request.key, self._lines.add(chunk)))
+        finally:
+            await queue.put(None)
 
     @translated
     async def FetchStepSecrets(  # noqa: N802
@@ -160,30 +168,3 @@ async def _until_end(stream: NodeStream, messages: AsyncIterator[node_pb2.Connec
         await stream.take(messages)
     finally:
         stream.close()
-
-
-async def _fill(
-    queue: "asyncio.Queue[node_pb2.PushLogsRequest | None]",
-    requests: AsyncIterator[node_pb2.PushLogsRequest],
-) -> None:
-    try:
-        async for request in requests:
-            await queue.put(request)
-    finally:
-        await queue.put(None)
-
-
-async def _gather(
-    queue: "asyncio.Queue[node_pb2.PushLogsRequest | None]",
-) -> list[node_pb2.PushLogsRequest]:
-    """At least one request, and all that wait behind it; none at the end."""
-    found = []
-    request = await queue.get()
-    while request is not None:
-        found.append(request)
-        if queue.empty() or len(found) >= LINES_AT_ONCE:
-            return found
-        request = queue.get_nowait()
-    if found:
-        queue.put_nowait(None)
-    return found

@@ -30,6 +30,9 @@ _log = structlog.get_logger()
 ACCEPT_SECONDS = 5.0
 """How long an agent has to accept work; then it counts as not delivered."""
 
+POLLERS = 1
+"""A gateway serves thousands of queues, and hands over work faster than a node can do it."""
+
 Values = tuple[dict[str, str], dict[str, str]]
 
 
@@ -49,7 +52,7 @@ class NodeRelay:
         self._values = values
         self._accepting: dict[bytes, asyncio.Future[None]] = {}
         activities = (self.run_step, self.stop_step, self.stop_instance, self.clean_workspace)
-        self._server = QueueServer(connect, node_id, activities)
+        self._server = QueueServer(connect, node_id, activities, pollers=POLLERS)
 
     async def run(self) -> None:
         """Serve the queue until cancelled."""

@@ -6,11 +6,12 @@ from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from gamepipe.logchunk import LogChunk, check
 from gamepipe.model.errors import InvalidRequest
 from gamepipe.model.node import GpuFacts, GpuUse, Location, NodeFacts, NodeMetrics
 from gamepipe.model.record import LogLine, LogStream, StopOrder
 from gamepipe.model.state import InstanceState, NodeState, StepState
-from gamepipe.ports import LogChunk, Registration
+from gamepipe.ports import Registration
 from gamepipe.v1 import log_pb2, node_pb2
 from gamepipe.wire import InstanceEnd, ReportKind, StepReport, StepResult, StopAnswer
 from gamepipe.wire.message import attempt_key, from_message
@@ -153,19 +154,31 @@ def known(kind: type[E], text: str, what: str) -> E:
 
 
 def log_chunk(message: node_pb2.PushLogsRequest) -> LogChunk:
-    return LogChunk(
-        key=attempt_key(message.key),
-        lines=tuple(
-            LogLine(
-                number=line.number,
-                at=line.at.ToDatetime(tzinfo=UTC),
-                stream=_STREAMS.get(line.stream, LogStream.SYSTEM),
-                text=line.text,
-                continued=line.continued,
+    """Raises `InvalidRequest` for what holds no line, or not what it says."""
+    key, packed = attempt_key(message.key), message.packed
+    if message.HasField("packed"):
+        return check(
+            LogChunk(
+                key=key,
+                first=packed.first,
+                count=packed.count,
+                last_at=packed.last_at.ToDatetime(tzinfo=UTC),
+                data=packed.data,
+                series=message.series,
             )
-            for line in message.lines
-        ),
-        series=message.series,
+        )
+    if not message.lines:
+        raise InvalidRequest("a request of PushLogs holds at least one line")
+    return LogChunk.of(key, [_line(line) for line in message.lines], message.series)
+
+
+def _line(line: log_pb2.LogLine) -> LogLine:
+    return LogLine(
+        number=line.number,
+        at=line.at.ToDatetime(tzinfo=UTC),
+        stream=_STREAMS.get(line.stream, LogStream.SYSTEM),
+        text=line.text,
+        continued=line.continued,
     )
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from gamepipe.v1 import log_pb2, node_pb2, step_pb2
+from gamepipe.logchunk import unpack
+from gamepipe.model.record import LogLine
+from gamepipe.v1 import node_pb2, step_pb2
 from gamepipe.v1.node_pb2_grpc import GameNodeServiceServicer, add_GameNodeServiceServicer_to_server
 
 Key = tuple[str, int, int, int]
@@ -43,7 +45,7 @@ class Gateway(GameNodeServiceServicer):
         self.store_observations = True
         self.outcomes: dict[str, list[int | None]] = defaultdict(list)
         """The next answers to messages of a kind; when there are none, OK."""
-        self.logs: dict[Key, list[log_pb2.LogLine]] = defaultdict(list)
+        self.logs: dict[Key, list[LogLine]] = defaultdict(list)
         self.pushes = 0
         self.break_pushes_after: int | None = None
         self.hold_acknowledgements = asyncio.Event()
@@ -144,7 +146,7 @@ class Gateway(GameNodeServiceServicer):
                 self.break_pushes_after = None
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the stream broke")
             stored = self.logs[key_of(request.key)]
-            for line in request.lines:
+            for line in unpack(request.packed.first, request.packed.data):
                 if line.number == len(stored) + 1:
                     stored.append(line)
             answer = node_pb2.PushLogsResponse(key=request.key, last_number=len(stored))

@@ -10,7 +10,6 @@ from gamepipe.agent.channel import GatewayChannel
 from gamepipe.agent.shipper import LogShipper
 from gamepipe.agent.spool import SpoolFolder, SpoolLimits
 from gamepipe.model.record import AttemptKey, LogStream
-from gamepipe.v1 import node_pb2
 from tests.agent.gateway import Gateway
 from tests.waiting import eventually
 
@@ -62,12 +61,12 @@ async def test_lines_arrive_as_they_were_written(channel, spools, gateway: Gatew
     lines = gateway.logs[NAME]
     assert [line.number for line in lines] == [1, 2, 3]
     assert [line.stream for line in lines] == [
-        node_pb2.LOG_STREAM_STDOUT,
-        node_pb2.LOG_STREAM_STDERR,
-        node_pb2.LOG_STREAM_SYSTEM,
+        LogStream.STDOUT,
+        LogStream.STDERR,
+        LogStream.SYSTEM,
     ]
     assert [line.continued for line in lines] == [False, True, False]
-    assert lines[0].at.ToDatetime(tzinfo=UTC) == AT
+    assert lines[0].at == AT
 
 
 async def test_a_spool_goes_once_it_ended_and_arrived(channel, spools, gateway, tmp_path: Path):

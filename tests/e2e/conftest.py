@@ -8,6 +8,13 @@ import pytest
 from gamepipe.agent.container_engine import connect_docker
 from tests.e2e.beagle import GPU_FACTS, Engine, import_platform_images, node_devices
 from tests.e2e.stack import RunningStack
+from tests.stack_fixtures import StartStack, wanted_kinds
+
+
+@pytest.fixture(scope="session", params=wanted_kinds())
+def stack_kind(request: pytest.FixtureRequest) -> str:
+    """The tests of the main job run over every one of them."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -24,12 +31,12 @@ async def platform_engine(docker_url: str) -> AsyncIterator[Engine]:
 
 @pytest.fixture(scope="session")
 def game_stack(
-    platform_engine: Engine, tmp_path_factory: pytest.TempPathFactory
+    platform_engine: Engine, prepare_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningStack]:
     """One stack whose node runs containers and declares one GPU."""
     folder = tmp_path_factory.mktemp("game")
     (folder / "facts.yaml").write_text(GPU_FACTS)
-    stack = RunningStack(
+    stack = prepare_stack(
         folder / "stack",
         *("--facts", str(folder / "facts.yaml")),
         DOCKER_HOST=platform_engine.url,
@@ -41,12 +48,12 @@ def game_stack(
 
 
 @pytest.fixture
-def make_stack(tmp_path: Path) -> Iterator[Callable[..., RunningStack]]:
+def make_stack(prepare_stack: StartStack, tmp_path: Path) -> Iterator[Callable[..., RunningStack]]:
     """Starts stacks of the test's own."""
     made: list[RunningStack] = []
 
     def make(*flags: str, **environment: str) -> RunningStack:
-        stack = RunningStack(tmp_path / f"stack{len(made)}", *flags, **environment)
+        stack = prepare_stack(tmp_path / f"stack{len(made)}", *flags, **environment)
         made.append(stack)
         stack.start()
         return stack

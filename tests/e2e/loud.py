@@ -1,14 +1,15 @@
 """A pipeline whose every part says its values aloud, and what is kept of it, everywhere."""
 
-import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import zstandard
+from sqlalchemy import Connection, create_engine, inspect, text
 
 from gamepipe.connecting import connect_temporal
+from gamepipe.logchunk import unpack
 from tests.e2e.beagle import ALPINE, Engine, Platform
 from tests.e2e.stack import RunningStack
 
@@ -124,28 +125,33 @@ async def history(stack: RunningStack, workflow_id: str) -> bytes:
 
 def stored_values(stack: RunningStack, *pipeline_ids: str) -> list[str]:
     """The one column that holds them."""
-    query = "SELECT pipeline_id, value FROM pipeline_value"
-    with sqlite3.connect(stack.data_dir / "gamepipe.db") as connection:
-        rows = connection.execute(query).fetchall()
+    with opened(stack) as connection:
+        rows = connection.execute(text("SELECT pipeline_id, value FROM pipeline_value")).all()
     return [value for name, value in rows if not pipeline_ids or name in pipeline_ids]
 
 
 def stored(stack: RunningStack) -> dict[str, str]:
     """Text of every table without that column; what is compressed, unpacked."""
-    with sqlite3.connect(stack.data_dir / "gamepipe.db") as connection:
-        names = [
-            row[0]
-            for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
-        ]
+    with opened(stack) as connection:
+        names = inspect(connection).get_table_names()
         return {name: "\n".join(cells(connection, name)) for name in names}
 
 
-def cells(connection: sqlite3.Connection, table: str) -> Iterator[str]:
-    cursor = connection.execute(f'SELECT * FROM "{table}"')
-    titles = [column[0] for column in cursor.description]
-    for row in cursor:
+@contextmanager
+def opened(stack: RunningStack) -> Iterator[Connection]:
+    url = stack.store_url.replace("postgresql://", "postgresql+psycopg://")
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def cells(connection: Connection, table: str) -> Iterator[str]:
+    rows = connection.execute(text(f'SELECT * FROM "{table}"'))
+    titles = list(rows.keys())
+    for row in rows:
         for title, cell in zip(titles, row, strict=True):
             if (table, title) == ("log_chunk", "data"):
-                yield zstandard.ZstdDecompressor().decompress(cell).decode()
+                yield "\n".join(line.text for line in unpack(1, cell))
             elif (table, title) != ("pipeline_value", "value"):
                 yield str(cell)

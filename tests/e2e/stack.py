@@ -44,6 +44,11 @@ class RunningStack:
         self.http = httpx.Client()
 
     @property
+    def store_url(self) -> str:
+        sqlite = f"sqlite:///{self.data_dir / 'gamepipe.db'}"
+        return self.environment.get("GAMEPIPE_STORE_URL", sqlite)
+
+    @property
     def info(self) -> dict[str, Any]:
         return dict(json.loads((self.data_dir / "stack.json").read_text()))
 
@@ -146,6 +151,10 @@ class RunningStack:
         answer = self.http.get(f"/pipelines/{pipeline_id}/logs", params={"follow": True, **query})
         assert answer.status_code == 200, answer.text
         return answer.text.splitlines()
+
+    def lines_now(self, pipeline_id: str) -> list[str]:
+        """What is stored by now."""
+        return self.http.get(f"/pipelines/{pipeline_id}/logs").text.splitlines()
 
     def wait_line(self, pipeline_id: str, text: str) -> None:
         """Until a line is stored."""

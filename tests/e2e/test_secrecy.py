@@ -176,7 +176,7 @@ def test_no_process_writes_a_value_into_its_log(run: Run) -> None:
 
 def test_the_agent_keeps_no_value_behind_the_steps(run: Run) -> None:
     folder = run.stack.data_dir / "agent"
-    kept = [path for name in ("journal", "spool") for path in (folder / name).rglob("*")]
+    kept = [path for name in ("journal", "leases", "spool") for path in (folder / name).rglob("*")]
     data = b"".join(path.read_bytes() for path in kept if path.is_file())
     assert run.loud.encode() in data or any(run.loud in str(path) for path in kept)
     assert run.mark.encode() not in data

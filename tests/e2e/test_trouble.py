@@ -2,10 +2,8 @@
 
 import asyncio
 import os
-import signal
 import socket
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from gamepipe.agent.container_engine import connect_docker
 from tests.docker_engine import OwnEngine
 from tests.docker_fixtures import BUSYBOX, import_image
 from tests.e2e.fleet import Fleet, FleetNode
+from tests.e2e.freezing import frozen
 from tests.e2e.stack import RunningStack, wait_for
 
 FILE = """
@@ -138,16 +137,6 @@ def test_docker_that_comes_up_later_opens_the_node_to_containers(
     own_engine.stop()
     wait_for(lambda: "container" not in node.record()["facts"]["features"], what="it to be closed")
     assert node.is_alive
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    """A process that does not run for a while."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def fill(disk: Path) -> None:

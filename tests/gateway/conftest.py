@@ -34,6 +34,8 @@ class Gateway:
     client: Client
     http: httpx.AsyncClient
     nodes: AsyncExitStack
+    keep_workflows: bool = False
+    """Another gateway of the same store goes on with them."""
 
     @property
     def grpc_address(self) -> str:
@@ -89,10 +91,12 @@ async def running(
         AsyncExitStack() as nodes,
     ):
         await eventually(lambda: _answers(http, base, serving), what="the gateway")
-        yield Gateway(settings=settings, store=store, client=client, http=http, nodes=nodes)
+        gateway = Gateway(settings=settings, store=store, client=client, http=http, nodes=nodes)
+        yield gateway
     shutdown.set()
     await serving
-    await _end_workflows(store, client)
+    if not gateway.keep_workflows:
+        await _end_workflows(store, client)
     await store.close()
 
 

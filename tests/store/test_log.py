@@ -5,9 +5,9 @@ from datetime import timedelta
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gamepipe.logchunk import pack, unpack
 from gamepipe.model.record import AttemptKey, LogLine, LogStream
 from gamepipe.ports import LogChunk, LogQuery, LogTail
-from store.logchunk import pack, unpack
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
 from tests.store.shapes import new
@@ -35,7 +35,7 @@ async def texts(store: GamePipelineStore, **query: object) -> list[str]:
 async def test_resent_lines_are_stored_once(store: GamePipelineStore) -> None:
     await store.pipelines.add(new("p"), now=NOW)
     for first, last, stored in ((1, 5, 5), (1, 5, 5), (3, 8, 8), (6, 7, 8), (10, 12, 8), (9, 9, 9)):
-        answer = await store.logs.append([LogChunk(key=KEY, lines=lines(first, last))])
+        answer = await store.logs.append([LogChunk.of(KEY, lines(first, last))])
         assert answer == {KEY: stored}
     assert await texts(store) == [f"line {number}" for number in range(1, 10)]
     assert await store.logs.tails("p") == {KEY: LogTail(last=9)}
@@ -45,7 +45,7 @@ async def test_a_new_series_follows_the_lines_of_the_one_before(store: GamePipel
     await store.pipelines.add(new("p"), now=NOW)
 
     async def push(series: str, first: int, last: int) -> int:
-        chunk = LogChunk(key=KEY, lines=lines(first, last, series), series=series)
+        chunk = LogChunk.of(KEY, lines(first, last, series), series)
         return (await store.logs.append([chunk]))[KEY]
 
     assert [await push("old", 1, 3), await push("new", 2, 3), await push("new", 1, 2)] == [3, 0, 2]
@@ -60,8 +60,8 @@ async def test_a_new_series_follows_the_lines_of_the_one_before(store: GamePipel
 async def test_reading_filters_and_cuts(store: GamePipelineStore) -> None:
     await store.pipelines.add(new("p"), now=NOW)
     second = AttemptKey(pipeline_id="p", generation=1, step_index=1, attempt=1)
-    chunks = [LogChunk(key=KEY, lines=lines(n, n + 9)) for n in range(1, 1000, 10)]
-    await store.logs.append([*chunks, LogChunk(key=second, lines=lines(1, 3, "other"))])
+    chunks = [LogChunk.of(KEY, lines(n, n + 9)) for n in range(1, 1000, 10)]
+    await store.logs.append([*chunks, LogChunk.of(second, lines(1, 3, "other"))])
     everything = await texts(store)
     assert everything == [f"line {n}" for n in range(1, 1001)] + [f"other {n}" for n in (1, 2, 3)]
     assert await texts(store, tail=4) == ["line 1000", "other 1", "other 2", "other 3"]
@@ -74,7 +74,7 @@ async def test_reading_filters_and_cuts(store: GamePipelineStore) -> None:
 async def test_lines_of_an_unknown_pipeline_are_acknowledged_and_dropped(
     store: GamePipelineStore,
 ) -> None:
-    assert await store.logs.append([LogChunk(key=KEY, lines=lines(1, 3))]) == {KEY: 3}
+    assert await store.logs.append([LogChunk.of(KEY, lines(1, 3))]) == {KEY: 3}
     assert await texts(store) == []
 
 

@@ -203,7 +203,7 @@ async def test_removal_takes_logs_and_spares_live_instances(store: GamePipelineS
     with pytest.raises(IllegalTransition, match="cancel it first"):
         await store.pipelines.delete("p", now=NOW)
     await store.placements.place(place_request("p"), now=NOW)
-    await store.logs.append([LogChunk(key=key, lines=(line,))])
+    await store.logs.append([LogChunk.of(key, [line])])
     await store.pipelines.save(
         save_request(
             "p", 3, PipelineState.COMPLETED, instances=(service,), release=True, ended_at=NOW
@@ -222,7 +222,7 @@ async def test_removal_takes_logs_and_spares_live_instances(store: GamePipelineS
     assert [pair async for pair in store.logs.read(LogQuery(pipeline_id="p"))] == []
     kinds = [event.kind for event in await store.events.read(pipeline_id="p")]
     assert kinds[-1] is EventKind.PIPELINE_DELETED
-    assert (await store.logs.append([LogChunk(key=key, lines=(line,))])) == {key: 1}
+    assert (await store.logs.append([LogChunk.of(key, [line])])) == {key: 1}
 
 
 async def test_a_closed_pipeline_is_not_placed(store: GamePipelineStore) -> None:

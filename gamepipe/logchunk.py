@@ -1,0 +1,107 @@
+"""Consecutive log lines as one compressed value: from the agent's spool to the store, unopened."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+
+import zstandard
+from google.protobuf.message import DecodeError
+
+from gamepipe.model.errors import InvalidRequest
+from gamepipe.model.record import AttemptKey, LogLine, LogStream
+from gamepipe.v1 import log_pb2
+
+LEVEL = 3
+LARGEST_CHUNK = 16 << 20
+"""Bound of what one chunk may unpack to, in bytes."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_NUMBER = {
+    LogStream.STDOUT: log_pb2.LOG_STREAM_STDOUT,
+    LogStream.STDERR: log_pb2.LOG_STREAM_STDERR,
+    LogStream.SYSTEM: log_pb2.LOG_STREAM_SYSTEM,
+}
+_STREAM = {number: stream for stream, number in _NUMBER.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogChunk:
+    """Lines of one attempt with consecutive numbers, counted from 1 in each `series`."""
+
+    key: AttemptKey
+    first: int
+    count: int
+    last_at: datetime
+    """The latest time among the lines."""
+    data: bytes
+    series: str = ""
+
+    @property
+    def last(self) -> int:
+        return self.first + self.count - 1
+
+    @classmethod
+    def of(cls, key: AttemptKey, lines: Sequence[LogLine], series: str = "") -> "LogChunk":
+        """At least one line; their numbers follow each other."""
+        return cls(
+            key=key,
+            first=lines[0].number,
+            count=len(lines),
+            last_at=max(line.at for line in lines),
+            data=pack(lines),
+            series=series,
+        )
+
+    def behind(self, number: int) -> "LogChunk":
+        """The lines with a higher number; at least one has."""
+        lines = unpack(self.first, self.data)
+        return LogChunk.of(self.key, lines[number + 1 - self.first :], self.series)
+
+
+def pack(lines: Sequence[LogLine]) -> bytes:
+    """Their numbers are not in it: whoever keeps it knows the first."""
+    times = [(line.at - _EPOCH) // _MICROSECOND for line in lines]
+    chunk = log_pb2.LogChunk(
+        at_microseconds=[now - before for now, before in zip(times, [0, *times], strict=False)],
+        streams=[_NUMBER[line.stream] for line in lines],
+        texts=[line.text.encode("utf-8", "replace").decode() for line in lines],
+        continued=[place for place, line in enumerate(lines) if line.continued],
+    )
+    return zstandard.ZstdCompressor(level=LEVEL).compress(chunk.SerializeToString())
+
+
+def unpack(first: int, data: bytes) -> list[LogLine]:
+    """The lines again, numbered from `first`. Raises `InvalidRequest`."""
+    chunk = _open(data)
+    continued = frozenset(chunk.continued)
+    columns = zip(accumulate(chunk.at_microseconds), chunk.streams, chunk.texts, strict=True)
+    return [
+        LogLine(
+            number=first + place,
+            at=_EPOCH + timedelta(microseconds=at),
+            stream=_STREAM.get(stream, LogStream.SYSTEM),
+            text=text,
+            continued=place in continued,
+        )
+        for place, (at, stream, text) in enumerate(columns)
+    ]
+
+
+def check(chunk: LogChunk) -> LogChunk:
+    """The chunk, if it holds what it says. Raises `InvalidRequest`."""
+    inside = _open(chunk.data)
+    columns = {len(inside.at_microseconds), len(inside.streams), len(inside.texts)}
+    if columns != {chunk.count} or not chunk.count or not chunk.first:
+        raise InvalidRequest(
+            f"a packed chunk says {chunk.count} lines from {chunk.first} and holds {columns}"
+        )
+    return chunk
+
+
+def _open(data: bytes) -> log_pb2.LogChunk:
+    try:
+        plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=LARGEST_CHUNK)
+        return log_pb2.LogChunk.FromString(plain)
+    except (zstandard.ZstdError, DecodeError) as error:
+        raise InvalidRequest(f"packed lines cannot be read: {error}") from error

@@ -1,0 +1,66 @@
+"""Lines survive packing, and a chunk that lies about itself is refused."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gamepipe.logchunk import LogChunk, check, pack, unpack
+from gamepipe.model.errors import InvalidRequest
+from gamepipe.model.record import AttemptKey, LogLine, LogStream
+
+KEY = AttemptKey(pipeline_id="p", generation=1, step_index=0, attempt=1)
+MOMENTS = st.datetimes(timezones=st.just(UTC))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+def line(number: int, at: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> LogLine:
+    return LogLine(number=number, at=at, stream=LogStream.STDOUT, text=f"line {number}")
+
+
+@given(
+    first=st.integers(1, 2**40),
+    facts=st.lists(
+        st.tuples(MOMENTS, st.sampled_from(LogStream), TEXTS, st.booleans()), min_size=1
+    ),
+)
+def test_lines_are_the_same_behind_the_way(
+    first: int, facts: list[tuple[datetime, LogStream, str, bool]]
+) -> None:
+    """Whatever their times: a clock may be set back between two lines."""
+    lines = [
+        LogLine(number=first + place, at=at, stream=stream, text=text, continued=continued)
+        for place, (at, stream, text, continued) in enumerate(facts)
+    ]
+    assert unpack(first, pack(lines)) == lines
+    chunk = check(LogChunk.of(KEY, lines))
+    assert (chunk.first, chunk.last) == (first, lines[-1].number)
+    assert chunk.last_at == max(line.at for line in lines)
+
+
+def test_a_chunk_is_cut_behind_a_number() -> None:
+    chunk = LogChunk.of(KEY, [line(n) for n in range(5, 10)], "s")
+    rest = chunk.behind(7)
+    assert (rest.first, rest.last, rest.series) == (8, 9, "s")
+    assert [one.text for one in unpack(rest.first, rest.data)] == ["line 8", "line 9"]
+
+
+CHUNK = LogChunk.of(KEY, [line(1), line(2)])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        replace(CHUNK, count=3),
+        replace(CHUNK, count=0),
+        replace(CHUNK, first=0),
+        replace(CHUNK, data=b"rubbish"),
+        replace(CHUNK, data=pack([])),
+    ],
+    ids=["more", "none", "from zero", "rubbish", "empty"],
+)
+def test_a_chunk_that_is_not_what_it_says_is_refused(wrong: LogChunk) -> None:
+    with pytest.raises(InvalidRequest):
+        check(wrong)
