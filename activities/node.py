@@ -17,6 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from gamepipe.agent.runner import StepRunner
 from gamepipe.model import reason as reasons
 from gamepipe.wire import (
+    ORDER_HEARTBEAT_SECONDS,
     CleanWorkspace,
     InstanceEnd,
     StepAssignment,
@@ -77,17 +78,20 @@ class NodeActivities:
     @activity.defn(name="stop_step")
     async def stop_step(self, order: StopStep) -> StopAnswer:
         """Stop an attempt; returns once its process group or container is gone."""
-        return await self._runner.stop(order, run_id=activity.info().workflow_run_id or "")
+        async with _heartbeats(ORDER_HEARTBEAT_SECONDS):
+            return await self._runner.stop(order, run_id=activity.info().workflow_run_id or "")
 
     @activity.defn(name="stop_instance")
     async def stop_instance(self, order: StopInstanceOrder) -> InstanceEnd:
         """Stop a service that was left running."""
-        return await self._runner.stop_instance(order)
+        async with _heartbeats(ORDER_HEARTBEAT_SECONDS):
+            return await self._runner.stop_instance(order)
 
     @activity.defn(name="clean_workspace")
     async def clean_workspace(self, order: CleanWorkspace) -> None:
         """Remove what a generation left on the node."""
-        await self._runner.clean(order)
+        async with _heartbeats(ORDER_HEARTBEAT_SECONDS):
+            await self._runner.clean(order)
 
 
 @contextlib.asynccontextmanager

@@ -64,15 +64,18 @@ class WorkService:
             return Outcome.OK if _is_unknown(error) else _later(error)
         return Outcome.OK
 
-    async def renew(self, task_token: bytes, key: AttemptKey) -> Outcome:
-        """Heartbeat of one dispatch. RETRY: it was given up, and a newer one is on its way."""
+    async def renew(self, task_token: bytes, key: AttemptKey | None) -> Outcome:
+        """Heartbeat of one dispatch. RETRY: it was given up, and a newer one is on its way. An
+        order (no key) that was given up is sent again; whoever carries it out need not know."""
         handle = self._client.get_async_activity_handle(task_token=task_token)
         try:
             await handle.heartbeat(rpc_timeout=RPC_TIMEOUT)
         except AsyncActivityCancelledError:
-            return await self._judge(key, None)
+            return Outcome.OK if key is None else await self._judge(key, None)
         except (RPCError, RuntimeError) as error:
-            return await self._judge(key, None) if _is_unknown(error) else _later(error)
+            if not _is_unknown(error):
+                return _later(error)
+            return Outcome.OK if key is None else await self._judge(key, None)
         return Outcome.OK
 
     async def _judge(self, key: AttemptKey, ended: StepState | None) -> Outcome:

@@ -139,7 +139,6 @@ class Database:
 def _postgres_engine(url: URL) -> Engine:
     engine = create_engine(
         url,
-        hide_parameters=True,
         pool_size=POSTGRES_THREADS,
         max_overflow=0,
         pool_pre_ping=True,

@@ -129,6 +129,7 @@ class Ending:
                 task_queue=node_queue(generation.node_id),
                 schedule_to_start_timeout=policy.CLEAN_UP_DELIVERY,
                 schedule_to_close_timeout=limit + policy.STOP_MARGIN,
+                heartbeat_timeout=policy.ORDER_HEARTBEAT,
                 retry_policy=policy.DELIVER,
                 summary=f"{activity}, {generation.node_id}"[:200],
             )

@@ -242,6 +242,7 @@ class Generation:
                 task_queue=node_queue(self.node_id),
                 schedule_to_start_timeout=policy.STOP_DELIVERY,
                 schedule_to_close_timeout=timedelta(seconds=grace) + policy.STOP_MARGIN,
+                heartbeat_timeout=policy.ORDER_HEARTBEAT,
                 retry_policy=policy.DELIVER,
                 summary=f"stop step {step.name}, {self.node_id}"[:200],
             )

@@ -3,7 +3,11 @@
 from datetime import timedelta
 from typing import Any, Final
 
+from temporalio import workflow
 from temporalio.common import RetryPolicy
+
+with workflow.unsafe.imports_passed_through():
+    from gamepipe.wire import ORDER_HEARTBEAT_SECONDS
 
 ONE_TRY: Final = RetryPolicy(maximum_attempts=1)
 """Node activities: the workflow counts attempts and dispatches itself."""
@@ -39,6 +43,9 @@ STOP_DELIVERY: Final = timedelta(seconds=10)
 
 STOP_MARGIN: Final = timedelta(seconds=15)
 """Above the grace, until a stop that the node took must have returned."""
+
+ORDER_HEARTBEAT: Final = timedelta(seconds=ORDER_HEARTBEAT_SECONDS)
+"""Silence after which an order counts as lost with its agent, and is sent again."""
 
 STOPPED_STEP_END: Final = timedelta(seconds=10)
 """How long a stopped step's own `run_step` may still take to answer."""

@@ -37,6 +37,7 @@ class StopInstance:
             result_type=InstanceEnd,
             task_queue=node_queue(stop.node_id),
             start_to_close_timeout=timedelta(seconds=stop.order.grace_seconds) + policy.STOP_MARGIN,
+            heartbeat_timeout=policy.ORDER_HEARTBEAT,
             retry_policy=_KEEP_TRYING,
             summary=f"stop instance {stop.order.instance_id}"[:200],
         )

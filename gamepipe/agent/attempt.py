@@ -10,16 +10,17 @@ from typing import Any, TypeVar
 import structlog
 
 from gamepipe.agent.ending import Refused, ended, explain, failed
+from gamepipe.agent.late_sink import LateSink
 from gamepipe.agent.mask import Masker, MaskingSink
 from gamepipe.agent.output import ProgressReader
-from gamepipe.agent.plan import RunnerTools, key_of, make_plan
+from gamepipe.agent.plan import RunnerTools, key_of, make_plan, names_values, permitted
 from gamepipe.agent.reporter import AttemptReporter, Report
 from gamepipe.agent.runtime import Exit, Runtime, StepPlan, StopRequest
 from gamepipe.agent.spool import AttemptSpool
-from gamepipe.agent.values import Values, ValuesRefused, ValuesUnavailable
+from gamepipe.agent.values import Values, ValuesRefused, fetch_patiently
 from gamepipe.model import reason as reasons
 from gamepipe.model.interpolation import InterpolationError, render_step
-from gamepipe.model.spec import Step, StepType
+from gamepipe.model.spec import Step
 from gamepipe.model.state import StepState
 from gamepipe.wire import StepAssignment, StepResult
 
@@ -45,8 +46,10 @@ class AttemptRun:
         self._tools = tools
         self._masker = Masker(())
         self._spool: AttemptSpool | None = None
+        self._sink: MaskingSink | None = None
         self._step: Step = assignment.step
         self._started_at: datetime | None = None
+        self._adopted = False
 
     @property
     def runtime(self) -> Runtime | None:
@@ -56,7 +59,7 @@ class AttemptRun:
         self,
         *,
         make_way: Callable[[], Awaitable[None]],
-        begin: Callable[[], datetime],
+        begin: Callable[[], Awaitable[datetime]],
         adopted: bool,
     ) -> StepResult:
         """The end of the attempt; raises only CancelledError (then it is left for adoption).
@@ -66,40 +69,24 @@ class AttemptRun:
             begin: remembers that it has begun; the time when it first did.
             adopted: it has begun before this agent started, and so does not wait for a slot.
         """
+        self._adopted = adopted
         try:
-            runtime = self._permitted()
+            runtime = permitted(self.assignment.step.type, self._tools)
             await make_way()
-            async with self._slot(waits=not adopted), self._beside(self._limit_time(begin())):
+            async with self._slot(waits=not adopted), self._beside(self._limit_time(await begin())):
                 plan = await self._plan()
                 leave = await self._follow(runtime, plan)
                 result = await asyncio.to_thread(self._judge, leave, plan)
                 await self._drop_failed_service(runtime, leave, result)
         except Refused as refusal:
             if adopted:
-                await self._kill(self.stop.grace_seconds)
+                await self._end_adopted()
             result = self._failed(refusal.reason, str(refusal), retryable=refusal.retryable)
         except Exception as error:
             result = await self._break_off(error)
         return await self._close(result)
 
     # --- before it starts -----------------------------------------------------------------------
-
-    def _permitted(self) -> Runtime:
-        kind = self.assignment.step.type
-        if kind is StepType.COMMAND and not self._tools.settings.allow_commands:
-            raise Refused(
-                reasons.COMMANDS_NOT_ALLOWED,
-                f"node {self._tools.settings.node_id} runs no command steps: start its agent with "
-                "--allow-commands, or use a container step",
-            )
-        runtime = self.runtime
-        if runtime is None:
-            raise Refused(
-                reasons.RUNTIME_UNAVAILABLE,
-                f"node {self._tools.settings.node_id} runs no {kind} steps: its agent was started "
-                "without a Docker engine (--docker-url)",
-            )
-        return runtime
 
     @asynccontextmanager
     async def _slot(self, *, waits: bool) -> AsyncIterator[None]:
@@ -128,17 +115,19 @@ class AttemptRun:
         return await asyncio.to_thread(make_plan, self.assignment, self._step, self._tools)
 
     async def _fetch_values(self) -> Values:
-        scope = self.assignment.scope
-        if not scope.env_names and not scope.secret_names:
+        if not names_values(self.assignment.scope):
             return Values()
-        while True:
-            try:
-                return await self._tools.values.fetch(self.key)
-            except ValuesRefused as error:
-                raise Refused(reasons.RUNNER_ERROR, str(error)) from error
-            except ValuesUnavailable as error:
-                self._note("values.unavailable", error=str(error))
-                await asyncio.sleep(self._tools.settings.fetch_retry)
+        settings = self._tools.settings
+        try:
+            return await fetch_patiently(
+                self._tools.values,
+                self.key,
+                every=settings.fetch_retry,
+                token_seconds=None if self._adopted else settings.token_seconds,
+                on_wait=lambda error: self._note("values.unavailable", error=str(error)),
+            )
+        except ValuesRefused as error:
+            raise Refused(reasons.RUNNER_ERROR, str(error)) from error
 
     # --- while it runs --------------------------------------------------------------------------
 
@@ -147,7 +136,7 @@ class AttemptRun:
             raise self._stopped_early()
         self._spool = spool = self._tools.spools.open(self.key)
         spool.resume()
-        sink = MaskingSink(spool, self._masker)
+        self._sink = sink = MaskingSink(spool, self._masker)
         async with self._beside(
             self.reporter.run(), self._watch_progress(plan), self._lift_limit_on_stop(spool)
         ):
@@ -169,7 +158,7 @@ class AttemptRun:
         self.reporter.progress(percent, self._masker.mask(message))
 
     async def _watch_progress(self, plan: StepPlan) -> None:
-        reader = ProgressReader(plan.output_file)
+        reader = ProgressReader(plan.output_file, mask=self._masker.mask)
         while True:
             mark = reader.poll()
             if mark is not None:
@@ -196,13 +185,17 @@ class AttemptRun:
 
     def _judge(self, leave: Exit, plan: StepPlan) -> StepResult:
         return ended(
-            leave, plan, masker=self._masker, lines=self._spool.last_number if self._spool else 0
+            leave,
+            plan,
+            masker=self._masker,
+            lines=self._spool.last_number if self._spool else 0,
+            tail=self._sink.tail if self._sink else (),
         )
 
     async def _drop_failed_service(self, runtime: Runtime, leave: Exit, result: StepResult) -> None:
         """A service that is up, but whose outputs are refused, must not stay."""
         if leave.service_up and result.state is StepState.FAILED:
-            await runtime.kill(self.key, grace_seconds=self.assignment.grace_seconds)
+            await runtime.kill(self.key, StopRequest.within(self.assignment.grace_seconds))
 
     async def _break_off(self, error: Exception) -> StepResult:
         """Kill what runs, and say what happened; without values of secrets."""
@@ -211,11 +204,23 @@ class AttemptRun:
         reason, message = explain(error)
         return self._failed(reason, message)
 
-    async def _kill(self, grace_seconds: float) -> None:
+    async def _end_adopted(self) -> None:
+        """It began under an earlier agent, and will not be followed: take in what it wrote."""
+        self._spool = spool = self._tools.spools.open(self.key)
+        spool.resume()
+        spool.lift_limit()
+        named = names_values(self.assignment.scope)
+        sink = LateSink(self.key, self._tools, spool, names_values=named)
+        await self._kill(self.stop.grace_seconds, sink)
+
+    async def _kill(self, grace_seconds: float, sink: LateSink | None = None) -> None:
         """Nothing of the attempt may run behind its end."""
+        stop = self.stop if self.stop.is_set else StopRequest.within(grace_seconds)
         try:
             if self.runtime is not None:
-                await self.runtime.kill(self.key, grace_seconds=grace_seconds)
+                await self.runtime.kill(self.key, stop, sink=sink)
+            if sink is not None:
+                await sink.flush()
         except Exception as error:
             self._note("attempt.kill_failed", trace="".join(traceback.format_exception(error)))
 

@@ -19,11 +19,15 @@ from gamepipe.model.record import LogStream
 from gamepipe.model.spec import StepType
 
 _LOOK_SECONDS = 0.2
-_MESSAGE_LIMIT = 2000
 
 
 class _Unhealthy(Exception):
-    """The service's health check failed for good; the message is what it printed."""
+    """The service's health check failed for good."""
+
+    def __init__(self, facts: ContainerFacts) -> None:
+        super().__init__(facts.id)
+        self.printed = facts.health_output
+        self.is_cut = facts.health_output_is_cut
 
 
 @dataclass(kw_only=True)
@@ -92,12 +96,13 @@ class ContainerAttempt:
         if isinstance(problem, _Unhealthy) and not ended.done():
             await self._end_unhealthy(ended)
         facts = await ended
+        self.stop.mark_gone()
         log.end()
         await following
         await log.read_rest(is_over=True)
         if isinstance(problem, _Unhealthy) and not self.stop.is_set:
             return self._unhealthy(problem, facts, started_at)
-        return self._judge(facts, started_at, log)
+        return self._judge(facts, started_at)
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         task = asyncio.create_task(work)
@@ -129,15 +134,14 @@ class ContainerAttempt:
             elif facts.health == "healthy":
                 return
             elif facts.health == "unhealthy":
-                raise _Unhealthy(facts.health_output)
+                raise _Unhealthy(facts)
             elif not facts.health and self.clock() - started_at >= self.service_up_after:
                 return
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _end_unhealthy(self, ended: "asyncio.Task[Any]") -> None:
         await self._say("stopping: the health check failed")
-        request = StopRequest()
-        request.set(grace_seconds=self.plan.grace_seconds, reason=reasons.UNHEALTHY)
+        request = StopRequest.within(self.plan.grace_seconds, reason=reasons.UNHEALTHY)
         await patiently(lambda: stop_container(self.engine, self._id, request))
         await ended
 
@@ -150,7 +154,7 @@ class ContainerAttempt:
         facts = await patiently(lambda: self.engine.inspect(self._id))
         if facts is None or not facts.is_running:
             await log.read_rest(is_over=True)
-            return self._judge(facts, started_at, log)
+            return self._judge(facts, started_at)
         return Exit(
             exit_code=None,
             started_at=started_at,
@@ -166,14 +170,16 @@ class ContainerAttempt:
 
     # --- its end --------------------------------------------------------------------------------
 
-    def _judge(self, facts: ContainerFacts | None, started_at: datetime, log: LogFollower) -> Exit:
+    def _judge(self, facts: ContainerFacts | None, started_at: datetime) -> Exit:
+        exited_early = False
         if self.stop.is_set:
             reason, message = self.stop.reason, self.stop.message
         elif facts is None:
             reason = reasons.RUNNER_ERROR
             message = "the container was removed while it ran, by somebody else than this service"
         elif self._is_service:
-            reason, message = reasons.SERVICE_EXITED, _exited_early(facts, log)
+            exited_early, reason = True, reasons.SERVICE_EXITED
+            message = f"the service ended before it was up, with {facts.end_description}"
         elif facts.exit_code != 0:
             reason, message = reasons.EXIT_CODE, facts.end_description
         else:
@@ -184,18 +190,20 @@ class ContainerAttempt:
             ended_at=(facts.ended_at if facts else None) or self.clock(),
             reason=reason,
             message=message,
+            quotes_log=exited_early,
         )
 
     def _unhealthy(
         self, problem: _Unhealthy, facts: ContainerFacts | None, started_at: datetime
     ) -> Exit:
-        printed = f": {problem}" if str(problem) else ""
         return Exit(
             exit_code=facts.exit_code if facts else None,
             started_at=started_at,
             ended_at=self.clock(),
             reason=reasons.UNHEALTHY,
-            message=f"the health check failed before the service came up{printed}"[:_MESSAGE_LIMIT],
+            message="the health check failed before the service came up",
+            said=problem.printed,
+            said_is_cut=problem.is_cut,
         )
 
     def _stopped_before_start(self) -> Exit:
@@ -206,9 +214,3 @@ class ContainerAttempt:
             reason=self.stop.reason,
             message=self.stop.message or "the step was stopped before it started",
         )
-
-
-def _exited_early(facts: ContainerFacts, log: LogFollower) -> str:
-    text = f"the service ended before it was up, with {facts.end_description}"
-    lines = "\n".join(log.tail)
-    return f"{text}; its last lines:\n{lines[-_MESSAGE_LIMIT:]}" if lines else text

@@ -14,6 +14,8 @@ LABEL_STEP = "gamepipe.step"
 LABEL_ATTEMPT = "gamepipe.attempt"
 LABEL_NODE = "gamepipe.node"
 LABEL_TYPE = "gamepipe.type"
+_CHECK_BYTES = 4096
+"""The engine keeps no more of what a health check printed, and puts an ellipsis behind it."""
 _NEVER = 1
 """The year of Go's zero time."""
 
@@ -109,6 +111,8 @@ class ContainerFacts:
     """healthy, unhealthy, starting; "" without a health check."""
     health_output: str
     """What the last health check printed."""
+    health_output_is_cut: bool
+    """The engine kept only the beginning of it."""
     stop_signal: str
     ports: dict[str, str] = field(default_factory=dict)
     """`8080/tcp` -> `0.0.0.0:32768`."""
@@ -129,6 +133,7 @@ class ContainerFacts:
         health = state.get("Health") or {}
         status = health.get("Status", "")
         outputs = [check.get("Output", "") for check in health.get("Log") or ()]
+        printed, is_cut = _printed(outputs[-1] if outputs else "")
         return cls(
             id=answer["Id"],
             name=answer["Name"].removeprefix("/"),
@@ -141,10 +146,19 @@ class ContainerFacts:
             started_at=parse_time(state["StartedAt"]),
             ended_at=parse_time(state["FinishedAt"]),
             health="" if status == "none" else status,
-            health_output=outputs[-1].strip() if outputs else "",
+            health_output=printed,
+            health_output_is_cut=is_cut,
             stop_signal=config.get("StopSignal") or "SIGTERM",
             ports=_ports(answer.get("NetworkSettings", {}).get("Ports") or {}),
         )
+
+
+def _printed(output: str) -> tuple[str, bool]:
+    """What a health check printed, and whether that is only its beginning."""
+    if len(output.encode()) < _CHECK_BYTES or not output.endswith("..."):
+        return output.strip(), False
+    # The engine may have cut in the middle of a character.
+    return output.removesuffix("...").rstrip("\ufffd").lstrip(), True
 
 
 def _ports(published: Mapping[str, list[dict[str, str]] | None]) -> dict[str, str]:

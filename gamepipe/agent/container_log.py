@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +18,6 @@ from gamepipe.agent.runtime import LineSink
 from gamepipe.model.record import LogStream
 
 MAX_LINE_BYTES = 64 * 1024
-TAIL_LINES = 10
 PIECE_BYTES = 16 * 1024
 """Docker cuts longer lines into pieces of this size."""
 _HEADER_BYTES = 8
@@ -106,14 +104,8 @@ class LogFollower:
         self._unsettled: dict[int, tuple[list[int], bytes]] = {}
         """By stream: entries, and the rest, of the piece that was written last."""
         self._ended = asyncio.Event()
-        self._tails = [deque[str](maxlen=TAIL_LINES) for _ in _STREAMS]
         self.writing_since: float | None = None
         """Loop time since when the sink has not taken a line."""
-
-    @property
-    def tail(self) -> list[str]:
-        """The last lines of stdout, then those of stderr: the engine mixes up their order."""
-        return [line for tail in self._tails for line in tail]
 
     async def follow(self) -> None:
         """Write lines as they come until `end`; goes on when the engine restarts."""
@@ -251,7 +243,6 @@ class LogFollower:
         self, stream: int, data: bytes, *, at: datetime, position: str, continued: bool
     ) -> None:
         text = data.decode("utf-8", errors="replace")
-        self._tails[stream].append(text)
         self.writing_since = asyncio.get_running_loop().time()
         await self._sink.write(
             _STREAMS[stream], text, at=at, position=position, continued=continued

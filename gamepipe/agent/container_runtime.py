@@ -15,12 +15,12 @@ from gamepipe.agent.container_facts import (
     container_name,
     generation_labels,
 )
+from gamepipe.agent.container_log import LogFollower
 from gamepipe.agent.container_refusal import Refusal, unavailable
 from gamepipe.agent.container_start import MARK, ContainerStarter
 from gamepipe.agent.container_stop import stop_container
 from gamepipe.agent.image import ImagePuller
 from gamepipe.agent.runtime import Exit, LineSink, StepPlan, StopRequest
-from gamepipe.model import reason as reasons
 from gamepipe.model.record import AttemptKey
 
 SERVICE_UP_AFTER = timedelta(seconds=3)
@@ -121,28 +121,26 @@ class ContainerRuntime:
 
     async def _remove(self, container: ContainerSummary) -> None:
         if container.is_service and container.is_running:
-            await stop_container(self._engine, container.id, _removal())
+            stop = StopRequest.within(_REMOVAL_GRACE_SECONDS)
+            await stop_container(self._engine, container.id, stop)
         await self._engine.remove(container.id)
 
-    async def kill(self, key: AttemptKey, *, grace_seconds: float) -> bool:
+    async def kill(
+        self, key: AttemptKey, stop: StopRequest, *, sink: LineSink | None = None
+    ) -> bool:
         """Stop and remove an attempt's container, so that nothing adopts it any more.
 
-        Raises `EngineUnavailable`.
+        See `Runtime.kill`. Raises `EngineUnavailable`.
         """
         facts = await self._engine.inspect(container_name(key))
         if facts is None or not facts.has_labels(attempt_labels(key, self._node_id)):
             return False
-        stop = StopRequest()
-        stop.set(grace_seconds=grace_seconds, reason=reasons.CANCELED)
         await stop_container(self._engine, facts.id, stop)
+        stop.mark_gone()
+        if sink is not None:
+            await LogFollower(self._engine, facts.id, sink).read_rest(is_over=True)
         await self._engine.remove(facts.id)
         return facts.is_running
-
-
-def _removal() -> StopRequest:
-    stop = StopRequest()
-    stop.set(grace_seconds=_REMOVAL_GRACE_SECONDS, reason=reasons.CANCELED)
-    return stop
 
 
 def _newest_services(found: list[ContainerSummary]) -> set[str]:

@@ -22,7 +22,7 @@ class CutOffWatch:
         *,
         ttl_seconds: Callable[[], float],
         silent_seconds: Callable[[], float],
-        client: Client | None,
+        client: Callable[[], Client | None],
         stop_steps: Callable[[], Awaitable[None]],
     ) -> None:
         self._ttl_seconds = ttl_seconds
@@ -50,10 +50,11 @@ class CutOffWatch:
                 await self._stop()
 
     async def _temporal_answers(self) -> bool:
-        if self._client is None:
+        client = self._client()
+        if client is None:
             return False
         try:
-            return await self._client.service_client.check_health(
+            return await client.service_client.check_health(
                 timeout=timedelta(seconds=max(0.5, self._ttl / _LOOKS_PER_TTL))
             )
         except RPCError:

@@ -1,5 +1,6 @@
 """How an attempt's exit becomes its result."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from gamepipe.agent.folder import is_disk_full
@@ -10,6 +11,9 @@ from gamepipe.model import reason as reasons
 from gamepipe.model.record import Instance
 from gamepipe.model.state import StepState
 from gamepipe.wire import StepResult
+
+MESSAGE_LIMIT = 2000
+"""Characters of what a failed step's message says, and as many of the lines that it quotes."""
 
 
 class Refused(Exception):
@@ -43,12 +47,22 @@ def failed(
     )
 
 
-def ended(leave: Exit, plan: StepPlan, *, masker: Masker, lines: int) -> StepResult:
-    """The result of an attempt that the runtime followed to its end; reads its outputs."""
+def ended(
+    leave: Exit, plan: StepPlan, *, masker: Masker, lines: int, tail: Sequence[str] = ()
+) -> StepResult:
+    """The result of an attempt that the runtime followed to its end; reads its outputs.
+
+    Args:
+        leave: the end as the runtime tells it.
+        plan: the attempt.
+        masker: keeps values out of the result.
+        lines: how many the attempt wrote.
+        tail: the last of them, masked.
+    """
     if leave.reason or not (leave.service_up or leave.exit_code == 0):
         return failed(
             leave.reason or reasons.EXIT_CODE,
-            masker.mask(leave.message or f"exit code {leave.exit_code}"),
+            _told(leave, masker, tail),
             started_at=leave.started_at,
             ended_at=leave.ended_at,
             retryable=leave.retryable,
@@ -56,11 +70,11 @@ def ended(leave: Exit, plan: StepPlan, *, masker: Masker, lines: int) -> StepRes
             lines=lines,
         )
     try:
-        outputs = read_outputs(plan.output_file, plan.step.outputs)
+        outputs = read_outputs(plan.output_file, plan.step.outputs, mask=masker.mask)
     except BadOutput as error:
         return failed(
             reasons.OUTPUT_INVALID,
-            masker.mask(str(error)),
+            str(error),
             started_at=leave.started_at,
             ended_at=leave.ended_at,
             exit_code=leave.exit_code,
@@ -72,10 +86,21 @@ def ended(leave: Exit, plan: StepPlan, *, masker: Masker, lines: int) -> StepRes
         ended_at=leave.ended_at,
         message=masker.mask(leave.message),
         exit_code=leave.exit_code,
-        outputs={name: masker.mask(value) for name, value in outputs.items()},
+        outputs=outputs,
         log_lines=lines,
         instance=_instance(leave, plan, masker) if leave.service_up else None,
     )
+
+
+def _told(leave: Exit, masker: Masker, tail: Sequence[str]) -> str:
+    """Why it failed, and what it said; everything is masked first and shortened afterwards."""
+    message = masker.mask(leave.message or f"exit code {leave.exit_code}")
+    if leave.said:
+        message += f": {masker.mask(leave.said, is_cut=leave.said_is_cut)}"
+    message = message[:MESSAGE_LIMIT]
+    if leave.quotes_log and tail:
+        message += "; its last lines:\n" + "\n".join(tail)[-MESSAGE_LIMIT:]
+    return message
 
 
 def instance_id(pipeline_id: str, generation: int, step_index: int) -> str:

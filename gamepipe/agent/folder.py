@@ -80,16 +80,39 @@ def remove_tree(folder: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old or the new content, never a torn one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file so that a reader sees the old or the new content, never a torn one; once this
+    returns, the new one outlives a machine that stops."""
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         error.filename = error.filename or str(path)
         raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make it, and what is missing above it, to outlive a machine that stops."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    sync(folder.parent)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def is_disk_full(error: BaseException) -> bool:

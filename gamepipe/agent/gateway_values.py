@@ -2,8 +2,8 @@
 
 import grpc
 
-from gamepipe.agent.channel import GatewayChannel, describe, says
-from gamepipe.agent.values import Values, ValuesRefused, ValuesUnavailable
+from gamepipe.agent.channel import GatewayChannel, TokenUnreadable, describe, says
+from gamepipe.agent.values import Values, ValuesRefused, ValuesUnauthenticated, ValuesUnavailable
 from gamepipe.model.record import AttemptKey
 from gamepipe.v1 import node_pb2
 from gamepipe.wire.message import key_message
@@ -11,7 +11,6 @@ from gamepipe.wire.message import key_message
 _TIMEOUT_SECONDS = 10.0
 _REFUSALS = (
     grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.FAILED_PRECONDITION,
@@ -31,6 +30,10 @@ class GatewayValues:
         """They came with the work; the first who asks for them gets them."""
         self._held[key] = values
 
+    def release(self, key: AttemptKey) -> None:
+        """Nobody will ask any more."""
+        self._held.pop(key, None)
+
     async def fetch(self, key: AttemptKey) -> Values:
         if (held := self._held.pop(key, None)) is not None:
             return held
@@ -42,10 +45,15 @@ class GatewayValues:
             answer = await self._channel.stub.FetchStepSecrets(
                 request, metadata=self._channel.metadata(), timeout=_TIMEOUT_SECONDS
             )
+        except TokenUnreadable as error:
+            raise ValuesUnauthenticated(error.message) from None
         except grpc.aio.AioRpcError as error:
+            refused = f"the gateway refuses this step's envs and secrets: {describe(error)}"
             if says(error, *_REFUSALS) and not self._is_of_the_past(session, error):
-                raise ValuesRefused(
-                    f"the gateway refuses this step's envs and secrets: {describe(error)}"
+                raise ValuesRefused(refused) from None
+            if says(error, grpc.StatusCode.UNAUTHENTICATED):
+                raise ValuesUnauthenticated(
+                    f"{refused}; give the agent the gateway's token with --token-file"
                 ) from None
             raise ValuesUnavailable(describe(error)) from None
         return Values(envs=dict(answer.values.envs), secrets=dict(answer.values.secrets))

@@ -43,7 +43,8 @@ async def masked(look: Look, facts: ContainerFacts, values: StepValues) -> Look:
     They are fetched for that, since nothing on the node keeps them; where the gateway refuses
     them, those words are left out. Raises `ValuesUnavailable`.
     """
-    words = facts.health_output if look.state is InstanceState.UNHEALTHY else facts.error
+    is_check = look.state is InstanceState.UNHEALTHY
+    words = facts.health_output if is_check else facts.error
     if not words:
         return look
     try:
@@ -52,4 +53,5 @@ async def masked(look: Look, facts: ContainerFacts, values: StepValues) -> Look:
         message = look.message.replace(words, "(left out: it may hold values of secrets)")
         return replace(look, message=message)
     masker = Masker((*held.envs.values(), *held.secrets.values()))
-    return replace(look, message=masker.mask(look.message))
+    is_cut = is_check and facts.health_output_is_cut
+    return replace(look, message=masker.mask(look.message, is_cut=is_cut))

@@ -1,7 +1,9 @@
 """What the agent remembers of attempts on disk, so that no end is lost and nothing runs twice."""
 
+import asyncio
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,9 +13,10 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from gamepipe.agent.folder import checked_id, write_atomically
+from gamepipe.agent.plan import names_values
 from gamepipe.model.record import AttemptKey
 from gamepipe.model.spec import StepType
-from gamepipe.wire import StepResult, StopStep
+from gamepipe.wire import StepAssignment, StepResult, StopStep
 
 _log = structlog.get_logger()
 _NUMBERS = re.compile(r"g(\d+)/step-(\d+)/a(\d+)\.json$")
@@ -31,7 +34,23 @@ class AttemptEntry:
     step_type: StepType
     begun_at: datetime
     clean_after: bool = False
+    stop_when_cut_off: bool = False
+    grace_seconds: float = 10.0
+    names_values: bool = True
+    """Its step names envs or secrets, which its output may show."""
     result: StepResult | None = None
+
+    @classmethod
+    def of(cls, assignment: StepAssignment, run_id: str, *, begun_at: datetime) -> "AttemptEntry":
+        return cls(
+            run_id=run_id,
+            step_type=assignment.step.type,
+            begun_at=begun_at,
+            clean_after=assignment.clean_after,
+            stop_when_cut_off=assignment.stop_when_cut_off,
+            grace_seconds=assignment.grace_seconds,
+            names_values=names_values(assignment.scope),
+        )
 
 
 _ENTRY = TypeAdapter(AttemptEntry)
@@ -46,15 +65,16 @@ class AttemptJournal:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._unwritten: dict[Path, bytes] = {}
+        self._writing = threading.Lock()
         self._unfinished = {key: entry for key, entry in self.entries() if entry.result is None}
 
-    def begin(self, key: AttemptKey, entry: AttemptEntry) -> None:
+    async def begin(self, key: AttemptKey, entry: AttemptEntry) -> None:
         """Raises OSError: an attempt that cannot be remembered must not start."""
-        write_atomically(self._path(key), _ENTRY.dump_json(entry))
+        await asyncio.to_thread(write_atomically, self._path(key), _ENTRY.dump_json(entry))
         self._unfinished[key] = entry
 
-    def finish(self, key: AttemptKey, entry: AttemptEntry, result: StepResult) -> None:
-        self._keep(self._path(key), _ENTRY.dump_json(replace(entry, result=result)))
+    async def finish(self, key: AttemptKey, entry: AttemptEntry, result: StepResult) -> None:
+        await self._keep(self._path(key), _ENTRY.dump_json(replace(entry, result=result)))
         self._unfinished.pop(key, None)
 
     def entry(self, key: AttemptKey, run_id: str) -> AttemptEntry | None:
@@ -72,9 +92,10 @@ class AttemptJournal:
         self._unwritten.pop(path, None)
         path.unlink(missing_ok=True)
 
-    def mark_stopped(self, order: StopStep, run_id: str) -> None:
+    async def mark_stopped(self, order: StopStep, run_id: str) -> None:
         """Remember a stop, so that a `run_step` that comes after it is refused."""
-        self._keep(self._stop_path(order.pipeline_id, order.generation, order), run_id.encode())
+        path = self._stop_path(order.pipeline_id, order.generation, order)
+        await self._keep(path, run_id.encode())
 
     def is_stopped(self, key: AttemptKey, run_id: str) -> bool:
         step = self._step_folder(key.pipeline_id, key.generation, key.step_index)
@@ -123,21 +144,32 @@ class AttemptJournal:
             if newest < before.timestamp() and not busy:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _keep(self, path: Path, content: bytes) -> None:
+    async def _keep(self, path: Path, content: bytes) -> None:
         self._unwritten[path] = content
-        for waiting, held in list(self._unwritten.items()):
-            try:
-                write_atomically(waiting, held)
-            except OSError as error:
-                _log.error(
-                    "journal.unwritable",
-                    action="journal.unwritable",
-                    path=str(waiting),
-                    error=str(error),
-                    remedy="free disk space below the agent's data directory",
-                )
-                return
+        await asyncio.to_thread(self._write_out)
+
+    def _write_out(self) -> None:
+        with self._writing:
+            for waiting, held in list(self._unwritten.items()):
+                if not self._write(waiting, held):
+                    return
+
+    def _write(self, waiting: Path, held: bytes) -> bool:
+        """Whether it is on the disk; in memory it is found until then."""
+        try:
+            write_atomically(waiting, held)
+        except OSError as error:
+            _log.error(
+                "journal.unwritable",
+                action="journal.unwritable",
+                path=str(waiting),
+                error=str(error),
+                remedy="free disk space below the agent's data directory",
+            )
+            return False
+        if self._unwritten.get(waiting) is held:
             del self._unwritten[waiting]
+        return True
 
     def _read(self, path: Path) -> AttemptEntry | None:
         content = self._bytes(path)

@@ -210,7 +210,7 @@ class GatewayLink:
                 self._connected = True
                 await self._take(message)
                 yield
-                message = await self._next(call)
+                message = await self._next(call, writer)
         finally:
             if self._connected:
                 self._renewed_at = time.monotonic()
@@ -220,13 +220,18 @@ class GatewayLink:
                 writer.cancel()
                 await asyncio.gather(writer, return_exceptions=True)
 
-    async def _next(self, call: Stream) -> object:
-        """What comes next; None when the stream must end because the node has changed."""
+    async def _next(self, call: Stream, writer: "asyncio.Task[None]") -> object:
+        """What comes next; None when the stream must end because the node has changed, or because
+        nothing can be written on it any more."""
         reading = asyncio.ensure_future(call.read())
         declared = asyncio.ensure_future(self._declared.wait())
         try:
-            await asyncio.wait((reading, declared), return_when=asyncio.FIRST_COMPLETED)
-            return reading.result() if reading.done() else None
+            await asyncio.wait((reading, declared, writer), return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                return reading.result()
+            if writer.done() and (error := writer.exception()) is not None:
+                _log.warning("link.unwritable", action="link.unwritable", error=repr(error))
+            return None
         finally:
             reading.cancel()
             declared.cancel()

@@ -65,6 +65,7 @@ class GamePipelineAgent:
         self._values = GatewayValues(self._channel, settings.node_id)
         self._engine = self._make_engine() if settings.docker_url else None
         self._survey = NodeSurvey(settings, self._folders, self._engine)
+        self._temporal: Client | None = None
         self.ready = asyncio.Event()
         """Set once the node is registered and its queue is served."""
 
@@ -82,8 +83,7 @@ class GamePipelineAgent:
 
     async def _work(self, facts: NodeFacts) -> None:
         runner = self._runner()
-        leases = LeaseFolder(self._folders.leases)
-        stream = StreamServer(runner, self._outbox, leases, self._values)
+        stream = self._stream(runner)
         sampler = MetricsSampler(self._folders.root, lambda: runner.running_steps)
         link = GatewayLink(
             self._channel,
@@ -99,15 +99,27 @@ class GamePipelineAgent:
             ),
             heartbeat_interval=self._settings.heartbeat_interval,
         )
-        answer = await link.register()
-        await runner.recover()
+        watch = CutOffWatch(
+            ttl_seconds=lambda: self._settings.node_ttl or link.ttl_seconds or 30.0,
+            silent_seconds=lambda: link.silent_seconds,
+            client=lambda: self._temporal,
+            stop_steps=runner.stop_cut_off,
+        )
         try:
-            if self._settings.transport == "grpc":
-                await self._serve(runner, link, stream.run())
-            else:
-                await self._serve_queue(runner, link, await self._connect(answer))
+            # From the beginning: an agent that comes up cut off still holds what runs elsewhere.
+            await run_together(watch.run(), self._take_part(runner, link, stream))
         finally:
             await runner.close()
+
+    async def _take_part(self, runner: StepRunner, link: GatewayLink, stream: StreamServer) -> None:
+        """Register, then serve."""
+        answer = await link.register()
+        await runner.recover()
+        if self._settings.transport == "grpc":
+            await self._serve(runner, link, stream.run())
+            return
+        self._temporal = await self._connect(answer)
+        await self._serve_queue(runner, link, self._temporal)
 
     async def _serve_queue(self, runner: StepRunner, link: GatewayLink, client: Client) -> None:
         """Take steps as a Temporal worker."""
@@ -115,7 +127,7 @@ class GamePipelineAgent:
 
         activities = NodeActivities(runner, client).all()
         server = QueueServer(connected(client), self._settings.node_id, activities)
-        await self._serve(runner, link, server.run(), client=client, started=server.started)
+        await self._serve(runner, link, server.run(), started=server.started)
 
     async def _serve(
         self,
@@ -123,17 +135,10 @@ class GamePipelineAgent:
         link: GatewayLink,
         server: Coroutine[Any, Any, None],
         *,
-        client: Client | None = None,
         started: asyncio.Event | None = None,
     ) -> None:
-        watch = CutOffWatch(
-            ttl_seconds=lambda: self._settings.node_ttl or link.ttl_seconds or 30.0,
-            silent_seconds=lambda: link.silent_seconds,
-            client=client,
-            stop_steps=runner.stop_cut_off,
-        )
         shipper = LogShipper(self._channel, self._settings.node_id, self._spools)
-        work = [server, link.run(), shipper.run(), watch.run()]
+        work = [server, link.run(), shipper.run()]
         work += [self._announce(link, started), _tidy(runner)]
         work.append(
             self._survey.watch(lambda facts: link.declare(registration(self._settings, facts)))
@@ -149,6 +154,10 @@ class GamePipelineAgent:
         _log.info("agent.ready", action="agent.ready", node_id=self._settings.node_id)
         self.ready.set()
         await asyncio.Event().wait()
+
+    def _stream(self, runner: StepRunner) -> StreamServer:
+        leases = LeaseFolder(self._folders.leases)
+        return StreamServer(runner, self._outbox, leases, self._values)
 
     def _make_engine(self) -> NodeEngine:
         return NodeEngine(

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from gamepipe.agent.launch import Launch
 from gamepipe.agent.runtime import StopRequest
 
+_LOOK_SECONDS = 0.05
+
 
 class ShimNews:
     """Wakes up when the shim has something new, and when it died."""
@@ -56,12 +58,23 @@ async def news_of(launch: Launch) -> AsyncIterator[ShimNews]:
 
 @contextlib.asynccontextmanager
 async def pressing(launch: Launch, stop: StopRequest) -> AsyncIterator[None]:
-    """While the block runs, a stop reaches the step: TERM, and KILL after the grace."""
-    task = asyncio.create_task(_press(launch, stop))
+    """While the block runs, a stop reaches the step: TERM, and KILL after the grace. It is told as
+    soon as nothing runs any more, whatever of the output is still to be taken."""
+    tasks = [asyncio.create_task(_press(launch, stop)), asyncio.create_task(_watch(launch, stop))]
     try:
         yield
     finally:
-        task.cancel()
+        for task in tasks:
+            task.cancel()
+
+
+async def _watch(launch: Launch, stop: StopRequest) -> None:
+    await stop.wait()
+    while True:
+        if launch.end() is not None:
+            stop.mark_gone()
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _press(launch: Launch, stop: StopRequest) -> None:

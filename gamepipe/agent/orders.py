@@ -67,7 +67,7 @@ class NodeOrders:
         self._server.take(work)
 
     async def on_lease_lost(self, lost: node_pb2.LeaseLost) -> None:
-        await self._server.lose(lost)
+        self._server.lose(lost)
 
     async def _stop_instance(self, order: StopOrdered) -> None:
         end = await self._runner.stop_instance(

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from gamepipe.agent.observation import Observation, observed
 from gamepipe.v1 import node_pb2
 
+MAX_NOTES = 1000
+"""Notes that wait for a stream; the oldest go first, for what they say is said again."""
 RETRY_SECONDS = 1.0
 """Before a message is sent again whose answer was RETRY."""
 
@@ -34,7 +36,7 @@ class Outbox:
     def __init__(self) -> None:
         self._sequence = itertools.count(1)
         self._letters: dict[int, Letter] = {}
-        self._notes: deque[node_pb2.ConnectRequest] = deque()
+        self._notes: deque[node_pb2.ConnectRequest] = deque(maxlen=MAX_NOTES)
         self._observations: dict[str, tuple[int, Observation]] = {}
         """The newest of each instance that still waits for its answer."""
         self._filled = asyncio.Event()

@@ -7,7 +7,7 @@ A step appends `KEY=value` lines for its outputs (the last one of a name counts)
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ MAX_MESSAGE_LENGTH = 500
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PROGRESS = re.compile(r"\s*(\d{1,3}(?:\.\d+)?)\s*%?(?:\s+(.*))?")
 _READ_BYTES = 256 * 1024
+Mask = Callable[[str], str]
+"""Takes the values of envs and secrets out of a line, before anything is cut from it."""
 
 
 class BadOutput(Exception):
@@ -39,17 +41,18 @@ def parse_progress(value: str) -> ProgressMark | None:
     return ProgressMark(percent=percent, message=(match[2] or "").strip()[:MAX_MESSAGE_LENGTH])
 
 
-def read_outputs(path: Path, declared: tuple[str, ...]) -> dict[str, str]:
+def read_outputs(path: Path, declared: tuple[str, ...], *, mask: Mask = str) -> dict[str, str]:
     """Outputs of a finished attempt; raises `BadOutput`.
 
     Args:
         path: the output file; a missing one has no outputs.
         declared: names that the step declares; empty: any name may be written.
+        mask: what a line goes through before it is taken apart.
     """
     outputs: dict[str, str] = {}
     total = 0
     for number, raw in enumerate(_lines(path), start=1):
-        line = raw.decode("utf-8", errors="replace").rstrip("\r")
+        line = mask(raw.decode("utf-8", errors="replace").rstrip("\r"))
         if not line.strip():
             continue
         name, separator, value = line.partition("=")
@@ -113,8 +116,9 @@ def _open(path: Path) -> int | None:
 class ProgressReader:
     """Reads what was appended since the last call and keeps only the newest progress."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, mask: Mask = str) -> None:
         self._path = path
+        self._mask = mask
         self._offset = 0
         self._rest = b""
 
@@ -122,9 +126,10 @@ class ProgressReader:
         """The newest progress among the new lines; None when there is none."""
         newest = None
         for raw in self._new_lines():
-            name, _, value = raw.decode("utf-8", errors="replace").partition("=")
+            line = raw.decode("utf-8", errors="replace").rstrip("\r")
+            name, _, value = self._mask(line).partition("=")
             if name == PROGRESS_NAME:
-                newest = parse_progress(value.rstrip("\r")) or newest
+                newest = parse_progress(value) or newest
         return newest
 
     def _new_lines(self) -> list[bytes]:

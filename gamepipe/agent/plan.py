@@ -4,15 +4,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gamepipe.agent.ending import Refused
 from gamepipe.agent.folder import AgentFolders
 from gamepipe.agent.reporter import Clock, ReportRules
 from gamepipe.agent.runtime import Runtime, StepPlan
 from gamepipe.agent.slot import StepSlots
 from gamepipe.agent.spool import SpoolFolder
 from gamepipe.agent.values import StepValues
+from gamepipe.model import reason as reasons
 from gamepipe.model.record import AttemptKey
 from gamepipe.model.spec import Step, StepType
-from gamepipe.wire import StepAssignment
+from gamepipe.wire import Scope, StepAssignment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,9 @@ class RunnerSettings:
     max_steps: int = 32
     progress_poll: float = 0.2
     fetch_retry: float = 1.0
+    token_seconds: float = 60.0
+    """How long the gateway may not know the agent's token, as while it is changed, before a step
+    that has not begun is given up for it."""
     reports: ReportRules = field(default_factory=ReportRules)
 
 
@@ -47,6 +52,29 @@ def key_of(assignment: StepAssignment) -> AttemptKey:
         step_index=assignment.step.index,
         attempt=assignment.attempt,
     )
+
+
+def names_values(scope: Scope) -> bool:
+    """Whether the step's templates name envs or secrets."""
+    return bool(scope.env_names or scope.secret_names)
+
+
+def permitted(kind: StepType, tools: RunnerTools) -> Runtime:
+    """What runs such steps here. Raises `Refused`."""
+    if kind is StepType.COMMAND and not tools.settings.allow_commands:
+        raise Refused(
+            reasons.COMMANDS_NOT_ALLOWED,
+            f"node {tools.settings.node_id} runs no command steps: start its agent with "
+            "--allow-commands, or use a container step",
+        )
+    runtime = tools.runtimes.get(kind)
+    if runtime is None:
+        raise Refused(
+            reasons.RUNTIME_UNAVAILABLE,
+            f"node {tools.settings.node_id} runs no {kind} steps: its agent was started "
+            "without a Docker engine (--docker-url)",
+        )
+    return runtime
 
 
 def make_plan(assignment: StepAssignment, step: Step, tools: RunnerTools) -> StepPlan:

@@ -82,19 +82,29 @@ class ProcessRuntime:
         """Kill what still runs of a generation; the runner removes the files."""
         folder = self._folders.attempts / checked_id(pipeline_id) / f"g{generation}"
         attempts = await asyncio.to_thread(lambda: list(folder.glob("step-*/a*")))
-        await asyncio.gather(*(self._kill_in(path, grace_seconds=0.0) for path in attempts))
+        await asyncio.gather(*(self._kill_in(path, StopRequest.within(0.0)) for path in attempts))
 
-    async def kill(self, key: AttemptKey, *, grace_seconds: float) -> bool:
+    async def kill(
+        self, key: AttemptKey, stop: StopRequest, *, sink: LineSink | None = None
+    ) -> bool:
         """See `Runtime.kill`."""
-        return await self._kill_in(self._folders.attempt(key), grace_seconds=grace_seconds)
+        return await self._kill_in(self._folders.attempt(key), stop, sink)
 
-    async def _kill_in(self, attempt_dir: Path, *, grace_seconds: float) -> bool:
+    async def _kill_in(
+        self, attempt_dir: Path, stop: StopRequest, sink: LineSink | None = None
+    ) -> bool:
         launches = await asyncio.to_thread(Launch.all, attempt_dir)
-        if not launches or launches[-1].end() is not None:
+        if not launches:
             return False
-        launch = launches[-1]
-        stop = StopRequest()
-        stop.set(grace_seconds=grace_seconds, reason=reasons.CANCELED)
+        killed = launches[-1].end() is None and await self._press_out(launches[-1], stop)
+        stop.mark_gone()
+        if sink is not None:
+            await _Follower(launches[-1], sink, _ignore, stop).take_rest()
+        return killed
+
+    @staticmethod
+    async def _press_out(launch: Launch, stop: StopRequest) -> bool:
+        """Stop what runs; whether anything did."""
         async with news_of(launch) as news, pressing(launch, stop):
             while not news.gone and launch.end() is None:
                 await news.wait()
@@ -118,6 +128,10 @@ class ProcessRuntime:
             message=message,
             retryable=retryable,
         )
+
+
+async def _ignore(at: datetime) -> None:
+    """Its start is known, or of no interest."""
 
 
 def _adopt_or_start(plan: StepPlan) -> tuple[Launch, bool]:
@@ -167,7 +181,7 @@ class _Follower:
                 await news.wait()
                 gone, end = news.gone, self._launch.end()
                 await self._tell_running()
-                await self._take_output()
+                await self.take_rest()
                 if end is not None and self._state is not None:
                     return self._exit(end, self._state)
                 if gone:
@@ -179,7 +193,8 @@ class _Follower:
             if self._state is not None:
                 await self._on_running(from_micros(self._state.started_us))
 
-    async def _take_output(self) -> None:
+    async def take_rest(self) -> None:
+        """Write on what there is."""
         some = True
         while some:
             some = False

@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from gamepipe.agent.plan import RunnerTools
+from gamepipe.model.record import AttemptKey
 
 _log = structlog.get_logger()
 
@@ -30,4 +31,17 @@ async def remove_generation(
             path=str(error.filename),
             error=error.strerror,
             remedy="remove the folder by hand, or run the agent as root",
+        )
+
+
+async def clean_after(tools: RunnerTools, key: AttemptKey) -> None:
+    """Behind the last step; what fails here is tried again when the agent starts."""
+    try:
+        await remove_generation(tools, key.pipeline_id, key.generation, keep_services=True)
+    except Exception as error:
+        _log.warning(
+            "workspace.clean_failed",
+            action="workspace.clean_failed",
+            pipeline_id=key.pipeline_id,
+            error=repr(error),
         )

@@ -11,11 +11,13 @@ from datetime import datetime, timedelta
 import structlog
 
 from gamepipe.agent.attempt import AttemptRun
+from gamepipe.agent.attempt_key import gives_way, is_meant
 from gamepipe.agent.ending import failed
 from gamepipe.agent.folder import checked_id, remove_tree
 from gamepipe.agent.journal import AttemptEntry, AttemptJournal
+from gamepipe.agent.leftover import STOPPED, Leftovers, end_of
 from gamepipe.agent.plan import RunnerTools, key_of
-from gamepipe.agent.removal import remove_generation
+from gamepipe.agent.removal import clean_after, remove_generation
 from gamepipe.agent.reporter import Report
 from gamepipe.model import reason as reasons
 from gamepipe.model.record import AttemptKey
@@ -33,6 +35,7 @@ from gamepipe.wire import (
 _log = structlog.get_logger()
 
 StopInstance = Callable[[StopInstanceOrder], Awaitable[InstanceEnd]]
+CUT_OFF = "the node was cut off; the step is run again elsewhere"
 JOURNAL_KEPT = timedelta(days=7)
 """Ends are remembered longer than any dispatch of theirs can still be on its way."""
 
@@ -46,6 +49,7 @@ class StepRunner:
         self._tools = tools
         self._journal = journal
         self._stop_instance = stop_instance
+        self._leftovers = Leftovers(tools, journal)
         self._live: dict[AttemptKey, AttemptRun] = {}
 
     @property
@@ -64,10 +68,12 @@ class StepRunner:
         checked_id(key.pipeline_id)
         while (live := self._live.get(key)) is not None and live.run_id != run_id:
             await self._stop_run(live, grace_seconds=assignment.grace_seconds)
+        await self._leftovers.settle(key)
+        live = self._live.get(key)
         if live is not None:
             live.reporter.redirect(report)
             return await asyncio.shield(live.task)
-        known = self._known_end(key, run_id)
+        known = await self._known_end(key, run_id, grace_seconds=assignment.grace_seconds)
         if known is not None:
             return known
         run = AttemptRun(assignment, run_id, report, tools=self._tools)
@@ -76,8 +82,9 @@ class StepRunner:
         return await asyncio.shield(run.task)
 
     async def stop(self, order: StopStep, *, run_id: str = "") -> StopAnswer:
-        """Stop an attempt (or all of a step); returns once nothing of it runs any more."""
-        self._journal.mark_stopped(order, run_id)
+        """Stop an attempt (or all of a step); returns once nothing of it runs any more. Its last
+        lines may still be on their way: its end is told behind them."""
+        await self._journal.mark_stopped(order, run_id)
         return StopAnswer(was_running=await self._stop_step(order))
 
     async def stop_generation(
@@ -110,39 +117,55 @@ class StepRunner:
 
     async def clean(self, order: CleanWorkspace) -> None:
         """Remove workspace, containers and files of a generation; stops what still runs of it."""
+        generation = (order.pipeline_id, order.generation)
         await asyncio.gather(
+            *(self._stop_run(run, grace_seconds=0.0) for run in self._of_generation(*generation)),
             *(
-                self._stop_run(run, grace_seconds=0.0)
-                for run in self._of_generation(order.pipeline_id, order.generation)
-            )
+                self._leftovers.end(key, entry, grace_seconds=0.0)
+                for key, entry in self._left()
+                if (key.pipeline_id, key.generation) == generation
+            ),
         )
         await remove_generation(
             self._tools, order.pipeline_id, order.generation, keep_services=False
         )
 
     async def stop_cut_off(self) -> None:
-        """This node has been silent too long: stop the steps that will be run elsewhere."""
-        runs = [run for run in self._live.values() if run.assignment.stop_when_cut_off]
-        await asyncio.gather(
+        """This node has been silent too long: stop the steps that will be run elsewhere, those
+        too that an earlier agent left behind. Safe to repeat, as it is while the silence lasts."""
+        ends = await asyncio.gather(
             *(
                 self._stop_run(
                     run,
                     grace_seconds=run.assignment.grace_seconds,
                     reason=reasons.NODE_LOST,
-                    message="the node was cut off; the step is run again elsewhere",
+                    message=CUT_OFF,
                 )
-                for run in runs
-            )
+                for run in self._live.values()
+                if run.assignment.stop_when_cut_off
+            ),
+            *(
+                self._leftovers.end(key, entry, reason=reasons.NODE_LOST, message=CUT_OFF)
+                for key, entry in self._left()
+                if entry.stop_when_cut_off
+            ),
+            return_exceptions=True,
         )
+        for error in ends:
+            if isinstance(error, Exception):
+                _log.error("cut_off.stop_failed", action="cut_off.stop_failed", error=repr(error))
 
     async def recover(self) -> None:
-        """Finish removals that an earlier agent did not come to, forget old ends."""
+        """Finish stops and removals that an earlier agent did not come to, forget old ends."""
+        for key, entry in self._left():
+            if self._journal.is_stopped(key, entry.run_id):
+                self._leftovers.begin(key, entry)
         for key, entry in self._journal.newest():
             completed = entry.result is not None and entry.result.state is StepState.COMPLETED
             workspace = self._tools.folders.workspace(key.pipeline_id, key.generation)
             busy = self._of_generation(key.pipeline_id, key.generation)
             if completed and entry.clean_after and workspace.exists() and not busy:
-                await self._clean_after(key)
+                await clean_after(self._tools, key)
         self._journal.prune(before=self._tools.clock() - JOURNAL_KEPT)
 
     async def close(self) -> None:
@@ -151,15 +174,22 @@ class StepRunner:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._leftovers.close()
 
     # --- one attempt ----------------------------------------------------------------------------
 
-    def _known_end(self, key: AttemptKey, run_id: str) -> StepResult | None:
+    async def _known_end(
+        self, key: AttemptKey, run_id: str, *, grace_seconds: float
+    ) -> StepResult | None:
         entry = self._journal.entry(key, run_id)
         if entry is not None and entry.result is not None:
             return entry.result
         if not self._journal.is_stopped(key, run_id):
             return None
+        if entry is not None:  # it was stopped while it ran, and the agent died over it
+            await self._leftovers.end(key, entry, grace_seconds=grace_seconds)
+            entry = self._journal.entry(key, run_id)
+            return entry.result if entry is not None else None
         return failed(
             reasons.STOPPED_BEFORE_START,
             "the step was stopped before it started",
@@ -176,45 +206,39 @@ class StepRunner:
                 begin=lambda: self._begin(run),
                 adopted=entry is not None,
             )
-            self._finish(run, result)
+            await self._finish(run, result)
             if run.assignment.clean_after and result.state is StepState.COMPLETED:
-                await self._clean_after(run.key)
+                await clean_after(self._tools, run.key)
             return result
         finally:
             del self._live[run.key]
 
-    def _begin(self, run: AttemptRun) -> datetime:
+    async def _begin(self, run: AttemptRun) -> datetime:
         """Remember that the attempt has begun; the time when it first did."""
         entry = self._journal.entry(run.key, run.run_id)
         if entry is None:
             entry = self._entry(run)
-            self._journal.begin(run.key, entry)
+            await self._journal.begin(run.key, entry)
         return entry.begun_at
 
     def _entry(self, run: AttemptRun) -> AttemptEntry:
-        return AttemptEntry(
-            run_id=run.run_id,
-            step_type=run.assignment.step.type,
-            begun_at=self._tools.clock(),
-            clean_after=run.assignment.clean_after,
-        )
+        return AttemptEntry.of(run.assignment, run.run_id, begun_at=self._tools.clock())
 
-    def _finish(self, run: AttemptRun, result: StepResult) -> None:
+    async def _finish(self, run: AttemptRun, result: StepResult) -> None:
         entry = self._journal.entry(run.key, run.run_id) or self._entry(run)
-        self._journal.finish(run.key, entry, result)
+        await self._journal.finish(run.key, entry, result)
 
     async def _end_others(self, run: AttemptRun) -> None:
         """End older attempts, older generations and what another workflow run left here."""
         grace = run.assignment.grace_seconds
-        older = [other for other in self._live.values() if _gives_way(other.key, run.key)]
+        older = [other for other in self._live.values() if gives_way(other.key, run.key)]
         await asyncio.gather(*(self._stop_run(other, grace_seconds=grace) for other in older))
-        for key, entry in self._journal.unfinished():
-            if _gives_way(key, run.key) and key not in self._live:
-                await self._kill(key, entry, grace_seconds=grace)
-                self._journal.forget(key)
+        for key, entry in self._left():
+            if gives_way(key, run.key):
+                await self._leftovers.end(key, entry, grace_seconds=grace)
         foreign = self._journal.any_entry(run.key)
         if foreign is not None and foreign.run_id != run.run_id:
-            await self._kill(run.key, foreign, grace_seconds=grace)
+            await self._leftovers.kill(run.key, foreign, grace_seconds=grace)
             await asyncio.to_thread(remove_tree, self._tools.folders.attempt(run.key))
             await self._tools.spools.open(run.key).restart(at=self._tools.clock())
             self._journal.forget(run.key)
@@ -222,17 +246,24 @@ class StepRunner:
     # --- stopping -------------------------------------------------------------------------------
 
     async def _stop_step(self, order: StopStep) -> bool:
-        followed = [run for run in self._live.values() if _is_meant(order, run.key)]
-        left = [
-            (key, entry)
-            for key, entry in self._journal.unfinished()
-            if _is_meant(order, key) and key not in self._live
-        ]
+        grace = order.grace_seconds
         stopped = await asyncio.gather(
-            *(self._stop_run(run, grace_seconds=order.grace_seconds) for run in followed),
-            *(self._kill(key, entry, grace_seconds=order.grace_seconds) for key, entry in left),
+            *(
+                self._stop_run(run, grace_seconds=grace, until_gone=True)
+                for run in self._live.values()
+                if is_meant(order, run.key)
+            ),
+            *(
+                self._leftovers.end(key, entry, grace_seconds=grace, until_gone=True)
+                for key, entry in self._left()
+                if is_meant(order, key)
+            ),
         )
         return any(stopped)
+
+    def _left(self) -> list[tuple[AttemptKey, AttemptEntry]]:
+        """What began before this agent did and is not followed (yet)."""
+        return [one for one in self._journal.unfinished() if one[0] not in self._live]
 
     async def _stop_run(
         self,
@@ -240,20 +271,14 @@ class StepRunner:
         *,
         grace_seconds: float,
         reason: str = reasons.CANCELED,
-        message: str = "the step was stopped",
+        message: str = STOPPED,
+        until_gone: bool = False,
     ) -> bool:
+        """Whether it ran; returns behind its last line, or as soon as nothing of it runs."""
+        ran = not run.stop.is_gone
         run.stop.set(grace_seconds=grace_seconds, reason=reason, message=message)
-        await asyncio.wait((run.task,))
-        return True
-
-    async def _kill(self, key: AttemptKey, entry: AttemptEntry, *, grace_seconds: float) -> bool:
-        """Stop an attempt that nobody follows (the agent was restarted)."""
-        runtime = self._tools.runtimes.get(entry.step_type)
-        killed = runtime is not None and await runtime.kill(key, grace_seconds=grace_seconds)
-        spool = self._tools.spools.get(key)
-        if spool is not None:
-            await spool.finish()
-        return killed
+        await end_of(run.task, run.stop, until_gone=until_gone)
+        return ran
 
     # --- removal --------------------------------------------------------------------------------
 
@@ -263,33 +288,3 @@ class StepRunner:
             for run in self._live.values()
             if (run.key.pipeline_id, run.key.generation) == (pipeline_id, generation)
         ]
-
-    async def _clean_after(self, key: AttemptKey) -> None:
-        """Behind the last step; what fails here is tried again when the agent starts."""
-        try:
-            await remove_generation(
-                self._tools, key.pipeline_id, key.generation, keep_services=True
-            )
-        except Exception as error:
-            _log.warning(
-                "workspace.clean_failed",
-                action="workspace.clean_failed",
-                pipeline_id=key.pipeline_id,
-                error=repr(error),
-            )
-
-
-def _is_meant(order: StopStep, key: AttemptKey) -> bool:
-    same = (key.pipeline_id, key.generation, key.step_index)
-    return same == (order.pipeline_id, order.generation, order.step_index) and (
-        order.attempt is None or order.attempt == key.attempt
-    )
-
-
-def _gives_way(key: AttemptKey, newer: AttemptKey) -> bool:
-    """Whether an attempt must be gone before `newer` starts."""
-    if key.pipeline_id != newer.pipeline_id or key.generation > newer.generation:
-        return False
-    if key.generation < newer.generation:
-        return True
-    return key.step_index == newer.step_index and key.attempt < newer.attempt

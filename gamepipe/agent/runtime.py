@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from gamepipe.model import reason as reasons
 from gamepipe.model.record import AttemptKey, LogStream
 from gamepipe.model.spec import Step
 
@@ -44,6 +45,13 @@ class Exit:
     reason: str = ""
     message: str = ""
     retryable: bool = True
+    said: str = ""
+    """What the step itself said, to be quoted behind the message: whole, for it is shortened only
+    after it was masked."""
+    said_is_cut: bool = False
+    """Somebody else kept only the beginning of it."""
+    quotes_log: bool = False
+    """The last lines of its output belong behind the message."""
     service_up: bool = False
     """A `service` whose container is up (healthy, or it ran long enough) and was left running."""
     container_id: str = ""
@@ -93,8 +101,14 @@ class Runtime(Protocol):
     async def remove(self, pipeline_id: str, generation: int, *, keep_services: bool) -> None:
         """Remove what is left of a generation (containers, shim files). Idempotent."""
 
-    async def kill(self, key: AttemptKey, *, grace_seconds: float) -> bool:
-        """Stop an attempt that no `run` follows; True when something ran. Idempotent."""
+    async def kill(
+        self, key: AttemptKey, stop: "StopRequest", *, sink: LineSink | None = None
+    ) -> bool:
+        """Stop an attempt that no `run` follows; True when something ran. Idempotent.
+
+        `stop` is set; it is told once nothing runs any more. Then what the attempt wrote and
+        nobody has read goes to `sink`, before anything of it is removed.
+        """
 
 
 class StopRequest:
@@ -103,13 +117,32 @@ class StopRequest:
     def __init__(self) -> None:
         self._event = asyncio.Event()
         self._shortened = asyncio.Event()
+        self._gone = asyncio.Event()
         self.grace_seconds = 0.0
         self.reason = ""
         self.message = ""
 
+    @classmethod
+    def within(cls, grace_seconds: float, *, reason: str = reasons.CANCELED) -> "StopRequest":
+        """One that is set."""
+        stop = cls()
+        stop.set(grace_seconds=grace_seconds, reason=reason)
+        return stop
+
     @property
     def is_set(self) -> bool:
         return self._event.is_set()
+
+    @property
+    def is_gone(self) -> bool:
+        """Nothing of the attempt runs any more; its last lines may still be on their way."""
+        return self._gone.is_set()
+
+    def mark_gone(self) -> None:
+        self._gone.set()
+
+    async def wait_gone(self) -> None:
+        await self._gone.wait()
 
     def set(self, *, grace_seconds: float, reason: str, message: str = "") -> None:
         """First call decides the reason; later calls may only shorten the grace."""

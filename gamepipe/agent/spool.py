@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from gamepipe.agent.folder import checked_id, write_atomically
+from gamepipe.agent.folder import checked_id, make_folder, sync, write_atomically
 from gamepipe.agent.segment import Segment, decode, encode
 from gamepipe.model.record import AttemptKey, LogLine, LogStream
 
@@ -66,9 +66,7 @@ class AttemptSpool:
         continued: bool = False,
     ) -> None:
         """Spool a line; waits while too much is unacknowledged. Raises OSError (a full disk)."""
-        while self._is_full():
-            self._room.clear()
-            await self._room.wait()
+        await self._make_room()
         number = self.last_number + 1
         mark = position or self.resume_position()
         line = LogLine(number=number, at=at, stream=stream, text=text, continued=continued)
@@ -79,6 +77,14 @@ class AttemptSpool:
             self._drop_if_empty(segment)
             raise
         self._arrived.set()
+
+    async def _make_room(self) -> None:
+        """Wait until there is room; a segment that is full is on the disk before the next one."""
+        while self._is_full():
+            self._room.clear()
+            await self._room.wait()
+        if self._segments and self._segments[-1].size >= self._limits.segment_bytes:
+            await asyncio.to_thread(self._segments[-1].sync)
 
     def resume_position(self) -> str:
         return self._segments[-1].position if self._segments else ""
@@ -107,13 +113,17 @@ class AttemptSpool:
         """
         try:
             if self._segments:
-                await asyncio.to_thread(self._segments[-1].sync)
-                (self._folder / _ENDED).touch()
+                await asyncio.to_thread(self._seal, self._segments[-1])
                 self._segments[-1].close()
         finally:
             self.ended = True
             self._arrived.set()
         return self.last_number
+
+    def _seal(self, last: Segment) -> None:
+        last.sync()
+        (self._folder / _ENDED).touch()
+        sync(self._folder)
 
     @property
     def last_number(self) -> int:
@@ -140,7 +150,7 @@ class AttemptSpool:
         """The segment that takes the next line."""
         if self._segments and self._segments[-1].size < self._limits.segment_bytes:
             return self._segments[-1]
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         if not self._segments:
             write_atomically(self._folder / _SERIES, self.series.encode())
         segment = Segment(self._folder / f"{number:020d}.seg", first=number)

@@ -16,6 +16,7 @@ from gamepipe.model import reason as reasons
 from gamepipe.model.record import AttemptKey
 from gamepipe.v1 import node_pb2, step_pb2
 from gamepipe.wire import (
+    ORDER_HEARTBEAT_SECONDS,
     CleanWorkspace,
     StepAssignment,
     StepReport,
@@ -69,12 +70,13 @@ class StreamServer:
                 clean = from_message(work.clean_workspace, CleanWorkspace)
                 self._take_order(work, self._clean(clean))
 
-    async def lose(self, lost: node_pb2.LeaseLost) -> None:
+    def lose(self, lost: node_pb2.LeaseLost) -> None:
         """Nobody waits for this attempt any more; a newer dispatch of it is another matter."""
         key = attempt_key(lost.key)
         lease, _ = self._steps.get(key, (None, None))
         if lease is not None and lease.token == lost.task_token:
-            await self._abandon(lease, lost.message)
+            # Beside the stream, which goes on while the step takes its time to end.
+            self._beside(self._abandon(lease, lost.message))
 
     # --- steps ----------------------------------------------------------------------------------
 
@@ -118,9 +120,14 @@ class StreamServer:
         task.add_done_callback(lambda _: self._forget(lease))
 
     def _forget(self, lease: Lease) -> None:
-        current = self._steps.get(lease.key)
-        if current is not None and current[0] is lease:
+        if self._is_current(lease):
             del self._steps[lease.key]
+            self._values.release(lease.key)
+
+    def _is_current(self, lease: Lease) -> bool:
+        """Whether no newer dispatch of the attempt came."""
+        current = self._steps.get(lease.key)
+        return current is not None and current[0] is lease
 
     async def _resume(self, lease: Lease) -> None:
         """An earlier agent had it: go on if it still counts. Running it anew without asking could
@@ -133,7 +140,7 @@ class StreamServer:
             await self._run(lease)
 
     async def _run(self, lease: Lease) -> None:
-        beats = asyncio.create_task(self._beat(lease))
+        beats = asyncio.create_task(self._beat(_beat(lease), lease.assignment.heartbeat_seconds))
         try:
             result = await self._runner.run(
                 lease.assignment, report=self._reporting(lease), run_id=lease.run_id
@@ -142,10 +149,10 @@ class StreamServer:
         finally:
             beats.cancel()
 
-    async def _beat(self, lease: Lease) -> None:
+    async def _beat(self, beat: node_pb2.WorkBeat, timeout_seconds: float) -> None:
         while True:
-            await asyncio.sleep(lease.assignment.heartbeat_seconds / BEATS_PER_TIMEOUT)
-            self._outbox.note(node_pb2.ConnectRequest(work_beat=_beat(lease)))
+            await asyncio.sleep(timeout_seconds / BEATS_PER_TIMEOUT)
+            self._outbox.note(node_pb2.ConnectRequest(work_beat=beat))
 
     def _reporting(self, lease: Lease) -> Callable[[StepReport], Awaitable[None]]:
         async def report(news: StepReport) -> None:
@@ -175,7 +182,8 @@ class StreamServer:
         self._leases.drop(lease.key)
 
     async def _abandon(self, lease: Lease, message: str) -> None:
-        """Stop what runs of an attempt that does not count any more, and forget it."""
+        """Stop what runs of an attempt that does not count any more, and forget it. When that
+        fails, its next heartbeat is answered in the same way."""
         key = lease.key
         _log.warning(
             "lease.lost",
@@ -193,7 +201,8 @@ class StreamServer:
             grace_seconds=lease.assignment.grace_seconds,
         )
         await self._runner.stop(order, run_id=lease.run_id)
-        self._leases.drop(key)
+        if self._is_current(lease) or key not in self._steps:
+            self._leases.drop(key)
 
     # --- orders ---------------------------------------------------------------------------------
 
@@ -206,11 +215,19 @@ class StreamServer:
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._orders.add(task)
-        task.add_done_callback(self._orders.discard)
+        task.add_done_callback(self._drop)
+
+    def _drop(self, task: "asyncio.Task[None]") -> None:
+        self._orders.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("work.failed", action="work.failed", error=repr(error))
 
     async def _obey(
         self, work: node_pb2.Work, order: Coroutine[Any, Any, node_pb2.WorkEnded]
     ) -> None:
+        beat = node_pb2.WorkBeat(task_token=work.task_token)
+        beats = asyncio.create_task(self._beat(beat, ORDER_HEARTBEAT_SECONDS))
         try:
             ended = await order
         except Exception as error:
@@ -219,7 +236,10 @@ class StreamServer:
             failed = node_pb2.WorkFailed(reason=reasons.RUNNER_ERROR, message=str(error))
             ended = node_pb2.WorkEnded(failed=failed)
         ended.task_token = work.task_token
-        await self._outbox.tell(node_pb2.ConnectRequest(work_ended=ended))
+        try:
+            await self._outbox.tell(node_pb2.ConnectRequest(work_ended=ended))
+        finally:
+            beats.cancel()
 
     async def _stop_step(self, order: StopStep, run_id: str) -> node_pb2.WorkEnded:
         answer = await self._runner.stop(order, run_id=run_id)

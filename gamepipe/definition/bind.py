@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from gamepipe.definition.kind import did_you_mean
 from gamepipe.model.errors import InvalidPipeline, Mistake
 from gamepipe.model.interpolation import (
+    RenderedTooLarge,
+    fill_step,
     holes,
-    map_container,
     references,
-    render_text,
     template_problems,
 )
 from gamepipe.model.reference import Reference
-from gamepipe.model.spec import Parameter, PipelineSpec
+from gamepipe.model.spec import Parameter, PipelineSpec, Step
 
 MAX_VALUE_BYTES = 64 * 1024
 MAX_VALUES_BYTES = 256 * 1024
@@ -138,26 +138,31 @@ def _flaw(value: str, size: int) -> tuple[str, str] | None:
 
 
 def _misplaced(spec: PipelineSpec, values: _Given) -> Iterator[Mistake]:
-    """Places where the values give something that does not fit, such as a port `abc`."""
+    """Places where the values give something that does not fit, such as a port `abc`, and steps
+    that they make too large."""
 
     def value_of(reference: Reference) -> str:
         return values[reference.root][reference.name]
 
-    def fill(text: str) -> str:
-        known = all(hole.reference.root in values for hole in holes(text))
-        return render_text(text, value_of) if known else text
-
     for step in spec.steps:
-        if step.container is None:
-            continue
-        rendered = map_container(step.container, fill)
-        for problem in template_problems(step.container, rendered):
-            if not _waits(problem.template, values):
-                yield Mistake(
-                    path=f"steps[{step.index}].{problem.path}",
-                    problem=f"`{problem.template}` does not give {problem.wanted}",
-                    remedy="correct the value of " + _names(problem.template),
-                )
+        try:
+            rendered = fill_step(step, value_of, fits=lambda text: not _waits(text, values))
+        except RenderedTooLarge as error:
+            yield Mistake(path=f"steps[{step.index}]", problem=error.problem, remedy=error.remedy)
+        else:
+            yield from _unfilled(step, rendered, values)
+
+
+def _unfilled(step: Step, rendered: Step, values: _Given) -> Iterator[Mistake]:
+    if step.container is None or rendered.container is None:
+        return
+    for problem in template_problems(step.container, rendered.container):
+        if not _waits(problem.template, values):
+            yield Mistake(
+                path=f"steps[{step.index}].{problem.path}",
+                problem=f"`{problem.template}` does not give {problem.wanted}",
+                remedy="correct the value of " + _names(problem.template),
+            )
 
 
 def _waits(template: str, values: _Given) -> bool:

@@ -6,20 +6,21 @@ messages name references and fields, never values.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from enum import Enum
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 from gamepipe.model.container_rule import ruled_texts
 from gamepipe.model.errors import GamePipeError
 from gamepipe.model.reference import Reference, ReferenceSyntax, read_path, reference_of
 from gamepipe.model.spec import Container, Step
+from gamepipe.model.textmap import map_texts
 from gamepipe.wire import Scope
 
 _OPEN = "${{"
 TEMPLATE = re.compile(r"""\$\{\{((?:[^'"}]|'[^']*+'|"[^"]*+"|\}(?!\})){0,400}+)\}\}""")
 _TEMPLATED = ("container", "command", "environment")
+MAX_RENDERED_BYTES = 1024 * 1024
+"""Of all texts of one step whose templates are filled in: a template may repeat a value often."""
 
 
 class InterpolationError(GamePipeError):
@@ -96,12 +97,42 @@ def holes(text: str) -> tuple[Hole, ...]:
     return tuple(part for part in parse_template(text) if isinstance(part, Hole))
 
 
-def render_text(text: str, value_of: Callable[[Reference], str]) -> str:
-    """Fill in every hole of a text, in one pass."""
+class RenderedTooLarge(InterpolationError):
+    """A step's templates give more than it may hold."""
+
+    problem = f"its templates give more than {MAX_RENDERED_BYTES >> 20} MiB in all"
+    remedy = "use long values less often, or put them into a file in the workspace"
+
+    def __init__(self) -> None:
+        super().__init__(f"{self.problem}; {self.remedy}")
+
+
+class RenderedSize:
+    """Counts what the texts of one step come to, while they are filled in."""
+
+    def __init__(self, limit: int = MAX_RENDERED_BYTES) -> None:
+        self._left = limit
+
+    def add(self, part: str) -> str:
+        """The part. Raises `RenderedTooLarge` when it is one too many."""
+        self._left -= len(part.encode("utf-8", "surrogatepass"))
+        if self._left < 0:
+            raise RenderedTooLarge
+        return part
+
+
+def render_text(
+    text: str, value_of: Callable[[Reference], str], size: RenderedSize | None = None
+) -> str:
+    """Fill in every hole of a text, in one pass; `size` counts it with the step's other texts.
+    Raises `RenderedTooLarge` before it takes more memory than that."""
     if not has_template(text):
         return text
     parts = parse_template(text)
-    return "".join(part if isinstance(part, str) else value_of(part.reference) for part in parts)
+    size = size or RenderedSize()
+    return "".join(
+        size.add(part if isinstance(part, str) else value_of(part.reference)) for part in parts
+    )
 
 
 # --- a step ------------------------------------------------------------------------------------
@@ -174,16 +205,30 @@ def render_step(
             raise InterpolationError(_missing(step, reference), reference=str(reference))
         return known[key]
 
-    def fill(text: str) -> str:
-        return render_text(text, value_of)
-
     try:
-        filled = {name: _map_texts(getattr(step, name), fill) for name in _TEMPLATED}
-    except ReferenceSyntax as error:
+        rendered = fill_step(step, value_of)
+    except (ReferenceSyntax, RenderedTooLarge) as error:
         raise InterpolationError(f"step {step.name!r}: {error}") from None
-    rendered = replace(step, **filled)
     _check_rendered(step, rendered)
     return rendered
+
+
+def fill_step(
+    step: Step,
+    value_of: Callable[[Reference], str],
+    *,
+    fits: Callable[[str], bool] = lambda _: True,
+) -> Step:
+    """The step with its templates filled in, of the texts that `fits` picks.
+
+    Raises `ReferenceSyntax` and `RenderedTooLarge`.
+    """
+    size = RenderedSize()
+
+    def fill(text: str) -> str:
+        return render_text(text, value_of, size) if fits(text) else text
+
+    return replace(step, **{name: map_texts(getattr(step, name), fill) for name in _TEMPLATED})
 
 
 def _missing(step: Step, reference: Reference) -> str:
@@ -239,29 +284,5 @@ def _step_texts(step: Step) -> list[str]:
         return text
 
     for name in _TEMPLATED:
-        _map_texts(getattr(step, name), keep)
+        map_texts(getattr(step, name), keep)
     return texts
-
-
-def map_container(container: Container, change: Callable[[str], str]) -> Container:
-    """The container with every text changed."""
-    mapped: Container = _map_texts(container, change)
-    return mapped
-
-
-def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
-    """`value` with every text in it changed; keys and enums stay. Unchanged parts are shared."""
-    if isinstance(value, Enum) or value is None:
-        return value
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, tuple):
-        return tuple(_map_texts(item, change) for item in value)
-    if isinstance(value, dict):
-        return {key: _map_texts(item, change) for key, item in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        changed = {
-            item.name: _map_texts(getattr(value, item.name), change) for item in fields(value)
-        }
-        return replace(value, **changed)
-    return value

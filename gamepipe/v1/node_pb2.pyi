@@ -423,7 +423,9 @@ Global___WorkAccepted: _TypeAlias = WorkAccepted  # noqa: Y015
 
 @_typing.final
 class WorkBeat(_message.Message):
-    """WorkBeat renews one dispatch of a running step: every third of its `heartbeat_seconds`."""
+    """WorkBeat renews one dispatch of a running step, every third of its `heartbeat_seconds`, or an order
+    that is being carried out, every 1.6 seconds: one that falls silent for 5 s is sent again.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -431,7 +433,9 @@ class WorkBeat(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     task_token: _builtins.bytes
     @_builtins.property
-    def key(self) -> _step_pb2.AttemptKey: ...
+    def key(self) -> _step_pb2.AttemptKey:
+        """Of a step; absent for an order."""
+
     def __init__(
         self,
         *,

@@ -15,6 +15,7 @@ from gamepipe.wire.control import (
 )
 from gamepipe.wire.name import CONTROL_QUEUE, node_identity, node_queue, workflow_id
 from gamepipe.wire.node import (
+    ORDER_HEARTBEAT_SECONDS,
     CleanWorkspace,
     InstanceEnd,
     InstanceEnded,
@@ -44,6 +45,7 @@ from gamepipe.wire.run import (
 
 __all__ = [
     "CONTROL_QUEUE",
+    "ORDER_HEARTBEAT_SECONDS",
     "CancelOrder",
     "CarriedRun",
     "CleanUp",

@@ -8,6 +8,10 @@ from gamepipe.model.record import Instance
 from gamepipe.model.spec import Step
 from gamepipe.model.state import StepState
 
+ORDER_HEARTBEAT_SECONDS = 5.0
+"""Heartbeat timeout of every order to a node (not of steps, which say their own): an order whose
+agent died is sent again that soon. The agent sends one per third of it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:

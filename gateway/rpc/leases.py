@@ -28,12 +28,14 @@ class StreamLeases:
         self._progressed: Counter[AttemptKey] = Counter()
 
     async def renew(self, beat: node_pb2.WorkBeat, *, asked: bool) -> Outcome:
-        """Heartbeat of one dispatch; an agent that did not ask is told only what it must know."""
+        """Heartbeat of one dispatch, or of an order, which has no key. An agent that did not ask is
+        told only what it must know."""
         now = time.monotonic()
         if not asked and now < self._renewed.get(beat.task_token, 0.0) + BEAT_SECONDS:
             return Outcome.OK
         self._renewed[beat.task_token] = now
-        outcome = await self._work.renew(beat.task_token, attempt_key(beat.key))
+        key = attempt_key(beat.key) if beat.HasField("key") else None
+        outcome = await self._work.renew(beat.task_token, key)
         if outcome is Outcome.ABORTED and not asked:
             self._lose(beat)
         return outcome
@@ -51,6 +53,7 @@ class StreamLeases:
         token = ended.task_token
         if ended.WhichOneof("end") == "failed":
             failed = ended.failed
+            self._renewed.pop(token, None)
             return await self._work.fail(token, reason=failed.reason, message=failed.message)
         key = attempt_key(ended.key) if ended.HasField("key") else None
         outcome = await self._work.complete(token, translate.work_result(ended), key=key)

@@ -43,6 +43,8 @@ class Gateway(GameNodeServiceServicer):
         self.instance_ids: list[str] = []
         self.received: list[node_pb2.ConnectRequest] = []
         self.store_observations = True
+        self.outcomes: dict[str, list[int | None]] = defaultdict(list)
+        """The next answers to messages of a kind; when there are none, OK."""
         self.logs: dict[Key, list[LogLine]] = defaultdict(list)
         self.pushes = 0
         self.break_pushes_after: int | None = None
@@ -124,10 +126,18 @@ class Gateway(GameNodeServiceServicer):
     async def _read(self, context, stream: Stream) -> None:
         while isinstance(message := await context.read(), node_pb2.ConnectRequest):
             self.received.append(message)
-            if message.HasField("instance_observed") and self.store_observations:
-                answered = node_pb2.Answered(sequence=message.sequence, outcome=node_pb2.OUTCOME_OK)
+            outcome = self._outcome(message) if message.sequence else None
+            if outcome is not None:
+                answered = node_pb2.Answered(sequence=message.sequence, outcome=outcome)
                 await stream.down.put(node_pb2.ConnectResponse(answered=answered))
             await self._tell()
+
+    def _outcome(self, message: node_pb2.ConnectRequest) -> int | None:
+        """None: no answer comes."""
+        kind = message.WhichOneof("message")
+        if kind == "instance_observed":
+            return node_pb2.OUTCOME_OK if self.store_observations else None
+        return self.outcomes[kind].pop(0) if self.outcomes[kind] else node_pb2.OUTCOME_OK
 
     async def PushLogs(self, requests, context) -> None:  # noqa: N802
         await self._check(context)

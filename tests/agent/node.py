@@ -41,7 +41,14 @@ class FixedValues:
 class Node:
     """A runner and what it keeps; `restart` is what a new agent process would do."""
 
-    def __init__(self, root: Path, *, max_steps: int = 32, allow_commands: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        max_steps: int = 32,
+        allow_commands: bool = True,
+        token_seconds: float = 60.0,
+    ) -> None:
         self.folders = AgentFolders(root)
         self.values = FixedValues()
         self.reports: list[StepReport] = []
@@ -51,6 +58,7 @@ class Node:
             max_steps=max_steps,
             progress_poll=0.01,
             fetch_retry=0.01,
+            token_seconds=token_seconds,
             reports=ReportRules(hold_running=0.0, first_interval=0.01),
         )
         self.tasks: list[asyncio.Task[StepResult]] = []

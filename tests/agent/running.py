@@ -20,6 +20,9 @@ from gamepipe.wire import (
     node_queue,
 )
 
+with workflow.unsafe.imports_passed_through():
+    from workflows import policy
+
 ONE_TRY = RetryPolicy(maximum_attempts=1)
 
 
@@ -71,7 +74,8 @@ class OneOrder:
             result_type=StopAnswer if name == "stop_step" else None,
             task_queue=node_queue(node_id),
             start_to_close_timeout=timedelta(seconds=30),
-            retry_policy=ONE_TRY,
+            heartbeat_timeout=policy.ORDER_HEARTBEAT,
+            retry_policy=policy.DELIVER,
         )
 
 

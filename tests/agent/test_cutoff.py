@@ -41,10 +41,11 @@ async def test_steps_stop_only_when_gateway_and_temporal_are_both_silent(tmp_pat
     async def stop_steps() -> None:
         stopped.set()
 
+    client = await connect_temporal(server.address, "default")
     watch = CutOffWatch(
         ttl_seconds=lambda: 0.5,
         silent_seconds=silence,
-        client=await connect_temporal(server.address, "default"),
+        client=lambda: client,
         stop_steps=stop_steps,
     )
     task = asyncio.create_task(watch.run())

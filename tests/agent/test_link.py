@@ -20,7 +20,7 @@ from gamepipe.agent.observation import Observation
 from gamepipe.agent.outbox import Outbox
 from gamepipe.agent.registration import registration
 from gamepipe.agent.settings import AgentSettings
-from gamepipe.agent.values import ValuesRefused, ValuesUnavailable
+from gamepipe.agent.values import ValuesRefused, ValuesUnauthenticated, ValuesUnavailable
 from gamepipe.model.node import GpuFacts, Location, NodeFacts, NodeMetrics
 from gamepipe.model.record import AttemptKey
 from gamepipe.model.state import InstanceState
@@ -270,6 +270,7 @@ async def test_silence_is_counted_from_the_break(rig: Rig, gateway: Gateway):
     [
         (grpc.StatusCode.PERMISSION_DENIED, ValuesRefused),
         (grpc.StatusCode.NOT_FOUND, ValuesRefused),
+        (grpc.StatusCode.UNAUTHENTICATED, ValuesUnauthenticated),
         (grpc.StatusCode.UNAVAILABLE, ValuesUnavailable),
         (grpc.StatusCode.INTERNAL, ValuesUnavailable),
     ],

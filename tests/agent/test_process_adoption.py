@@ -8,7 +8,7 @@ from pathlib import Path
 from gamepipe.agent.folder import AgentFolders
 from gamepipe.agent.launch import Launch
 from gamepipe.agent.process_runtime import RUN_AGAIN, ProcessRuntime
-from gamepipe.agent.runtime import StepPlan
+from gamepipe.agent.runtime import StepPlan, StopRequest
 from gamepipe.model.record import AttemptKey
 from tests.agent.making import Following, Lines, processes_of, shim_pid
 from tests.waiting import eventually
@@ -98,9 +98,9 @@ async def test_kill_stops_what_nobody_follows(
     await lines.until("up")
     await following.abandon()
     again = ProcessRuntime(folders)
-    assert await again.kill(KEY, grace_seconds=0.1)
+    assert await again.kill(KEY, StopRequest.within(0.1))
     assert processes_of(folders) == []
-    assert not await again.kill(KEY, grace_seconds=0.1)
+    assert not await again.kill(KEY, StopRequest.within(0.1))
 
 
 async def test_remove_kills_a_generation(

@@ -253,3 +253,20 @@ async def test_many_steps_run_at_the_same_time(runtime, plan_of: MakePlan):
     ends = await asyncio.gather(*(following.end(60.0) for following in followings))
     assert [end.exit_code for end in ends] == [0] * 20
     assert [sink.texts() for sink in sinks] == [[str(index)] for index in range(20)]
+
+
+async def test_a_stop_does_not_wait_for_the_lines_that_are_still_to_be_taken(
+    runtime, plan_of: MakePlan, folders: AgentFolders
+):
+    lines = Lines()
+    following = Following(
+        runtime, plan_of(f"echo up; while true; do echo {'x' * 4000}; done"), lines
+    )
+    await lines.until("up")
+    lines.open.clear()
+    following.stop.set(grace_seconds=5.0, reason=reasons.CANCELED)
+    await asyncio.wait_for(following.stop.wait_gone(), 20)
+    assert processes_of(folders) == []
+    assert not following.task.done()
+    lines.open.set()
+    assert (await following.end()).reason == reasons.CANCELED

@@ -124,6 +124,18 @@ def test_fitting_values_pass_and_what_only_the_node_knows_waits() -> None:
     assert bound.spec == PLACES
 
 
+def test_values_that_make_a_step_too_large_are_refused() -> None:
+    spec = parse_pipeline(
+        "name: x\nargs: [A]\nsteps: [{type: command, command: '" + "${{ args.A }}" * 100 + "'}]"
+    )
+    with pytest.raises(InvalidPipeline) as caught:
+        bind(spec, args={"A": "x" * 60_000}, envs={}, secrets={})
+    (mistake,) = caught.value.mistakes
+    assert mistake.path == "steps[0]"
+    assert "1 MiB" in mistake.problem
+    assert bind(spec, args={"A": "x" * 10_000}, envs={}, secrets={}).spec == spec
+
+
 # --- digest ------------------------------------------------------------------------------------
 
 

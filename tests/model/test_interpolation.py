@@ -1,10 +1,14 @@
 """Templates are filled in once, safely, and never show a value in an error."""
 
+import tracemalloc
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gamepipe.model.interpolation import (
+    MAX_RENDERED_BYTES,
     InterpolationError,
     holes,
     references,
@@ -67,6 +71,27 @@ def test_a_dollar_before_it_keeps_a_template_as_it_is() -> None:
 def test_a_value_is_never_looked_into(value: str, around: str) -> None:
     before = around.replace("$", "")
     assert render_text(f"{before}${{{{ args.A }}}}", lambda _: value) == before + value
+
+
+def test_a_template_cannot_multiply_a_value_without_bounds() -> None:
+    step = command("${{ args.A }}" * 16_000)
+    scope = Scope(args={"A": "x" * 60_000})
+    tracemalloc.start()
+    try:
+        with pytest.raises(InterpolationError, match="1 MiB in all; use long values less often"):
+            render_step(step, scope, envs={}, secrets={})
+        assert tracemalloc.get_traced_memory()[1] < 16 * MAX_RENDERED_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_bound_counts_all_texts_of_a_step() -> None:
+    half = "x" * (MAX_RENDERED_BYTES // 2)
+    step = replace(command("${{ args.A }}"), environment={"E": "${{ args.A }}"})
+    rendered = render_step(step, Scope(args={"A": half}), envs={}, secrets={})
+    assert (rendered.command, rendered.environment) == (half, {"E": half})
+    with pytest.raises(InterpolationError, match="'s'"):
+        render_step(step, Scope(args={"A": half + "x"}), envs={}, secrets={})
 
 
 def test_every_text_of_a_step_is_looked_through() -> None:

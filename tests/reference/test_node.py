@@ -175,3 +175,34 @@ async def test_rubbish_ends_the_stream_with_a_word_or_is_answered_aborted(
     await call.write(b"\xff\xff\xff")
     assert await call.code() is not grpc.StatusCode.OK
     await stray.close()
+
+
+async def _renew(node: ReferenceNode, work: node_pb2.Work) -> None:
+    while True:
+        await node.beat()
+        await node.renew(work)
+        await asyncio.sleep(0.3)
+
+
+async def test_an_order_that_falls_silent_is_sent_again_within_its_grace(
+    gateway: Gateway, node: ReferenceNode
+) -> None:
+    pipeline_id = await submit(gateway, "r9")
+    work = await node.take()
+    await node.running(work)
+    beats = asyncio.create_task(_renew(node, work))
+    order = {"reason": "enough", "grace_seconds": 5}
+    await gateway.http.post(f"/pipelines/{pipeline_id}/cancel", json=order)
+    lost = await node.take("stop_step")
+    renewal = node_pb2.WorkBeat(task_token=lost.task_token)
+    assert await node.ask(work_beat=renewal) == OK
+    again = await node.take("stop_step")
+    assert again.task_token != lost.task_token
+    assert again.stop_step == lost.stop_step
+    assert await node.ask(work_beat=renewal) == OK, "nobody waits for it, which nobody need know"
+    assert await node.end(work, "failed", reason="CANCELED") == OK
+    beats.cancel()
+    assert await node.stopped(again) == OK
+    await node.cleaned(await node.take("clean_workspace"))
+    record = await gateway.ended(pipeline_id)
+    assert (record["state"], record["reason"]) == ("canceled", "CANCELED")

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from gamepipe.agent.runtime import StopRequest
 from gamepipe.model import reason as reasons
 from gamepipe.model.spec import StepType
 from tests.agent.container.conftest import Bench, next_attempt
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.docker
 DEAF = ("trap '' TERM", "echo ready", "while true; do sleep 0.1; done")
@@ -62,14 +64,34 @@ async def test_a_stop_before_the_start_starts_nothing(bench: Bench) -> None:
     assert await bench.facts(attempt.plan) is None
 
 
+async def test_kill_takes_in_what_nobody_followed(bench: Bench) -> None:
+    plan = bench.plan(
+        "echo one",
+        "while [ ! -e /workspace/go ]; do sleep 0.05; done",
+        "echo two",
+        "touch /workspace/done",
+        "sleep 600",
+    )
+    attempt = bench.start(plan)
+    await attempt.until_line("one")
+    await attempt.crash()
+    (plan.workspace / "go").touch()
+    await eventually((plan.workspace / "done").exists)
+    stop = StopRequest.within(0)
+    assert await bench.restarted().kill(plan.key, stop, sink=attempt.sink)
+    assert stop.is_gone
+    assert attempt.sink.texts() == ["one", "two"]
+    assert await bench.facts(plan) is None
+
+
 async def test_kill_ends_what_nobody_follows(bench: Bench) -> None:
     attempt = bench.start(bench.plan("echo ready", "sleep 600"))
     await attempt.until_line("ready")
     await attempt.crash()
     runtime = bench.restarted()
-    assert await runtime.kill(attempt.plan.key, grace_seconds=5) is True
+    assert await runtime.kill(attempt.plan.key, StopRequest.within(5)) is True
     assert await bench.facts(attempt.plan) is None
-    assert await runtime.kill(attempt.plan.key, grace_seconds=5) is False
+    assert await runtime.kill(attempt.plan.key, StopRequest.within(5)) is False
 
 
 async def test_removal_keeps_services_only_when_told(bench: Bench) -> None:
@@ -92,7 +114,7 @@ async def test_containers_of_another_node_are_left_alone(bench: Bench) -> None:
     plan = replace(bench.plan("true"), node_id=f"{bench.node_id}-other")
     await bench.start(plan).end()
     await bench.runtime.remove(plan.key.pipeline_id, 1, keep_services=False)
-    assert await bench.runtime.kill(plan.key, grace_seconds=0) is False
+    assert await bench.runtime.kill(plan.key, StopRequest.within(0)) is False
     facts = await bench.facts(plan)
     assert facts is not None
     await bench.engine.remove(facts.id)

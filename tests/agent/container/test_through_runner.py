@@ -95,3 +95,14 @@ async def test_steps_run_through_the_runner(
     await runner.clean(CleanWorkspace(pipeline_id=key.pipeline_id, generation=1))
     assert await bench.engine.find({LABEL_NODE: bench.node_id}) == []
     assert not folders.workspace(key.pipeline_id, 1).exists()
+
+
+async def test_a_service_that_never_came_up_quotes_its_lines_masked(
+    bench: Bench, tmp_path: Path, now: Callable[[], datetime]
+) -> None:
+    folders = AgentFolders(tmp_path / "agent")
+    runner, _ = make_runner(bench, make_watcher(bench, Gateway()), folders, now)
+    key = bench.key()
+    service = assign(bench, key, 0, StepType.SERVICE, "echo no display for $PASSWD >&2", "exit 4")
+    result = await runner.run(service, report=ignore)
+    assert result.message.endswith("its last lines:\nno display for ***")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
+from gamepipe.agent.folder import AgentFolders
 from gamepipe.agent.main import run_agent
 from gamepipe.agent.settings import AgentSettings
 from gamepipe.embedded.temporal import TemporalServer
@@ -14,7 +15,7 @@ from gamepipe.model.spec import Container, Step, StepType
 from gamepipe.model.state import StepState
 from gamepipe.v1 import node_pb2
 from tests.agent.gateway import Gateway
-from tests.agent.making import assignment
+from tests.agent.making import assignment, processes_of
 from tests.agent.running import OneOrder, RunningAgent, start_step
 from tests.waiting import eventually
 
@@ -158,3 +159,27 @@ async def test_an_instance_that_is_gone_is_reported_lost(
     assert told[0].state == "lost"
     assert gateway.registered[0].facts.docker_version
     assert await agent.end() == 0
+
+
+@pytest.mark.usefixtures("control")
+@pytest.mark.parametrize("transport", ["temporal", "grpc"])
+async def test_an_agent_that_comes_up_cut_off_stops_what_runs_elsewhere(
+    start_agent,
+    temporal_client: Client,
+    settings: AgentSettings,
+    gateway: Gateway,
+    transport: str,
+):
+    first = await start_agent()
+    step = assignment("echo up; sleep 1000", stop_when_cut_off=True)
+    handle = await start_step(temporal_client, settings, step)
+    await gateway.until(lambda: gateway.texts(("p", 1, 0, 1)) == ["up"])
+    assert await first.end() == 0
+    await gateway.stop()
+    folders = AgentFolders(settings.data_dir)
+    assert processes_of(folders) != []
+    cut_off = {"node_ttl": 0.5, "transport": transport}
+    second = RunningAgent(settings.model_copy(update=cut_off))
+    await eventually(lambda: processes_of(folders) == [], what="the step is stopped")
+    assert await second.end() == 0
+    await handle.terminate()

@@ -15,6 +15,7 @@ from gamepipe.model.state import StepState
 from tests.agent.gateway import Gateway
 from tests.agent.making import assignment, processes_of
 from tests.agent.running import OneOrder, start_step
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.temporal
 
@@ -95,3 +96,28 @@ async def test_sigterm_ends_a_busy_agent_quickly_and_leaves_its_step(
     assert answer["was_running"]
     assert processes_of(AgentFolders(settings.data_dir)) == []
     assert await again.end(signal.SIGTERM) == 0
+
+
+async def test_an_order_whose_agent_died_is_sent_again_soon(
+    control, temporal_client: Client, settings: AgentSettings, gateway: Gateway
+):
+    first = AgentProcess(settings)
+    step = assignment("trap '' TERM; echo up; while true; do sleep 1000; done", grace_seconds=1.0)
+    handle = await start_step(temporal_client, settings, step)
+    await gateway.until(lambda: gateway.texts(("p", 1, 0, 1)) == ["up"])
+    order = {"pipeline_id": "p", "generation": 1, "step_index": 0, "attempt": 1}
+    stopping = await temporal_client.start_workflow(
+        OneOrder.run,
+        args=[settings.node_id, "stop_step", {**order, "grace_seconds": 5.0}],
+        id=f"stop-{settings.node_id}",
+        task_queue="agent-test",
+    )
+    journal = AgentFolders(settings.data_dir).journal
+    await eventually(lambda: list(journal.rglob("stop-a1")), what="the stop arrives")
+    await first.end(signal.SIGKILL)
+    second = AgentProcess(settings)
+    answer = await asyncio.wait_for(stopping.result(), 20)
+    assert answer is not None
+    assert (await handle.result()).state is StepState.FAILED
+    assert processes_of(AgentFolders(settings.data_dir)) == []
+    assert await second.end(signal.SIGTERM) == 0
