@@ -31,6 +31,7 @@ from gamepipe.wire.node import (
 from gamepipe.wire.run import (
     CancelOrder,
     CarriedRun,
+    NodeBack,
     NodeLost,
     Offer,
     PipelineEnd,
@@ -51,6 +52,7 @@ __all__ = [
     "InstanceEnd",
     "InstanceEnded",
     "InstanceStop",
+    "NodeBack",
     "NodeLost",
     "Offer",
     "PipelineEnd",
