@@ -19,7 +19,9 @@ from tests.waiting import eventually
 from tests.workflows.conftest import FAST, Stack
 from tests.workflows.node import ScriptedNode, complete, done, failed
 from tests.workflows.shapes import service_up
+from tests.workflows.test_limits import first_run_of
 from tests.workflows.test_node_lost import _file, _silent, is_running
+from tests.workflows.test_replay import replay_and_record
 from worker import build_worker
 
 Handle = WorkflowHandle[object, object]
@@ -52,7 +54,8 @@ async def stack(short_histories: Client, tmp_path: Path) -> AsyncIterator[Stack]
 
 
 async def _has_continued(handle: Handle) -> bool:
-    return (await handle.describe()).run_id != handle.first_execution_run_id
+    description = await handle.describe()
+    return description.run_id != first_run_of(description)
 
 
 class LastSave:
@@ -107,6 +110,17 @@ async def test_a_cancel_that_comes_meanwhile_counts(
     assert len(node.assignments) < 8
 
 
+async def _replay_first_and_last(stack: Stack, handle: Handle) -> None:
+    description = await handle.describe()
+    runs = {
+        "continued_first": first_run_of(description),
+        "continued_last": description.run_id,
+    }
+    for name, run_id in runs.items():
+        run = stack.client.get_workflow_handle(handle.id, run_id=run_id)
+        await replay_and_record(await run.fetch_history(), name)
+
+
 async def test_outputs_and_instances_are_carried(stack: Stack) -> None:
     async def make(node: ScriptedNode, assignment: StepAssignment) -> StepResult:
         return done({"version": "42", "notes": "unused"})
@@ -130,6 +144,7 @@ steps:
     record = await stack.finish(handle)
     assert await _has_continued(handle)
     assert (record.state, record.reason) == (PipelineState.FAILED, "STEP_FAILED")
+    await _replay_first_and_last(stack, handle)
     assert node.assignments[-1].scope.outputs == {"make": {"version": "42"}}
     assert record.steps[1].outputs == {"version": "42", "notes": "unused"}
     assert len(node.instance_stops) == 1
