@@ -61,7 +61,8 @@ bench: env ## measure pipelines against the bare engine, side by side
 	$(BIN)/python -m bench
 
 histories: env ## record the workflow histories that tests replay
-	GAMEPIPE_RECORD_HISTORIES=1 $(BIN)/python -m pytest tests/workflows/test_replay.py
+	GAMEPIPE_RECORD_HISTORIES=1 $(BIN)/python -m pytest tests/workflows/test_replay.py \
+	  tests/workflows/test_continuing.py
 
 clean: ## remove the environment and what tools left
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -19,13 +19,16 @@ from temporalio.service import RPCError, RPCStatusCode
 from gamepipe.model.node import GameNode, pace_of
 from gamepipe.model.state import Connectivity
 from gamepipe.ports import Store
-from gamepipe.wire import NodeLost, node_identity, node_queue, workflow_id
+from gamepipe.wire import NodeBack, NodeLost, node_identity, node_queue, workflow_id
 
 _log = structlog.get_logger()
 
+TELL_AGAIN = timedelta(minutes=10)
+"""A run may forget what it was told, say by a reset; but each signal costs it some history."""
+
 
 class NodeSweep:
-    """Marks nodes online, suspect or lost, and tells the pipelines of a lost one."""
+    """Marks nodes online, suspect or lost, and tells the pipelines of one that is lost or back."""
 
     def __init__(
         self,
@@ -46,6 +49,8 @@ class NodeSweep:
         self._interval = interval
         self._now = now
         self._listening_since = self._last_pass = now()
+        self._told: dict[tuple[str, str, int], datetime] = {}
+        """(node, pipeline, generation) that `node_lost` reached, and when."""
 
     async def run_once(self) -> None:
         """One pass over the fleet. Raises `RPCError` when Temporal does not answer: then nothing
@@ -71,7 +76,9 @@ class NodeSweep:
                     connectivity=target.value,
                 )
             if target is Connectivity.LOST:
-                await self._tell_pipelines(node)
+                await self._tell_lost(node)
+            elif target is Connectivity.ONLINE:
+                await self._tell_back(node)
 
     async def _audible(self) -> bool:
         """Whether this worker and at least one gateway listened for a whole TTL."""
@@ -129,20 +136,41 @@ class NodeSweep:
             if activity.last_worker_identity == node_identity(node.id)
         )
 
-    async def _tell_pipelines(self, node: GameNode) -> None:
-        """Said again on every pass, until no live pipeline is placed there: a signal may fail."""
+    async def _tell_lost(self, node: GameNode) -> None:
+        """On every pass those that do not know: a signal may fail."""
         for pipeline_id, generation in await self._store.placements.live_pipelines_on(node.id):
-            handle = self._client.get_workflow_handle(workflow_id(pipeline_id))
-            try:
-                await handle.signal("node_lost", NodeLost(node_id=node.id, generation=generation))
-            except RPCError as error:
-                _log.warning(
-                    "node.lost_signal_failed",
-                    action="node.lost_signal_failed",
-                    node_id=node.id,
-                    pipeline_id=pipeline_id,
-                    error=error.message,
-                )
+            key = (node.id, pipeline_id, generation)
+            told = self._told.get(key)
+            if told is not None and self._now() - told < TELL_AGAIN:
+                continue
+            lost = NodeLost(node_id=node.id, generation=generation)
+            if await self._signal(pipeline_id, "node_lost", lost):
+                self._told[key] = self._now()
+
+    async def _tell_back(self, node: GameNode) -> None:
+        """Those that were told of its loss; others, say after a restart of this worker, look for
+        themselves now and then."""
+        for key in [key for key in self._told if key[0] == node.id]:
+            _, pipeline_id, generation = key
+            back = NodeBack(node_id=node.id, generation=generation)
+            if await self._signal(pipeline_id, "node_back", back):
+                del self._told[key]
+
+    async def _signal(self, pipeline_id: str, name: str, news: NodeLost | NodeBack) -> bool:
+        """Whether the run knows it now; one that is gone need not."""
+        try:
+            await self._client.get_workflow_handle(workflow_id(pipeline_id)).signal(name, news)
+        except RPCError as error:
+            _log.warning(
+                "node.signal_failed",
+                action="node.signal_failed",
+                signal=name,
+                node_id=news.node_id,
+                pipeline_id=pipeline_id,
+                error=error.message,
+            )
+            return error.status is RPCStatusCode.NOT_FOUND
+        return True
 
 
 def _times(stamps: Iterable[Timestamp]) -> list[datetime]:

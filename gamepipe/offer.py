@@ -21,13 +21,18 @@ class OfferSender:
     async def send(self, offers: Iterable[OfferMade]) -> None:
         """One signal per offer; repeats are harmless."""
         for offer in offers:
-            handle = self._client.get_workflow_handle(workflow_id(offer.pipeline_id))
-            try:
-                await handle.signal("offer_placement", Offer(generation=offer.generation))
-            except (RPCError, RuntimeError) as error:  # RuntimeError: no connection was ever made
-                _log.warning(
-                    "offer.signal_failed",
-                    action="offer.signal_failed",
-                    pipeline_id=offer.pipeline_id,
-                    error=str(error),
-                )
+            await self.ask_again(offer.pipeline_id, offer.generation)
+
+    async def ask_again(self, pipeline_id: str, generation: int) -> None:
+        """Make the run ask for its placement once more: with or without an offer, the answer
+        tells it what changed."""
+        handle = self._client.get_workflow_handle(workflow_id(pipeline_id))
+        try:
+            await handle.signal("offer_placement", Offer(generation=generation))
+        except (RPCError, RuntimeError) as error:  # RuntimeError: no connection was ever made
+            _log.warning(
+                "offer.signal_failed",
+                action="offer.signal_failed",
+                pipeline_id=pipeline_id,
+                error=str(error),
+            )

@@ -2,7 +2,10 @@
 
 from typing import Final
 
-from temporalio.common import SearchAttributeKey
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+
+from gamepipe.model.spec import PipelineSpec
+from gamepipe.model.state import PipelineState
 
 NAME: Final = SearchAttributeKey.for_keyword("GamePipeName")
 STATE: Final = SearchAttributeKey.for_keyword("GamePipeState")
@@ -12,3 +15,15 @@ TEMPLATE: Final = SearchAttributeKey.for_keyword("GamePipeTemplate")
 TENANT: Final = SearchAttributeKey.for_keyword("GamePipeTenant")
 
 ALL: Final = (NAME, STATE, NODE, REGION, TEMPLATE, TENANT)
+
+
+def of_start(spec: PipelineSpec) -> TypedSearchAttributes:
+    """What a list can say of a pipeline before it has a node; it asks for one at once."""
+    return TypedSearchAttributes(
+        [
+            SearchAttributePair(NAME, spec.name),
+            SearchAttributePair(STATE, PipelineState.PENDING.value),
+            SearchAttributePair(TEMPLATE, spec.model),
+            SearchAttributePair(TENANT, spec.tenant),
+        ]
+    )

@@ -6,6 +6,7 @@ from temporalio.client import Client, WorkflowExecutionDescription
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from gamepipe import searchattribute
 from gamepipe.model.record import PipelineRecord
 from gamepipe.wire import CONTROL_QUEUE, PipelineStart, RunSettings, workflow_id
 
@@ -44,6 +45,7 @@ async def start_pipeline(client: Client, record: PipelineRecord, settings: RunSe
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             memo={INCARNATION: record.incarnation},
             static_summary=record.name[:200],
+            search_attributes=searchattribute.of_start(record.spec),
             rpc_timeout=START_TIMEOUT,
         )
     except WorkflowAlreadyStartedError:

@@ -18,6 +18,7 @@ from gamepipe.model.record import (
     QueueEntry,
     StoredEvent,
 )
+from gamepipe.model.state import PipelineState
 from gamepipe.offer import OfferSender
 from gamepipe.ports import PipelineChange, PipelineFilter, PipelinePage, Store
 from gamepipe.starting import start_pipeline
@@ -161,6 +162,9 @@ class GamePipelineService:
             now=self._now(),
         )
         await self._offers.send(offers)
+        if bound and record.state is PipelineState.PENDING:
+            # Its first generation waits in the queue, by the timeouts of the old definition.
+            await self._offers.ask_again(pipeline_id, generation=1)
         return record
 
     async def cancel(

@@ -5,28 +5,24 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutType
-from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 with workflow.unsafe.imports_passed_through():
     from gamepipe.model import reason as reasons
+    from gamepipe.model.record import StepRecord
     from gamepipe.model.spec import OnNodeLost, Step
     from gamepipe.model.state import StepState
-    from gamepipe.wire import StepResult, node_queue
+    from gamepipe.wire import StepResult
 
 from workflows import policy
-from workflows.context import HaltKind, RunContext
+from workflows.context import RunContext, runs_when_halted
+from workflows.dispatch import Dispatch
+from workflows.output import bounded
+from workflows.stepend import failed, not_delivered, stopped
+from workflows.stopping import stop_step
 from workflows.waiting import wait_at_most
 
 if TYPE_CHECKING:
     from workflows.generation import Generation
-
-
-DISPATCH_ENDS = frozenset(
-    {reasons.NOT_DELIVERED, "WorkerShutdown", "ActivityReset", "ActivityPause"}
-)
-"""Error types that end a dispatch and leave the attempt running on the node. The latter ones come
-from the SDK: the agent shut down, or somebody reset or paused the activity in the Web UI."""
 
 
 class StepRun:
@@ -36,16 +32,16 @@ class StepRun:
         self._context = context
         self._generation = generation
         self._step = step
-        self._cleaning = context.halted
-        """An `always` step of a canceled pipeline: the halt does not stop it."""
+        self._always = runs_when_halted(step)
+        self._began_halted = context.halted
         self._told: StepResult | None = None
         """How the current attempt ended by what a client said of it."""
 
     async def run(self) -> None:
-        """Run attempts until the step ended or the node is lost."""
-        attempt = 0
+        """Run attempts until the step ended, the node is lost, or the run before a long wait
+        continues as new: the next one goes on with the attempt that stands."""
+        attempt = self._record.attempt or 1
         while not self._generation.lost:
-            attempt += 1
             result = await self._attempt(attempt)
             another = result is not None and self._conclude(result, attempt)
             self._told = None
@@ -53,11 +49,13 @@ class StepRun:
                 return
             await self._wait_for_retry(attempt)
             if self._interrupted:
-                self._end(self._canceled("canceled before the next attempt"))
+                self._end(self._stopped("canceled before the next attempt"))
                 return
+            attempt += 1
 
     def _conclude(self, result: StepResult, attempt: int) -> bool:
         """Write the attempt's end down; whether another attempt follows."""
+        result = bounded(result, self._context, self._step.index)
         if not self._may_retry(result, attempt):
             self._end(result)
             return False
@@ -67,8 +65,14 @@ class StepRun:
     async def end_from_outside(self, result: StepResult) -> None:
         """A client says how the current attempt ended: stop what runs of it, then let that count.
         Returns once it does; what the node still says of the attempt comes too late."""
+        if self._record.attempt_ended:
+            return
         self._told = result
         await workflow.wait_condition(lambda: self._told is None)
+
+    @property
+    def _record(self) -> StepRecord:
+        return self._context.book.steps[self._step.index]
 
     @property
     def _must_stop(self) -> bool:
@@ -76,7 +80,12 @@ class StepRun:
 
     @property
     def _interrupted(self) -> bool:
-        return self._context.closed or (self._context.halted and not self._cleaning)
+        return self._context.closed or (self._context.halted and not self._outlasts_halt)
+
+    @property
+    def _outlasts_halt(self) -> bool:
+        """An `always` step is shielded from what halts the rest, before it began or since."""
+        return self._always and (self._began_halted or self._context.orderly)
 
     def _may_retry(self, result: StepResult, attempt: int) -> bool:
         return (
@@ -96,131 +105,136 @@ class StepRun:
     # --- one attempt ----------------------------------------------------------------------------
 
     async def _attempt(self, attempt: int) -> StepResult | None:
-        """The attempt's end; None when the node was lost under it."""
-        silent = dispatch = 0
+        """The attempt's end; None: the node was lost under it, or the next run goes on with it."""
+        number = self._record.dispatch if self._record.attempt == attempt else 0
+        silent = 0
         while True:
-            dispatch += 1
-            silent += 1
+            if number and workflow.patched("pause-between-dispatches"):
+                await self._pause(silent)
+                if self._must_stop:
+                    return await self._stop_between(attempt)
+                if self._generation.holding:
+                    return None
+            number += 1
             self._context.alive_dispatches.discard(self._step.index)
-            result = await self._dispatch(attempt, dispatch)
+            dispatch = self._dispatch(attempt, number)
+            result = await self._follow(dispatch)
             if result is not None or self._generation.lost:
                 return None if self._generation.lost else result
-            if self._step.index in self._context.alive_dispatches:
-                silent = 0
-            if silent >= self._context.start.settings.max_dispatches and not self._patient:
-                return self._not_delivered(silent)
+            silent = 0 if self._is_alive else silent + 1
+            if self._gives_up(dispatch, silent):
+                return not_delivered(self._generation.node_id, silent)
 
     @property
-    def _patient(self) -> bool:
-        return self._context.start.spec.on_node_lost is OnNodeLost.WAIT
+    def _is_alive(self) -> bool:
+        return self._step.index in self._context.alive_dispatches
 
-    async def _dispatch(self, attempt: int, dispatch: int) -> StepResult | None:
-        """One activity; None when it ended without saying how the attempt ended."""
-        self._context.book.dispatch_step(self._step.index, attempt=attempt, dispatch=dispatch)
-        self._context.workspace_used = True
-        activity = self._start_activity(attempt, dispatch)
-        await workflow.wait_condition(
-            lambda: (
-                activity.done()
-                or self._told is not None
-                or self._interrupted
-                or self._generation.lost
+    async def _pause(self, silent: int) -> None:
+        """Before the same attempt is sent again: longer with each silent dispatch, and while the
+        node is known to be away until it is back."""
+        context = self._context
+
+        def woken() -> bool:
+            return self._must_stop or self._generation.holding or context.halted
+
+        if context.node_away:
+            await wait_at_most(
+                lambda: woken() or not context.node_away,
+                timedelta(seconds=context.start.settings.lost_node_look_seconds),
+                summary=f"until node {self._generation.node_id} is back"[:200],
             )
+        elif silent:
+            await wait_at_most(woken, policy.dispatch_pause(silent), summary="before a dispatch")
+
+    async def _stop_between(self, attempt: int) -> StepResult | None:
+        """The end of an attempt that no dispatch follows; the node may run it nevertheless."""
+        if self._generation.lost:
+            return None
+        told = self._told
+        await stop_step(self._context, self._generation, self._step, attempt)
+        return told or self._stopped("the step was stopped")
+
+    def _gives_up(self, dispatch: Dispatch, silent: int) -> bool:
+        """Whether the node had its chances; in a halted run they are few."""
+        context = self._context
+        if context.halted and context.orderly:
+            silent_for_long = silent > 1 or (silent > 0 and dispatch.untaken)
+            context.unreachable = context.unreachable or silent_for_long
+            return silent_for_long
+        patient = context.start.spec.on_node_lost is OnNodeLost.WAIT
+        return silent >= context.start.settings.max_dispatches and not patient
+
+    def _dispatch(self, attempt: int, number: int) -> Dispatch:
+        self._context.book.dispatch_step(self._step.index, attempt=attempt, dispatch=number)
+        self._context.workspace_used = True
+        return Dispatch(self._context, self._generation, self._step, attempt=attempt, number=number)
+
+    async def _follow(self, dispatch: Dispatch) -> StepResult | None:
+        """Until it ended or must be stopped; None when it ended without an end of the attempt."""
+        context = self._context
+        await workflow.wait_condition(
+            lambda: dispatch.done or self._must_stop or (context.halted and not dispatch.after_halt)
         )
+        if not dispatch.done and not self._must_stop:
+            outlasted = await self._outlast(dispatch)
+            if outlasted is not None:
+                return outlasted
         if self._told is not None:
-            return await self._replace(activity, attempt, self._told)
-        if not activity.done():
-            if self._generation.lost:
-                activity.cancel()
-                return None
-            return await self._stop_dispatch(activity, attempt)
-        return await self._read(activity, attempt)
-
-    async def _replace(
-        self, activity: workflow.ActivityHandle[StepResult], attempt: int, told: StepResult
-    ) -> StepResult:
-        """The end that a client told, once nothing of the attempt runs any more."""
-        if not activity.done():
-            await self._stop_dispatch(activity, attempt)
-        return told
-
-    def _start_activity(self, attempt: int, dispatch: int) -> workflow.ActivityHandle[StepResult]:
-        assignment = self._generation.assignment(self._step, attempt, dispatch)
-        self._context.cleaned_by_agent = assignment.clean_after
-        settings = self._context.start.settings
-        limit = assignment.timeout_seconds
-        margin = policy.STEP_MARGIN + self._context.grace
-        return workflow.start_activity(
-            "run_step",
-            assignment,
-            result_type=StepResult,
-            task_queue=node_queue(self._generation.node_id),
-            activity_id=self._activity_id(attempt, dispatch),
-            schedule_to_start_timeout=timedelta(seconds=settings.schedule_to_start_seconds),
-            heartbeat_timeout=timedelta(seconds=settings.heartbeat_seconds),
-            start_to_close_timeout=(
-                policy.UNLIMITED if limit is None else timedelta(seconds=limit) + margin
-            ),
-            retry_policy=policy.ONE_TRY,
-            summary=self._summary(attempt),
-        )
-
-    def _activity_id(self, attempt: int, dispatch: int) -> str:
-        return f"g{self._generation.number}.s{self._step.index}.a{attempt}.d{dispatch}"
-
-    def _summary(self, attempt: int) -> str:
-        return f"step {self._step.name}, attempt {attempt}, {self._generation.node_id}"[:200]
-
-    async def _read(
-        self, activity: workflow.ActivityHandle[StepResult], attempt: int
-    ) -> StepResult | None:
-        try:
-            return await activity
-        except ActivityError as error:
-            return await self._translate(error, attempt)
-
-    async def _translate(self, error: ActivityError, attempt: int) -> StepResult | None:
-        """What an activity that failed says about the attempt; None: only the dispatch ended."""
-        cause = error.cause
-        if isinstance(cause, ActivityTimeout) and cause.type is not TimeoutType.START_TO_CLOSE:
+            return await self._replace(dispatch, self._told)
+        if dispatch.done:
+            return await dispatch.read()
+        if self._generation.lost:
+            dispatch.abandon()
             return None
-        if isinstance(cause, ApplicationError) and cause.type in DISPATCH_ENDS:
+        return await self._stop_dispatch(dispatch)
+
+    async def _outlast(self, dispatch: Dispatch) -> StepResult | None:
+        """An `always` step runs while the pipeline is halted: it goes on, if its node speaks, and
+        no longer than one that begins now may. Its end, when this has to make one."""
+
+        def ended() -> bool:
+            return dispatch.done or self._must_stop
+
+        await wait_at_most(lambda: ended() or self._is_alive, self._context.silence_left())
+        if not ended() and not self._is_alive:
+            self._context.unreachable = True
+            dispatch.abandon()
+            return not_delivered(self._generation.node_id, 1)
+        limit = None if dispatch.limited else policy.ALWAYS_STEP_IN_CANCEL
+        if await wait_at_most(ended, limit):
             return None
-        if isinstance(cause, CancelledError):
-            return None  # nobody here asked for it
-        if isinstance(cause, ActivityTimeout):
-            await self._stop(attempt)
-            return self._failed(reasons.STEP_TIMEOUT, "the node did not stop the step in time")
-        return self._failed(reasons.RUNNER_ERROR, f"the agent failed: {cause or error}"[:500])
+        await dispatch.stop()
+        dispatch.abandon()
+        message = "it ran too long after the pipeline was stopped; give it a timeout of its own"
+        return failed(reasons.STEP_TIMEOUT, message, retryable=False)
 
     # --- stopping -------------------------------------------------------------------------------
 
-    async def _stop_dispatch(
-        self, activity: workflow.ActivityHandle[StepResult], attempt: int
-    ) -> StepResult:
-        if await self._stop(attempt):
-            await wait_at_most(activity.done, policy.STOPPED_STEP_END)
-        if activity.done():
-            result = await self._read(activity, attempt)
-            return self._after_stop(result)
-        activity.cancel()
-        return self._canceled("the step was stopped")
+    async def _replace(self, dispatch: Dispatch, told: StepResult) -> StepResult:
+        """The end that a client told, once nothing of the attempt runs any more."""
+        if not dispatch.done:
+            await self._stop_dispatch(dispatch)
+        return told
+
+    async def _stop_dispatch(self, dispatch: Dispatch) -> StepResult:
+        if await dispatch.stop():
+            await wait_at_most(lambda: dispatch.done, policy.STOPPED_STEP_END)
+        if dispatch.done:
+            return self._after_stop(await dispatch.read())
+        dispatch.abandon()
+        return self._stopped("the step was stopped")
 
     def _after_stop(self, result: StepResult | None) -> StepResult:
         """A step that completed before the stop reached it stays completed."""
         if result is not None and result.state is StepState.COMPLETED:
             return result
-        canceled = self._canceled("the step was stopped")
+        end = self._stopped("the step was stopped")
         if result is None:
-            return canceled
-        return replace(result, reason=canceled.reason, message=canceled.message, retryable=False)
+            return end
+        return replace(result, reason=end.reason, message=end.message, retryable=False)
 
-    async def _stop(self, attempt: int) -> bool:
-        """Stop the attempt on its node; False when the node does not answer."""
-        stopped = await self._generation.stop_step(self._step, attempt)
-        if not stopped:
-            self._context.unreachable = True
-        return stopped
+    def _stopped(self, message: str) -> StepResult:
+        return stopped(self._context, self._generation.node_id, message)
 
     # --- ends -----------------------------------------------------------------------------------
 
@@ -251,27 +265,3 @@ class StepRun:
         )
         if result.instance is not None:
             book.add_instance(result.instance)
-
-    def _failed(self, reason: str, message: str, *, retryable: bool = True) -> StepResult:
-        return StepResult(
-            state=StepState.FAILED,
-            started_at=None,
-            ended_at=workflow.now(),
-            reason=reason,
-            message=message,
-            retryable=retryable,
-        )
-
-    def _not_delivered(self, dispatches: int) -> StepResult:
-        return self._failed(
-            reasons.NOT_DELIVERED,
-            f"node {self._generation.node_id} did not take the step in {dispatches} dispatches",
-        )
-
-    def _canceled(self, message: str) -> StepResult:
-        halt = self._context.halt
-        if halt is not None and halt.kind is HaltKind.TIMEOUT:
-            return self._failed(reasons.PIPELINE_TIMEOUT, halt.message, retryable=False)
-        if self._context.unreachable:
-            message = f"node {self._generation.node_id} did not confirm that the step stopped"
-        return self._failed(reasons.CANCELED, message, retryable=False)

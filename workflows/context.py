@@ -8,10 +8,15 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from gamepipe.model import reason as reasons
+    from gamepipe.model.expression import is_always
     from gamepipe.model.run import RunBook
+    from gamepipe.model.spec import Step
     from gamepipe.model.state import StepState
     from gamepipe.wire import CarriedRun, PipelineStart, Placement
+    from workflows.carrying import size_of, without_needless_outputs
     from workflows.saver import Saver
+
+from workflows import policy
 
 
 class HaltKind(StrEnum):
@@ -29,6 +34,13 @@ class Halt:
 
     kind: HaltKind
     message: str
+    at: float
+    """Seconds, by the clock of the workflow."""
+
+
+def runs_when_halted(step: Step) -> bool:
+    """Whether what stops the pipeline leaves the step alone."""
+    return step.always or bool(step.condition and is_always(step.condition))
 
 
 class RunContext:
@@ -39,17 +51,25 @@ class RunContext:
         self.book = RunBook(start.spec, now=workflow.now)
         self.saver = Saver(start, self.book)
         self.halt: Halt | None = None
+        self.orderly = False
+        """Of a halted run: `always` steps that run go on, and a silent node is given up soon."""
         self.unreachable = False
-        """The node did not answer a stop: nothing more can be asked of it."""
+        """The run ends and the node does not answer: nothing more can be asked of it."""
+        self.node_away = False
+        """`on_node_lost: wait`, and the node is known to be lost."""
+        self.dropped_output_bytes = 0
+        """Of outputs of this generation that the runs before did not carry on."""
         self.workspace_used = False
+        self.clean_ordered = False
+        """The last dispatch carried the order to remove the workspace behind the step."""
         self.cleaned_by_agent = False
-        """The last step carried the order to remove the workspace behind itself."""
+        """It did, for that step completed."""
         self.placement: Placement | None = None
         self.lost_nodes: tuple[str, ...] = ()
         self.give_up_reason: tuple[str, str] | None = None
-        timeouts = start.spec.timeouts
-        grace = timeouts.grace_seconds
-        self.grace_seconds = start.settings.grace_seconds if grace is None else grace
+        self.redefined = 0
+        """How often a placement brought another definition with other timeouts."""
+        self._ordered_grace: float | None = None
         self.alive_dispatches: set[int] = set()
         """Indices of steps that reported since their last dispatch."""
 
@@ -62,17 +82,58 @@ class RunContext:
         return self.halt is not None and self.halt.kind is HaltKind.CLOSED
 
     @property
+    def grace_seconds(self) -> float:
+        """What a cancel asked for, else the definition, else the service."""
+        if self._ordered_grace is not None:
+            return self._ordered_grace
+        grace = self.start.spec.timeouts.grace_seconds
+        return self.start.settings.grace_seconds if grace is None else grace
+
+    @property
     def grace(self) -> timedelta:
         return timedelta(seconds=self.grace_seconds)
 
     def halt_for(self, kind: HaltKind, message: str, grace_seconds: float | None = None) -> None:
         """Stop dispatching. The first halt decides; a later one may only shorten the grace."""
         if grace_seconds is not None and (self.halt is None or grace_seconds < self.grace_seconds):
-            self.grace_seconds = grace_seconds
+            self._ordered_grace = grace_seconds
         if self.halt is None or kind is HaltKind.CLOSED:
-            self.halt = Halt(kind=kind, message=message)
+            if self.halt is None:
+                self.orderly = workflow.patched("orderly-halt")
+            self.halt = Halt(kind=kind, message=message, at=workflow.time())
             if kind is HaltKind.CANCEL and not self.book.state.is_terminal:
                 self.explain(reasons.CANCELING, message)
+
+    def silence_left(self) -> timedelta:
+        """Of a halted run: until a node that says nothing counts as out of reach."""
+        begun = workflow.time() if self.halt is None else self.halt.at
+        used = timedelta(seconds=workflow.time() - begun)
+        return max(self.grace + policy.UNREACHABLE_AFTER - used, timedelta())
+
+    def delivery(self, usual: timedelta) -> timedelta:
+        """How long a node has to take a dispatch: little, once the run is halted."""
+        if not self.orderly:
+            return usual
+        limit = min(usual, policy.STOP_DELIVERY, self.silence_left() or policy.STOP_DELIVERY)
+        return max(limit, policy.LEAST_DELIVERY)
+
+    def answer(self, usual: timedelta) -> timedelta:
+        """How long a node has to carry an order out."""
+        if not self.orderly:
+            return usual
+        return min(usual, max(self.silence_left(), policy.LEAST_ANSWER))
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        usual = self.start.settings.heartbeat_seconds
+        return min(usual, policy.HALTED_HEARTBEAT.total_seconds()) if self.orderly else usual
+
+    def leave_node(self) -> None:
+        """What was true of the node that was lost says nothing about the next one."""
+        self.unreachable = self.node_away = False
+        self.workspace_used = self.clean_ordered = self.cleaned_by_agent = False
+        self.dropped_output_bytes = 0
+        self.alive_dispatches.clear()
 
     def explain(self, reason: str, message: str) -> None:
         """Say why the state is as it is, and save that at once."""
@@ -99,12 +160,16 @@ class RunContext:
 
     def carry(self) -> CarriedRun:
         """What the next run needs; everything in it is acknowledged by the store."""
+        book = without_needless_outputs(self.book.snapshot(), self.start.spec)
+        dropped = size_of(self.book.steps) - size_of(book.steps)
         return CarriedRun(
-            book=self.book.snapshot(),
+            book=book,
+            dropped_output_bytes=self.dropped_output_bytes + dropped,
             revision=self.saver.revision,
             lost_nodes=self.lost_nodes,
             placement=self.placement,
             workspace_used=self.workspace_used,
+            node_away=self.node_away,
         )
 
     def restore(self) -> None:
@@ -116,5 +181,7 @@ class RunContext:
         self.lost_nodes = carried.lost_nodes
         self.placement = carried.placement
         self.workspace_used = carried.workspace_used
+        self.node_away = carried.node_away
+        self.dropped_output_bytes = carried.dropped_output_bytes
         if carried.placement is not None:
             self.saver.node_id = carried.placement.node_id

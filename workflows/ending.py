@@ -1,14 +1,15 @@
 """The end of a run: services, workspace, the last save."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from gamepipe.model import reason as reasons
+    from gamepipe.model.outcome import outcome
     from gamepipe.model.record import Instance
-    from gamepipe.model.run import outcome
     from gamepipe.model.state import InstanceState, PipelineState
     from gamepipe.wire import (
         CleanWorkspace,
@@ -23,12 +24,22 @@ from workflows.context import HaltKind, RunContext
 from workflows.generation import Generation, GenerationEnd
 
 
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What became of an order to a node; without either it did not answer."""
+
+    carried_out: bool = False
+    error: str = ""
+
+
 class Ending:
     """Brings a run to its terminal state; nothing here is interrupted by a cancel."""
 
     def __init__(self, context: RunContext, generation: Generation | None) -> None:
         self._context = context
         self._generation = generation
+        self._uncleaned = ""
+        """Why the workspace is still there, though its node answers."""
 
     async def finish(self, end: GenerationEnd | None) -> PipelineEnd:
         """Clean up, save the terminal state until it is acknowledged, and answer it."""
@@ -40,6 +51,8 @@ class Ending:
         context.lose_steps(reason, message)
         if self._generation is not None:
             await self._clean_up(self._generation, completed=state is PipelineState.COMPLETED)
+        if self._uncleaned:
+            message = f"{message}; {self._uncleaned}" if message else self._uncleaned
         if context.unreachable and state is PipelineState.CANCELED:
             reason, message = reasons.NODE_UNREACHABLE, self._unreachable_message(message)
         context.book.become(state, reason, message)
@@ -86,7 +99,11 @@ class Ending:
         """The agent removed it itself behind a last step that completed."""
         if self._context.unreachable or not self._context.workspace_used:
             return False
-        return not (completed and self._context.cleaned_by_agent)
+        if not completed:
+            return True
+        if self._context.cleaned_by_agent:
+            return False
+        return not self._context.clean_ordered or workflow.patched("clean-behind-failed-step")
 
     async def _stop_instance(self, generation: Generation, instance: Instance) -> None:
         """A service of a pipeline that does not complete is stopped, unless out of reach."""
@@ -98,8 +115,17 @@ class Ending:
             step_index=instance.step_index,
             grace_seconds=grace,
         )
-        stopped = not self._context.unreachable and await self._ask(
-            generation, "stop_instance", order, InstanceEnd, timedelta(seconds=grace)
+        stopped = (
+            not self._context.unreachable
+            and (
+                await self._ask(
+                    generation,
+                    "stop_instance",
+                    order,
+                    InstanceEnd,
+                    timedelta(seconds=grace) + policy.STOP_MARGIN,
+                )
+            ).carried_out
         )
         self._context.unreachable = self._context.unreachable or not stopped
         state = InstanceState.STOPPED if stopped else InstanceState.LOST
@@ -109,8 +135,14 @@ class Ending:
         order = CleanWorkspace(
             pipeline_id=self._context.start.pipeline_id, generation=generation.number
         )
-        cleaned = await self._ask(generation, "clean_workspace", order, type(None), policy.CLEAN_UP)
-        self._context.unreachable = not cleaned
+        limit = self._context.answer(policy.CLEAN_UP + policy.STOP_MARGIN)
+        answer = await self._ask(generation, "clean_workspace", order, type(None), limit)
+        if answer.error:
+            self._uncleaned = (
+                f"node {generation.node_id} did not remove the workspace: {answer.error}"
+            )
+        else:
+            self._context.unreachable = not answer.carried_out
 
     async def _ask(
         self,
@@ -119,8 +151,7 @@ class Ending:
         order: object,
         result_type: type,
         limit: timedelta,
-    ) -> bool:
-        """Whether the node carried the order out."""
+    ) -> Answer:
         try:
             await workflow.execute_activity(
                 activity,
@@ -128,7 +159,7 @@ class Ending:
                 result_type=result_type,
                 task_queue=node_queue(generation.node_id),
                 schedule_to_start_timeout=policy.CLEAN_UP_DELIVERY,
-                schedule_to_close_timeout=limit + policy.STOP_MARGIN,
+                schedule_to_close_timeout=limit,
                 heartbeat_timeout=policy.ORDER_HEARTBEAT,
                 retry_policy=policy.DELIVER,
                 summary=f"{activity}, {generation.node_id}"[:200],
@@ -137,5 +168,14 @@ class Ending:
             workflow.logger.warning(
                 "node order failed", extra={"action": activity, "cause": str(error.cause)}
             )
-            return False
-        return True
+            return Answer(error=_error_of(error))
+        return Answer(carried_out=True)
+
+
+def _error_of(error: BaseException | None) -> str:
+    """What the node said, however often the order was sent; empty when it said nothing."""
+    while error is not None:
+        if isinstance(error, ApplicationError):
+            return error.message[:500]
+        error = error.__cause__
+    return ""

@@ -1,32 +1,23 @@
 """One placement of a pipeline: runs the graph of steps on its node."""
 
 import asyncio
-from datetime import timedelta
 from enum import StrEnum
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from gamepipe.model import reason as reasons
     from gamepipe.model.errors import GamePipeError
-    from gamepipe.model.expression import ConditionScope, StepFacts, evaluate, is_always
+    from gamepipe.model.expression import ConditionScope, StepFacts, evaluate
     from gamepipe.model.graph import ancestors
     from gamepipe.model.interpolation import scope_for
     from gamepipe.model.spec import OnNodeLost, Step, StepType
     from gamepipe.model.state import StepState
-    from gamepipe.wire import (
-        Placement,
-        StepAssignment,
-        StepResult,
-        StopAnswer,
-        StopStep,
-        node_queue,
-    )
+    from gamepipe.wire import Placement, StepAssignment, StepResult
 
 from workflows import policy
 from workflows.attempt import StepRun
-from workflows.context import RunContext
+from workflows.context import RunContext, runs_when_halted
 
 
 class GenerationEnd(StrEnum):
@@ -72,17 +63,26 @@ class Generation:
     def mark_lost(self) -> None:
         """The node was declared lost; waiting pipelines go on waiting for it."""
         if self._context.start.spec.on_node_lost is OnNodeLost.WAIT and not self._context.halted:
+            self._context.node_away = workflow.patched("wait-until-back")
             self._context.explain(
                 reasons.WAITING_FOR_NODE, f"node {self.node_id} is lost; waiting for its return"
             )
         else:
             self.lost = True
 
+    def mark_back(self) -> None:
+        """The node was heard again, by whoever watches it or through one of its steps."""
+        if not self._context.node_away:
+            return
+        self._context.node_away = False
+        if self._context.book.reason == reasons.WAITING_FOR_NODE:
+            self._context.explain("", "")
+
     # --- the graph ------------------------------------------------------------------------------
 
     def _start_ready(self) -> None:
         """Start or skip every step whose needs have ended; skipping may make others ready."""
-        if self._holding:
+        if self.holding:
             return
         moved = True
         while moved and not self.lost:
@@ -91,7 +91,8 @@ class Generation:
                 moved = self._start_or_skip(step) or moved
 
     @property
-    def _holding(self) -> bool:
+    def holding(self) -> bool:
+        """History is long: nothing new is dispatched until the run continues as new."""
         return workflow.info().is_continue_as_new_suggested() and not self._context.halted
 
     def _ready(self) -> list[Step]:
@@ -100,14 +101,16 @@ class Generation:
         return [
             step
             for step in self._context.start.spec.steps
-            if records[step.index].state is StepState.PENDING
+            if not records[step.index].state.is_terminal
             and step.index not in self._tasks
             and ended.issuperset(step.needs)
         ]
 
     def _start_or_skip(self, step: Step) -> bool:
-        """True when the step ended at once (skipped, or its condition cannot be evaluated)."""
-        end = self._verdict(step)
+        """True when the step ended at once (skipped, or its condition cannot be evaluated). One
+        that began in the run before this goes on."""
+        began = self._context.book.steps[step.index].attempt > 0
+        end = None if began else self._verdict(step)
         if end is None:
             run = self._runs[step.index] = StepRun(self._context, self, step)
             self._tasks[step.index] = asyncio.create_task(run.run())
@@ -133,7 +136,7 @@ class Generation:
         context = self._context
         if context.closed or context.unreachable:
             return True
-        return context.halted and not (step.always or is_always(step.condition))
+        return context.halted and not runs_when_halted(step)
 
     def _verdict_of_condition(self, step: Step) -> tuple[StepState, str, str] | None:
         try:
@@ -176,7 +179,7 @@ class Generation:
 
     def assignment(self, step: Step, attempt: int, dispatch: int) -> StepAssignment:
         """What one dispatch hands to the node."""
-        start, settings = self._context.start, self._context.start.settings
+        start = self._context.start
         return StepAssignment(
             pipeline_id=start.pipeline_id,
             generation=self.number,
@@ -194,7 +197,7 @@ class Generation:
             ),
             timeout_seconds=self._timeout_seconds(step),
             grace_seconds=self._context.grace_seconds,
-            heartbeat_seconds=settings.heartbeat_seconds,
+            heartbeat_seconds=self._context.heartbeat_seconds,
             gpu_devices=self._placement.gpu_devices,
             clean_after=self._is_last(step),
             stop_when_cut_off=start.spec.on_node_lost is OnNodeLost.RESCHEDULE,
@@ -224,42 +227,3 @@ class Generation:
             "tenant": start.spec.tenant,
             "generation": str(self.number),
         }
-
-    async def stop_step(self, step: Step, attempt: int) -> bool:
-        """Stop an attempt; True once nothing of it runs any more. A shortened grace is sent on."""
-        while True:
-            grace = self._context.grace_seconds
-            activity = workflow.start_activity(
-                "stop_step",
-                StopStep(
-                    pipeline_id=self._context.start.pipeline_id,
-                    generation=self.number,
-                    step_index=step.index,
-                    attempt=attempt,
-                    grace_seconds=grace,
-                ),
-                result_type=StopAnswer,
-                task_queue=node_queue(self.node_id),
-                schedule_to_start_timeout=policy.STOP_DELIVERY,
-                schedule_to_close_timeout=timedelta(seconds=grace) + policy.STOP_MARGIN,
-                heartbeat_timeout=policy.ORDER_HEARTBEAT,
-                retry_policy=policy.DELIVER,
-                summary=f"stop step {step.name}, {self.node_id}"[:200],
-            )
-            await workflow.wait_condition(
-                lambda activity=activity, grace=grace: (  # type: ignore[misc]
-                    activity.done() or self._context.grace_seconds < grace or self.lost
-                )
-            )
-            if self.lost:
-                return False
-            if activity.done():
-                return await self._stopped(activity)
-
-    @staticmethod
-    async def _stopped(activity: workflow.ActivityHandle[StopAnswer]) -> bool:
-        try:
-            await activity
-        except ActivityError:
-            return False
-        return True

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 from temporalio import workflow
-from temporalio.exceptions import CancelledError
+from temporalio.exceptions import ApplicationError, CancelledError
 
 with workflow.unsafe.imports_passed_through():
     from gamepipe.model import reason as reasons
@@ -13,18 +13,20 @@ with workflow.unsafe.imports_passed_through():
     from gamepipe.model.state import PipelineState
     from gamepipe.wire import (
         CancelOrder,
-        CarriedRun,
+        NodeBack,
         NodeLost,
         Offer,
         PipelineEnd,
         PipelineStart,
         PipelineStatus,
+        Placement,
         ReportKind,
         RunProgress,
         StepReport,
         StepStatus,
     )
 
+from workflows import searching
 from workflows.context import HaltKind, RunContext
 from workflows.ending import Ending
 from workflows.generation import Generation, GenerationEnd
@@ -39,9 +41,11 @@ class GamePipeline:
 
     @workflow.init
     def __init__(self, start: PipelineStart) -> None:
+        """All that the run before handed on is in place before the first signal is heard."""
         self._context = RunContext(start)
+        self._context.restore()
         self._placing = Placing(self._context)
-        self._generation: Generation | None = None
+        self._generation = self._generation_at(self._context.placement)
         self._cancel_requested = False
 
     @workflow.run
@@ -58,6 +62,9 @@ class GamePipeline:
         end = main.result()
         if end.state is PipelineState.CANCELED and self._cancel_requested:
             raise CancelledError(end.message or "canceled")
+        if end.state is PipelineState.FAILED and workflow.patched("failed-closes-as-failed"):
+            message = end.message or end.reason
+            raise ApplicationError(message, type=end.reason, non_retryable=True)
         return end
 
     # --- messages -------------------------------------------------------------------------------
@@ -66,17 +73,25 @@ class GamePipeline:
     def report_step(self, report: StepReport) -> None:
         """News of a running attempt; anything but the current attempt is too late."""
         book = self._context.book
-        if report.generation != book.generation or report.step_index >= len(book.steps):
-            return
-        step = book.steps[report.step_index]
-        if report.attempt != step.attempt or step.state.is_terminal:
+        if self._is_late(report):
             return
         self._context.alive_dispatches.add(report.step_index)
+        if self._generation is not None:
+            self._generation.mark_back()
         if report.kind is ReportKind.RUNNING:
             book.run_step(report.step_index, attempt=report.attempt, at=report.at)
             self._context.saver.hurry()
         else:
             book.progress_step(report.step_index, percent=report.percent, message=report.message)
+
+    def _is_late(self, report: StepReport) -> bool:
+        book = self._context.book
+        if report.generation != book.generation or report.step_index >= len(book.steps):
+            return True
+        step = book.steps[report.step_index]
+        if report.attempt != step.attempt or step.state.is_terminal:
+            return True
+        return step.attempt_ended and workflow.patched("late-reports-between-attempts")
 
     @workflow.signal(name="offer_placement")
     def offer_placement(self, offer: Offer) -> None:
@@ -84,12 +99,22 @@ class GamePipeline:
 
     @workflow.signal(name="node_lost")
     def node_lost(self, lost: NodeLost) -> None:
-        generation = self._generation
-        if generation and (lost.node_id, lost.generation) == (
-            generation.node_id,
-            generation.number,
-        ):
+        """With `on_node_lost: wait` nothing is dispatched until `node_back`, or seldom."""
+        if generation := self._placed(lost):
             generation.mark_lost()
+
+    @workflow.signal(name="node_back")
+    def node_back(self, back: NodeBack) -> None:
+        if generation := self._placed(back):
+            generation.mark_back()
+
+    def _placed(self, news: NodeLost | NodeBack) -> Generation | None:
+        """The generation that news of a node is about, if it is the current one."""
+        generation = self._generation
+        if generation is None:
+            return None
+        current = (generation.node_id, generation.number) == (news.node_id, news.generation)
+        return generation if current else None
 
     @workflow.signal(name="cancel_pipeline")
     def cancel_pipeline(self, order: CancelOrder) -> None:
@@ -137,7 +162,6 @@ class GamePipeline:
     # --- the run --------------------------------------------------------------------------------
 
     async def _drive(self) -> PipelineEnd:
-        self._context.restore()
         background = [
             asyncio.create_task(self._context.saver.follow()),
             asyncio.create_task(self._watch_timeout()),
@@ -155,18 +179,25 @@ class GamePipeline:
     async def _run_generations(self) -> GenerationEnd | None:
         """How the last generation ended; None when there was none."""
         while True:
-            placement = self._context.placement or await self._placing.place()
-            if placement is None:
-                self._generation = None
+            if self._context.placement is None:
+                self._generation = self._generation_at(await self._placing.place())
+            if self._generation is None:
                 return None
-            self._generation = Generation(self._context, placement)
-            end = await self._generation.drive()
-            if end is GenerationEnd.CARRY:
-                await self._continue_as_new()
+            end = await self._drive_generation(self._generation)
             reschedule = self._context.start.spec.on_node_lost is OnNodeLost.RESCHEDULE
             if end is not GenerationEnd.LOST or self._context.halted or not reschedule:
                 return end
             await self._leave_lost_node(self._generation)
+
+    def _generation_at(self, placement: Placement | None) -> Generation | None:
+        return None if placement is None else Generation(self._context, placement)
+
+    async def _drive_generation(self, generation: Generation) -> GenerationEnd:
+        while True:
+            end = await generation.drive()
+            if end is not GenerationEnd.CARRY:
+                return end
+            await self._continue_as_new(generation)
 
     async def _leave_lost_node(self, generation: Generation) -> None:
         """Close the generation in the store, then begin the next one as pending."""
@@ -174,32 +205,50 @@ class GamePipeline:
         context.lose_steps(reasons.NODE_LOST, message)
         await context.saver.save(release=True, hold_for_node=True)
         context.placement = None
+        if workflow.patched("leave-node"):
+            context.leave_node()
+            searching.show_state(PipelineState.PENDING)
         context.lost_nodes += (generation.node_id,)
         context.saver.node_id = ""
         context.book.become(PipelineState.PENDING, reasons.NODE_LOST, message, new_generation=True)
 
     async def _watch_timeout(self) -> None:
-        limit = self._context.time_left()
-        if limit is None:
-            return
-        ended = await wait_at_most(
-            lambda: self._context.book.state.is_terminal, limit, summary="pipeline timeout"
-        )
-        if not ended:
-            seconds = self._context.start.spec.timeouts.pipeline_seconds
-            self._context.halt_for(
-                HaltKind.TIMEOUT, f"the pipeline ran longer than its timeout of {seconds:g} s"
+        context = self._context
+        while True:
+            known = context.redefined
+            woken = await wait_at_most(
+                lambda known=known: (  # type: ignore[misc]
+                    context.book.state.is_terminal or context.redefined != known
+                ),
+                context.time_left(),
+                summary="pipeline timeout",
             )
+            if not woken:
+                seconds = context.start.spec.timeouts.pipeline_seconds
+                context.halt_for(
+                    HaltKind.TIMEOUT, f"the pipeline ran longer than its timeout of {seconds:g} s"
+                )
+            if context.redefined == known:
+                return
 
     async def _watch_store(self) -> None:
         """A row that ended or is gone while its run lives: nothing of it may go on."""
         await workflow.wait_condition(lambda: self._context.saver.closed)
         self._context.halt_for(HaltKind.CLOSED, "the store closed the pipeline")
 
-    async def _continue_as_new(self) -> None:
-        """Nothing is in flight: hand everything to a fresh history."""
+    async def _continue_as_new(self, generation: Generation) -> None:
+        """Nothing is in flight: hand everything to a fresh history. Returns only when something
+        came meanwhile that this run must see to itself."""
         context = self._context
-        await context.saver.save(only_if_dirty=True)
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        carried: CarriedRun = context.carry()
-        workflow.continue_as_new(replace(context.start, carried=carried))
+        while not (context.halted or generation.lost or self._is_canceled):
+            await context.saver.save(only_if_dirty=True)
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            interrupted = context.halted or generation.lost or self._is_canceled
+            if not context.book.dirty and not interrupted:
+                workflow.continue_as_new(replace(context.start, carried=context.carry()))
+        await workflow.wait_condition(lambda: context.halted or generation.lost)
+
+    @property
+    def _is_canceled(self) -> bool:
+        """By Temporal's own cancel, which reaches `run` a moment after it came."""
+        return workflow.cancellation_reason() is not None

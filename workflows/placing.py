@@ -32,8 +32,9 @@ class Placing:
         context.book.start_generation()
         if context.book.state is PipelineState.NOT_STARTED:
             context.book.become(PipelineState.PENDING)
-        patience = self._deadline()
+        began = workflow.time()
         while not context.halted:
+            self._use_offer()
             answer = await context.saver.place(
                 context.lost_nodes, context.start.definition_revision
             )
@@ -44,7 +45,7 @@ class Placing:
             if answer.placement is not None:
                 self._hold(answer.placement)
                 return answer.placement
-            if not await self._wait_for_offer(patience):
+            if not await self._wait_for_offer(began):
                 break
         await self._give_up()
         return None
@@ -53,14 +54,22 @@ class Placing:
         self._context.placement = placement
         searching.show_placement(self._context.start, placement)
 
-    def _deadline(self) -> float | None:
-        seconds = self._context.start.spec.timeouts.queue_seconds
-        return None if seconds is None else workflow.time() + seconds
+    def _use_offer(self) -> None:
+        """Each offer is asked for once; one that comes while the store answers is asked for next.
+        An offer that is gone by then must not be asked for again and again."""
+        if self._offered and workflow.patched("offer-is-used-once"):
+            self._offered = 0
 
-    async def _wait_for_offer(self, deadline: float | None) -> bool:
+    def _left(self, began: float) -> timedelta | None:
+        """Of the wait in the queue, by the definition as it stands now."""
+        seconds = self._context.start.spec.timeouts.queue_seconds
+        if seconds is None:
+            return None
+        return max(timedelta(seconds=began + seconds - workflow.time()), timedelta())
+
+    async def _wait_for_offer(self, began: float) -> bool:
         """False when the wait in the queue timed out."""
-        context = self._context
-        left = None if deadline is None else timedelta(seconds=deadline - workflow.time())
+        context, left = self._context, self._left(began)
         return await wait_at_most(
             lambda: self._offered >= context.book.generation or context.halted,
             left,
@@ -87,6 +96,9 @@ class Placing:
         if answer.definition is None:
             return
         context = self._context
+        timeouts = context.start.spec.timeouts
+        if answer.definition.timeouts != timeouts and workflow.patched("timeouts-follow"):
+            context.redefined += 1
         context.start = replace(
             context.start,
             spec=answer.definition,

@@ -60,3 +60,25 @@ ALWAYS_STEP_IN_CANCEL: Final = timedelta(minutes=5)
 
 UNREACHABLE_AFTER: Final = timedelta(seconds=30)
 """A canceled pipeline on an unreachable node ends within its grace and this."""
+
+LEAST_DELIVERY: Final = timedelta(seconds=1)
+"""What is left of a deadline is never less for a node to take something."""
+
+HALTED_HEARTBEAT: Final = timedelta(seconds=10)
+"""Heartbeat timeout of a step that begins in a halted run: a node that dies is noticed soon."""
+
+LEAST_ANSWER: Final = timedelta(seconds=20)
+"""What is left of a deadline is never less for a node to carry an order out."""
+
+OUTPUT_BYTES: Final = 256 * 1024
+"""All outputs of a pipeline together, as JSON: a run that continues as new carries them in one
+payload, of which Temporal takes 2 MB."""
+
+FIRST_PAUSE: Final = timedelta(seconds=1)
+LONGEST_PAUSE: Final = timedelta(seconds=30)
+
+
+def dispatch_pause(silent: int) -> timedelta:
+    """Before the next dispatch of an attempt, behind so many in a row without any report."""
+    doubled: int = 2 ** min(silent - 1, 10)
+    return min(FIRST_PAUSE * doubled, LONGEST_PAUSE)

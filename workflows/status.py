@@ -42,7 +42,7 @@ def _may_follow(step: StepRecord, state: StepState) -> bool:
     """An attempt that is out may end without having been reported as running; one that is over may
     not, though its step is pending until the next one."""
     if step.state is StepState.PENDING:
-        return step.attempt > 0 and not step.reason
+        return step.attempt > 0 and not step.attempt_ended
     return step.state.may_become(state)
 
 

@@ -41,9 +41,7 @@ def judge(
 
 
 def _end_of(step: StepRecord) -> StepState | None:
-    """How the step's current attempt ended; None while it has not. A step that waits for its next
-    attempt is pending and says why the last one failed."""
-    if step.state.is_terminal:
-        return step.state
-    waits = step.state is StepState.PENDING and step.reason
-    return StepState.FAILED if waits else None
+    """How the step's current attempt ended; None while it has not."""
+    if not step.attempt_ended:
+        return None
+    return step.state if step.state.is_terminal else StepState.FAILED

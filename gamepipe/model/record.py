@@ -40,6 +40,12 @@ class StepRecord:
     log_lines: int = 0
     """Lines of the last ended attempt: a reader that has so many has them all."""
 
+    @property
+    def attempt_ended(self) -> bool:
+        """Whether nothing runs of the current attempt any more. A step that waits for its next one
+        is pending, and says when the last one ended; sending an attempt out takes that away."""
+        return self.state.is_terminal or self.ended_at is not None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationRecord:

@@ -140,7 +140,9 @@ class RunBook:
 
     def dispatch_step(self, index: int, *, attempt: int, dispatch: int) -> None:
         """Note which attempt and dispatch is out; no event, it is saved with the next change."""
-        self._put(replace(self.steps[index], attempt=attempt, dispatch=dispatch))
+        step = self.steps[index]
+        ended_at = step.ended_at if attempt == step.attempt else None
+        self._put(replace(step, attempt=attempt, dispatch=dispatch, ended_at=ended_at))
 
     def run_step(self, index: int, *, attempt: int, at: datetime) -> None:
         """The attempt runs. Repeats are harmless."""
@@ -180,7 +182,7 @@ class RunBook:
 
     def end_attempt(self, index: int, *, reason: str, message: str, exit_code: int | None) -> None:
         """An attempt failed and another follows: `running -> pending`."""
-        step = self.steps[index]
+        step, ended_at = self.steps[index], self._now()
         self._changes.record(
             EventKind.ATTEMPT_ENDED,
             **self._step_facts(step),
@@ -189,9 +191,11 @@ class RunBook:
             exit_code=exit_code,
         )
         if step.state is StepState.RUNNING:
-            self._change_step(index, StepState.PENDING, reason=reason, message=message)
+            self._change_step(
+                index, StepState.PENDING, reason=reason, message=message, ended_at=ended_at
+            )
         else:
-            self._put(replace(step, reason=reason, message=message))
+            self._put(replace(step, reason=reason, message=message, ended_at=ended_at))
 
     def _change_step(self, index: int, state: StepState, **changes: Any) -> None:
         before = self.steps[index]
@@ -283,13 +287,3 @@ class RunBook:
             "generation": step.generation,
             "attempt": step.attempt,
         }
-
-
-def outcome(book: RunBook) -> tuple[PipelineState, str, str]:
-    """(state, reason, message) of a run whose steps have all ended without an interruption."""
-    failed = book.failed_steps()
-    if not failed:
-        return PipelineState.COMPLETED, "", ""
-    first = min(failed, key=lambda step: (str(step.ended_at), step.index))
-    detail = first.message or first.reason
-    return PipelineState.FAILED, reasons.STEP_FAILED, f"step {first.name!r} failed: {detail}"

@@ -32,6 +32,7 @@ from gamepipe.wire.node import (
 from gamepipe.wire.run import (
     CancelOrder,
     CarriedRun,
+    NodeBack,
     NodeLost,
     Offer,
     PipelineEnd,
@@ -53,6 +54,7 @@ __all__ = [
     "InstanceEnd",
     "InstanceEnded",
     "InstanceStop",
+    "NodeBack",
     "NodeLost",
     "Offer",
     "PipelineEnd",

@@ -27,6 +27,8 @@ class RunSettings:
     node_ttl_seconds: float = 30.0
     grace_seconds: float = 10.0
     max_dispatches: int = 5
+    lost_node_look_seconds: float = 600.0
+    """`on_node_lost: wait`: how often a step is tried on a lost node without news of its return."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,9 @@ class CarriedRun:
     lost_nodes: tuple[str, ...] = ()
     placement: Placement | None = None
     workspace_used: bool = False
+    node_away: bool = False
+    dropped_output_bytes: int = 0
+    """Of outputs that no step may ask for any more: not carried, but they count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +100,15 @@ class Offer:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeLost:
-    """Signal `node_lost`."""
+    """Signal `node_lost`; repeats are harmless."""
+
+    node_id: str
+    generation: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeBack:
+    """Signal `node_back`: a node that `node_lost` was about is online again."""
 
     node_id: str
     generation: int

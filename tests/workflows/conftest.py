@@ -76,6 +76,9 @@ class Stack:
         await eventually(closed, seconds=seconds, what=f"{handle.id} to close")
         return await self.record(handle)
 
+    async def history_length(self, handle: WorkflowHandle[object, object]) -> int:
+        return (await handle.describe()).history_length
+
     def with_settings(self, **changes: float) -> None:
         self.settings = replace(self.settings, **changes)
 

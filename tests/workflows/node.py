@@ -97,6 +97,12 @@ class ScriptedNode:
         self.cleaned: list[CleanWorkspace] = []
         self.mute: set[tuple[str, int]] = set()
         """(step, dispatch) that neither heartbeat nor answer."""
+        self.journal: list[str] = []
+        """Every order, as it came: the activity, and the step where there is one."""
+        self.refused: set[str] = set()
+        """Activities that answer with an error."""
+        self.patient = False
+        """A stop takes as long as its grace lets it."""
         self.started: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._stopping: dict[tuple[str, int, int], asyncio.Event] = defaultdict(asyncio.Event)
 
@@ -138,6 +144,7 @@ class ScriptedNode:
     @activity.defn(name="run_step")
     async def run_step(self, assignment: StepAssignment) -> StepResult:
         self.assignments.append(assignment)
+        self.journal.append(f"run {assignment.step.name}")
         self.started[assignment.step.name].set()
         if (assignment.step.name, assignment.dispatch) in self.mute:
             await asyncio.Event().wait()
@@ -156,17 +163,27 @@ class ScriptedNode:
     @activity.defn(name="stop_step")
     async def stop_step(self, stop: StopStep) -> StopAnswer:
         self.stops.append(stop)
+        self._take("stop_step")
+        if self.patient and stop.grace_seconds > 0:
+            await asyncio.Event().wait()
         self.stopping(stop).set()
         return StopAnswer(was_running=True)
 
     @activity.defn(name="stop_instance")
     async def stop_instance(self, order: StopInstanceOrder) -> InstanceEnd:
         self.instance_stops.append(order)
+        self._take("stop_instance")
         return InstanceEnd(exit_code=0)
 
     @activity.defn(name="clean_workspace")
     async def clean_workspace(self, order: CleanWorkspace) -> None:
         self.cleaned.append(order)
+        self._take("clean_workspace")
+
+    def _take(self, order: str) -> None:
+        self.journal.append(order)
+        if order in self.refused:
+            raise ApplicationError("busy", non_retryable=True)
 
 
 async def not_delivered(node: ScriptedNode, assignment: StepAssignment) -> StepResult:

@@ -2,12 +2,26 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHandle
 
+from gamepipe.definition import parse_pipeline
 from gamepipe.model.record import Instance
 from gamepipe.model.state import Connectivity
-from gamepipe.wire import CancelOrder, NodeLost, StepAssignment, StepResult
+from gamepipe.offer import OfferSender
+from gamepipe.ports import PipelineChange
+from gamepipe.wire import (
+    CancelOrder,
+    NodeBack,
+    NodeLost,
+    Offer,
+    ReportKind,
+    StepAssignment,
+    StepResult,
+)
+from tests.waiting import eventually
 from tests.workflows.conftest import Stack
 from tests.workflows.node import (
     ScriptedNode,
@@ -137,6 +151,99 @@ async def queue_timeout(stack: Stack) -> Handle:
     return await stack.submit(_file("name: one", head="timeouts: {queue: 1s}"))
 
 
+async def _queued(stack: Stack, text: str) -> Handle:
+    handle = await stack.submit(text)
+
+    async def waits() -> bool:
+        return (await stack.record(handle)).reason == "NO_CAPACITY"
+
+    await eventually(waits)
+    return handle
+
+
+async def offer(stack: Stack) -> Handle:
+    """Waits in the queue, asks once in vain, then takes an offer."""
+    handle = await _queued(stack, _file("name: one", "name: two"))
+    asked = await stack.history_length(handle)
+    await handle.signal("offer_placement", Offer(generation=1))
+
+    async def asked_again() -> bool:
+        return await stack.history_length(handle) >= asked + 4
+
+    await eventually(asked_again)
+    await stack.node()
+    await OfferSender(stack.client).send(await stack.store.placements.offer(now=now()))
+    return handle
+
+
+async def changed_definition(stack: Stack) -> Handle:
+    """Another file, with another timeout, which the run meets."""
+    handle = await _queued(stack, _file("name: one", head="timeouts: {pipeline: 1h}"))
+    changed = parse_pipeline(_file("name: other", head="timeouts: {pipeline: 1s, grace: 2s}"))
+    record = await stack.record(handle)
+    change = PipelineChange(definition=replace(changed, id=""))
+    await stack.store.pipelines.update(record.id, change, now=now())
+    await stack.node(other=until_stopped)
+    await OfferSender(stack.client).send(await stack.store.placements.offer(now=now()))
+    return handle
+
+
+async def wait(stack: Stack) -> Handle:
+    """The node dies, is waited for, and comes back."""
+
+    async def dies_once(node: ScriptedNode, assignment: StepAssignment) -> StepResult:
+        if assignment.dispatch == 1:
+            await asyncio.Event().wait()
+        return done()
+
+    stack.with_settings(heartbeat_seconds=0.5)
+    node = await stack.node(two=dies_once)
+    node.mute.add(("two", 1))
+    handle = await stack.submit(_file("name: one", "name: two", head="on_node_lost: wait"))
+    await node.started["two"].wait()
+    await handle.signal("node_lost", NodeLost(node_id=node.id, generation=1))
+
+    async def pauses() -> bool:
+        kind = EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT
+        return any([event.event_type == kind async for event in handle.fetch_history_events()])
+
+    await eventually(pauses)
+    await handle.signal("node_back", NodeBack(node_id=node.id, generation=1))
+    return handle
+
+
+async def cancel_under_always(stack: Stack) -> Handle:
+    gate = asyncio.Event()
+
+    async def tidies(node: ScriptedNode, assignment: StepAssignment) -> StepResult:
+        await node.report(assignment, ReportKind.RUNNING)
+        await gate.wait()
+        return done()
+
+    node = await stack.node(tidy=tidies)
+    handle = await stack.submit(_file("name: tidy, always: true", "name: never"))
+    await node.started["tidy"].wait()
+    await handle.signal("cancel_pipeline", CancelOrder(reason="shape"))
+    await handle.cancel(reason="shape")
+
+    async def canceling() -> bool:
+        return (await stack.record(handle)).reason == "CANCELING"
+
+    await eventually(canceling)
+    gate.set()
+    return handle
+
+
+async def lost_then_failed(stack: Stack) -> Handle:
+    first = await stack.node("a-lost", one=until_stopped)
+    handle = await stack.submit(_file("name: one", head="on_node_lost: reschedule"))
+    await first.started["one"].wait()
+    await stack.node("b-left", one=_fail)
+    await stack.store.nodes.mark(first.id, Connectivity.LOST, now=now())
+    await handle.signal("node_lost", NodeLost(node_id=first.id, generation=1))
+    return handle
+
+
 SHAPES: dict[str, Shape] = {
     shape.__name__: shape
     for shape in (
@@ -153,5 +260,10 @@ SHAPES: dict[str, Shape] = {
         skipped,
         redispatched,
         queue_timeout,
+        offer,
+        changed_definition,
+        wait,
+        cancel_under_always,
+        lost_then_failed,
     )
 }

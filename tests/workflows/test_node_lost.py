@@ -2,7 +2,10 @@
 
 import asyncio
 
-from gamepipe.model.state import Connectivity, PipelineState
+from temporalio.client import WorkflowHandle
+
+from gamepipe import searchattribute
+from gamepipe.model.state import Connectivity, PipelineState, StepState
 from gamepipe.wire import NodeLost, ReportKind, StepAssignment, StepResult
 from tests.waiting import eventually
 from tests.workflows.conftest import Stack
@@ -31,6 +34,11 @@ async def _lose(stack: Stack, node: ScriptedNode, pipeline: str, generation: int
     await stack.client.get_workflow_handle(pipeline).signal(
         "node_lost", NodeLost(node_id=node.id, generation=generation)
     )
+
+
+async def is_running(stack: Stack, handle: WorkflowHandle[object, object]) -> bool:
+    """Whether the second step was reported as running: nothing of it is on the way any more."""
+    return (await stack.record(handle)).steps[1].state is StepState.RUNNING
 
 
 async def test_reschedule_runs_every_step_on_another_node_and_keeps_both_generations(
@@ -68,6 +76,8 @@ async def test_reschedule_waits_for_a_node_when_none_is_left(stack: Stack) -> No
 
     await eventually(pending)
     assert (await stack.record(handle)).generation == 2
+    shown = (await handle.describe()).typed_search_attributes
+    assert shown[searchattribute.STATE] == "pending"
 
 
 async def test_fail_ends_the_pipeline_and_leaves_a_stop_order_for_the_node(stack: Stack) -> None:

@@ -4,6 +4,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+
 from gamepipe.model.record import EventKind, PipelineRecord
 from gamepipe.model.state import PipelineState
 from gamepipe.wire import ReportKind, StepAssignment, StepResult
@@ -269,3 +273,61 @@ async def test_a_fan_of_fifty_steps_completes(stack: Stack) -> None:
     record = await stack.finish(await stack.submit(f"name: fan\nsteps:\n{steps}\n"))
     assert record.state is PipelineState.COMPLETED
     assert len(node.assignments) == 50
+
+
+async def test_temporal_shows_a_failed_pipeline_as_failed(stack: Stack) -> None:
+    await stack.node(one=fails(9))
+    handle = await stack.submit(THREE)
+    record = await stack.finish(handle)
+    assert record.state is PipelineState.FAILED
+    assert (await handle.describe()).status is WorkflowExecutionStatus.FAILED
+    with pytest.raises(WorkflowFailureError) as failure:
+        await handle.result()
+    assert isinstance(failure.value.cause, ApplicationError)
+    assert (failure.value.cause.type, failure.value.cause.message) == (
+        "STEP_FAILED",
+        record.message,
+    )
+
+
+async def test_a_last_step_that_fails_and_is_tolerated_leaves_no_workspace(stack: Stack) -> None:
+    node = await stack.node(three=fails(9))
+    record = await stack.finish(
+        await stack.submit("""
+name: tolerant
+steps:
+  - {name: one, type: command, command: "true"}
+  - {name: three, type: command, command: "false", continue_on_error: true}
+""")
+    )
+    assert record.state is PipelineState.COMPLETED
+    assert node.assignments[-1].clean_after
+    assert len(node.cleaned) == 1
+
+
+async def test_a_late_report_does_not_revive_an_attempt_that_ended(stack: Stack) -> None:
+    node = await stack.node(only=fails(1))
+    handle = await stack.submit("""
+name: late
+steps:
+  - {name: only, type: command, command: "x", retry: {max_attempts: 2, initial: 2s}}
+""")
+
+    async def ended() -> bool:
+        return (await stack.record(handle)).steps[0].attempt_ended
+
+    await eventually(ended)
+    await node.report(node.assignments[0], ReportKind.RUNNING)
+    record = await stack.finish(handle)
+    events = await stack.store.events.read(pipeline_id=record.id)
+    states = [
+        (event.data["attempt"], event.data["state"])
+        for event in events
+        if event.kind is EventKind.STEP_STATE_CHANGED
+    ]
+    assert states == [
+        (1, "running"),
+        (1, "pending"),
+        (2, "running"),
+        (2, "completed"),
+    ]
