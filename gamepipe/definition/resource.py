@@ -5,16 +5,16 @@ from typing import Any
 from gamepipe.definition.kind import Flag, Number, Reader, Text
 from gamepipe.definition.shape import Either, Field, ListOf, Record
 from gamepipe.definition.tree import Node
-from gamepipe.definition.unit import Size
+from gamepipe.definition.unit import DeviceCount, Size
 from gamepipe.model.spec import GpuRequest, Match, PlacementRequest, Resources
 
 _NAME = Text(what="a text of one line", scalars=True, pattern=r"[^\x00-\x1f\x7f]+", max_length=253)
 _SHARES = ("vram", "encoders", "share")
-_COUNT = Number(low=0, high=64, whole=True)
+_COUNT = DeviceCount(low=0)
 
 
 class _GpuCount:
-    """A plain number stands for `count`."""
+    """A plain number, or `all`, stands for `count`."""
 
     def read(self, node: Node, path: str, reader: Reader) -> Any:
         count = _COUNT.read(node, path, reader)
@@ -46,7 +46,7 @@ def _build_gpu(values: dict[str, Any]) -> GpuRequest:
 
 GPU = Record(
     fields={
-        "count": Field(_COUNT, "Whole devices."),
+        "count": Field(_COUNT, "Whole devices, or `all` of the node."),
         "vram": Field(Size(), "Memory of one device that is shared, such as 8GiB."),
         "encoders": Field(Number(low=1, high=1000, whole=True), "NVENC sessions of one device."),
         "share": Field(
@@ -77,7 +77,7 @@ RESOURCES = Record(
         "memory": Field(Size(), "Bytes of memory, such as 4GiB."),
         "disk": Field(Size(), "Bytes of disk, such as 20GiB."),
         "gpu": Field(
-            Either(what="a number, or a mapping", scalar=_GpuCount(), mapping=GPU),
+            Either(what="a number, `all`, or a mapping", scalar=_GpuCount(), mapping=GPU),
             "GPUs: whole devices, or a share of one.",
         ),
     },

@@ -1,11 +1,12 @@
-"""Durations and sizes: texts with units, and plain numbers (seconds, bytes)."""
+"""Durations, sizes and numbers of devices: texts with units, plain numbers, `all`."""
 
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from gamepipe.definition.kind import INVALID, Reader, scalar_of
-from gamepipe.definition.tree import Node
+from gamepipe.definition.kind import INVALID, Number, Reader, scalar_of
+from gamepipe.definition.tree import Node, Scalar
+from gamepipe.model.gpu import ALL
 from gamepipe.model.interpolation import has_template
 from gamepipe.model.spec import JsonObject
 
@@ -97,3 +98,22 @@ def _unit_remedy(number: str, unit: str) -> str:
     if meant is not None:
         return f"write `{number}{meant}`"
     return f"use one of {', '.join(_BINARY)}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceCount:
+    """A number of devices, or `all`."""
+
+    low: int
+
+    def read(self, node: Node, path: str, reader: Reader) -> Any:
+        if isinstance(node, Scalar) and node.text == "all":
+            return ALL
+        return self._number.read(node, path, reader)
+
+    @property
+    def _number(self) -> Number:
+        return Number(low=self.low, high=64, whole=True)
+
+    def schema(self) -> JsonObject:
+        return {"anyOf": [{"const": "all"}, self._number.schema()]}

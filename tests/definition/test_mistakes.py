@@ -248,15 +248,6 @@ def test_a_made_up_name_can_be_taken_already() -> None:
     assert found(error) == [(4, 5, "steps[1].name")]
 
 
-def test_a_stated_gpu_request_below_what_is_reserved_is_a_mistake() -> None:
-    devices = "deploy: {resources: {reservations: {devices: [{capabilities: [gpu], count: 2}]}}}"
-    error = mistakes(
-        f"name: x\nresources: {{gpu: 1}}\nsteps:\n  - container: {{image: a, {devices}}}\n"
-    )
-    assert found(error) == [(4, 35, "steps[0].container.deploy")]
-    assert "write `gpu: 2`" in error.mistakes[0].remedy
-
-
 def test_two_hundred_mistakes_are_enough() -> None:
     error = mistakes("name: x\n" + "".join(f"k{n}: 1\n" for n in range(5000)))
     assert len(error.mistakes) == 201

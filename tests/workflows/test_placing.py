@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+from gamepipe.model.node import GpuFacts
 from gamepipe.model.state import PipelineState
 from gamepipe.offer import OfferSender
 from tests.waiting import eventually
 from tests.workflows.conftest import Stack
-from tests.workflows.node import now, until_stopped
+from tests.workflows.node import now, register, until_stopped
 
 FILE = """
 name: placing
@@ -92,3 +93,20 @@ steps:
     assert record.state is PipelineState.COMPLETED
     assert node.names() == ["uno", "due"]
     assert [step.name for step in record.steps] == ["uno", "due"]
+
+
+async def test_steps_beside_each_other_get_gpus_of_their_own(stack: Stack) -> None:
+    deploy = "deploy: {resources: {reservations: {devices: [{capabilities: [gpu], count: 1}]}}}"
+    node = await stack.node()
+    cards = tuple(GpuFacts(index=index, model="L4") for index in (2, 3))
+    await register(stack.store, node.id, gpus=cards)
+    handle = await stack.submit(f"""
+name: two games
+steps:
+  - {{name: prepare, type: command, command: "true"}}
+  - {{name: one, type: service, needs: [prepare], container: {{image: a, {deploy}}}}}
+  - {{name: two, type: service, needs: [prepare], container: {{image: a, {deploy}}}}}
+""")
+    assert (await stack.finish(handle)).state is PipelineState.COMPLETED
+    given = {one.step.name: one.gpu_devices for one in node.assignments}
+    assert given == {"prepare": (), "one": (2,), "two": (3,)}
