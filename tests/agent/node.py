@@ -41,7 +41,14 @@ class FixedValues:
 class Node:
     """A runner and what it keeps; `restart` is what a new agent process would do."""
 
-    def __init__(self, root: Path, *, max_steps: int = 32, allow_commands: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        max_steps: int = 32,
+        allow_commands: bool = True,
+        gpu_uuids: dict[int, str] | None = None,
+    ) -> None:
         self.folders = AgentFolders(root)
         self.values = FixedValues()
         self.reports: list[StepReport] = []
@@ -52,6 +59,7 @@ class Node:
             progress_poll=0.01,
             fetch_retry=0.01,
             reports=ReportRules(hold_running=0.0, first_interval=0.01),
+            gpu_uuids=gpu_uuids or {},
         )
         self.tasks: list[asyncio.Task[StepResult]] = []
         self.start()
