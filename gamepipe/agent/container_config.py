@@ -8,6 +8,7 @@ from gamepipe.agent.container_facts import LABEL_TYPE, attempt_labels
 from gamepipe.agent.container_gpu import device_requests
 from gamepipe.agent.container_refusal import UnsupportedField
 from gamepipe.agent.runtime import StepPlan
+from gamepipe.model.container_rule import repeated_mounts
 from gamepipe.model.spec import Container, Healthcheck, StepType, Volume
 
 WORKSPACE = "/workspace"
@@ -140,6 +141,10 @@ def _tmpfs(mount: str) -> tuple[str, str]:
 def _mounts(plan: StepPlan, container: Container) -> tuple[list[str], list[dict[str, Any]]]:
     """(`Binds`, `Mounts`). A bind creates a folder that is missing on the node, as Compose does; a
     path with a colon cannot be written as one."""
+    for path, first in repeated_mounts(container.volumes, container.tmpfs):
+        raise UnsupportedField(
+            f"{path}: it mounts the same folder as {first}; give each one of its own"
+        )
     taken = {os.path.normpath(volume.target) for volume in container.volumes}
     taken |= {os.path.normpath(_tmpfs(mount)[0]) for mount in container.tmpfs}
     volumes = [

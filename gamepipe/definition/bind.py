@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from gamepipe.definition.kind import did_you_mean
+from gamepipe.model.container_rule import repeated_mounts
 from gamepipe.model.errors import InvalidPipeline, Mistake
 from gamepipe.model.interpolation import (
     holes,
@@ -158,6 +159,12 @@ def _misplaced(spec: PipelineSpec, values: _Given) -> Iterator[Mistake]:
                     problem=f"`{problem.template}` does not give {problem.wanted}",
                     remedy="correct the value of " + _names(problem.template),
                 )
+        for mount, first in repeated_mounts(rendered.volumes, rendered.tmpfs):
+            yield Mistake(
+                path=f"steps[{step.index}].container.{mount}",
+                problem=f"with these values it mounts the same folder as `{first}`",
+                remedy="give values that lead to different folders",
+            )
 
 
 def _waits(template: str, values: _Given) -> bool:

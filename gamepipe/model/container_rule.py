@@ -1,11 +1,12 @@
 """Rules for the texts of a container: the parser holds literals to them, rendering the rest."""
 
+import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from gamepipe.model.spec import Container
+from gamepipe.model.spec import Container, Volume
 
 _VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _HOST_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -85,3 +86,21 @@ def ruled_texts(container: Container) -> Iterator[RuledText]:
         yield RuledText(f"devices[{number}]", TARGET, device.target)
     for number, mount in enumerate(container.tmpfs):
         yield RuledText(f"tmpfs[{number}]", TARGET, mount)
+
+
+def repeated_mounts(volumes: Sequence[Volume], tmpfs: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(path of a mount, path of an earlier one on the same folder), relative to the container.
+
+    Docker refuses some of these, and keeps the last one of others without a word. What still holds
+    a template is passed over.
+    """
+    mounts = [(f"volumes[{number}]", volume.target) for number, volume in enumerate(volumes)]
+    mounts += [(f"tmpfs[{number}]", mount) for number, mount in enumerate(tmpfs)]
+    seen: dict[str, str] = {}
+    for path, text in mounts:
+        if "${{" in text:
+            continue
+        target = text.partition(":")[0] if path.startswith("tmpfs") else text
+        first = seen.setdefault(posixpath.normpath(f"//{target}"), path)  # `//a` alone would stay
+        if first != path:
+            yield path, first

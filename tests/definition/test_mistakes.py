@@ -44,6 +44,22 @@ WRONG = [
     ("args: [§1a]\n" + FINE, "args[0]", "a name"),
     ("envs: {A: §[1]}\n" + FINE, "envs.A", "a list"),
     ("args: {A: §'${{ args.B }}'}\n" + FINE, "args.A", "templates"),
+    # mounts
+    (
+        container("volumes: ['/a:/data', §'b:/data/']"),
+        "steps[0].container.volumes[1]",
+        "the same folder as `volumes[0]`",
+    ),
+    (
+        container("tmpfs: ['/run:size=1m', §'/run:size=2m']"),
+        "steps[0].container.tmpfs[1]",
+        "the same folder as `tmpfs[0]`",
+    ),
+    (
+        container("volumes: [{source: a, target: //run}], tmpfs: §/run"),
+        "steps[0].container.tmpfs",
+        "the same folder as `volumes[0]`",
+    ),
     # resources and placement
     ("resources: {memory: §4GB}\n" + FINE, "resources.memory", "`4GiB`"),
     ("resources: {memory: §lots}\n" + FINE, "resources.memory", "4GiB"),

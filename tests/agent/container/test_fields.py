@@ -165,6 +165,12 @@ async def test_a_volume_of_the_file_takes_the_place_of_the_workspace(
     assert (tmp_path / "mine/file").read_text() == "hi\n"
 
 
+async def test_two_mounts_on_one_folder_are_refused(bench: Bench) -> None:
+    leave, _ = await bench.run("true", tmpfs=("/run:size=1m", "/run:size=2m"))
+    assert (leave.reason, leave.retryable) == (reasons.UNSUPPORTED_FIELD, False)
+    assert leave.message.startswith("tmpfs[1]: it mounts the same folder as tmpfs[0]")
+
+
 async def test_a_path_with_a_colon_is_mounted(bench: Bench, tmp_path: Path) -> None:
     folder = tmp_path / "a:b"
     folder.mkdir()
