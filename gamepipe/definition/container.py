@@ -77,6 +77,15 @@ CONTAINER = Record(
     },
     refused=COMPOSE_KEYS,
     check=_check_container,
+    rules=(
+        {
+            "dependentSchemas": {
+                "commands": {
+                    "properties": {"command": {"type": "null"}, "entrypoint": {"type": "null"}}
+                }
+            }
+        },
+    ),
     build=_build_container,
     what="a mapping with `image`",
 )

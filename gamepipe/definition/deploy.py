@@ -7,7 +7,7 @@ from gamepipe.definition.long_form import VALUE
 from gamepipe.definition.shape import Field, ListOf, Record, TextMap
 from gamepipe.definition.tree import Node
 from gamepipe.definition.unit import DeviceCount, Size
-from gamepipe.model.gpu import is_gpu
+from gamepipe.model.gpu import GPU_DRIVERS, NVIDIA_CAPABILITIES, is_gpu
 from gamepipe.model.spec import DeviceRequest
 
 
@@ -27,6 +27,23 @@ def _build_request(values: dict[str, Any]) -> DeviceRequest:
     return DeviceRequest(**{"capabilities": (), **values})
 
 
+def _is_gpu_schema() -> dict[str, Any]:
+    """`is_gpu` of a request, without its ids."""
+    by_capability = {"capabilities": {"contains": {"enum": sorted(NVIDIA_CAPABILITIES)}}}
+    named = {"driver": {"enum": sorted(GPU_DRIVERS)}}
+    always = {"capabilities": {"contains": {"const": "gpu"}}}
+    return {
+        "anyOf": [
+            {"not": {"required": ["driver"]}, "properties": by_capability},
+            {"required": ["driver"], "properties": named},
+            {"properties": always},
+        ]
+    }
+
+
+_HAS_IDS = {"required": ["device_ids"]}
+_GPU_IDS = {"properties": {"device_ids": {"contains": {"type": "string", "pattern": "/gpu="}}}}
+
 _DEVICE_REQUEST = Record(
     fields={
         "capabilities": Field(ListOf(item=Text(), least=1), "Such as [gpu].", True),
@@ -38,6 +55,11 @@ _DEVICE_REQUEST = Record(
         "options": Field(TextMap(key=Text(), value=VALUE), "Options of the driver."),
     },
     check=_check_request,
+    rules=(
+        {"not": {"required": ["count", "device_ids"]}},
+        {"if": _is_gpu_schema(), "then": {"not": _HAS_IDS}},
+        {"if": _HAS_IDS | {"required": ["device_ids", "driver"]}, "then": {"not": _GPU_IDS}},
+    ),
     build=_build_request,
 )
 _USE_RESOURCES = "ask for capacity with the pipeline's `resources`"

@@ -3,6 +3,7 @@
 from typing import Any
 
 from gamepipe.definition.kind import Flag, Number, Reader, Text
+from gamepipe.definition.pattern import signed_number_text
 from gamepipe.definition.shape import Either, Field, ListOf, Record
 from gamepipe.definition.tree import Node
 from gamepipe.definition.unit import DeviceCount, Size
@@ -44,6 +45,10 @@ def _build_gpu(values: dict[str, Any]) -> GpuRequest:
     )
 
 
+def _any_of(keys: tuple[str, ...]) -> dict[str, Any]:
+    return {"anyOf": [{"required": [key]} for key in keys]}
+
+
 GPU = Record(
     fields={
         "count": Field(_COUNT, "Whole devices, or `all` of the node."),
@@ -58,6 +63,13 @@ GPU = Record(
         ),
     },
     check=_check_gpu,
+    rules=(
+        {
+            "if": {"required": ["count"], "properties": {"count": {"not": {"const": 0}}}},
+            "then": {"not": _any_of(_SHARES)},
+        },
+        {"if": {"required": ["model"]}, "then": _any_of(("count", *_SHARES))},
+    ),
     build=_build_gpu,
 )
 
@@ -120,6 +132,15 @@ def _is_number(values: tuple[str, ...]) -> bool:
     return len(values) == 1 and number.accepts(values[0])
 
 
+_LIST = {"type": "array"}
+_NUMBER = {"type": ["number", "string"], "pattern": signed_number_text()}
+_ONE_NUMBER = {"anyOf": [_NUMBER, {**_LIST, "minItems": 1, "maxItems": 1, "items": _NUMBER}]}
+
+
+def _for_ops(ops: tuple[str, ...], then: dict[str, Any]) -> dict[str, Any]:
+    return {"if": {"properties": {"op": {"enum": list(ops)}}, "required": ["op"]}, "then": then}
+
+
 _MATCH = Record(
     fields={
         "key": Field(
@@ -129,6 +150,11 @@ _MATCH = Record(
         "values": Field(ListOf(item=_NAME, most=100, single=True), "Values to compare with."),
     },
     check=_check_match,
+    rules=(
+        _for_ops(("in", "not in"), {"required": ["values"]}),
+        _for_ops(("exists", "not exists"), {"properties": {"values": {"maxItems": 0, **_LIST}}}),
+        _for_ops((">", "<"), {"required": ["values"], "properties": {"values": _ONE_NUMBER}}),
+    ),
     build=lambda values: Match(**values),
 )
 

@@ -45,8 +45,10 @@ class Duration:
         return seconds
 
     def schema(self) -> JsonObject:
-        text = {"type": "string", "pattern": f"^(?:{_DURATION}|{_PLAIN})$"}
-        return {"anyOf": [text, {"type": "number", "minimum": 0}]}
+        some = "" if self.zero else "(?=[^1-9]*[1-9])"
+        text = {"type": "string", "pattern": f"^{some}(?:{_DURATION}|{_PLAIN})$"}
+        least = "minimum" if self.zero else "exclusiveMinimum"
+        return {"anyOf": [text, {"type": "number", least: 0, "maximum": _MAX_SECONDS}]}
 
 
 def _seconds(text: str) -> float | None:
@@ -89,8 +91,9 @@ class Size:
         units = "|".join(_BINARY)
         if self.compose:
             units += "|[bB]|[kKmMgG][bB]?"
-        text = {"type": "string", "pattern": rf"^[0-9]{{1,18}}(?:\.[0-9]{{1,9}})?\s*(?:{units})?$"}
-        return {"anyOf": [text, {"type": "integer", "minimum": 0}]}
+        number = r"[0-9]{1,18}(?:\.[0-9]{1,9})?"
+        text = {"type": "string", "pattern": rf"^\s*{number}\s*(?:{units})?\s*$"}
+        return {"anyOf": [text, {"type": "number", "minimum": 0, "maximum": _MAX_BYTES}]}
 
 
 def _unit_remedy(number: str, unit: str) -> str:

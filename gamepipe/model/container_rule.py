@@ -8,8 +8,16 @@ from ipaddress import ip_address
 
 from gamepipe.model.spec import Container, Volume
 
-_VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_HOST_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+VOLUME_NAME = "[A-Za-z0-9][A-Za-z0-9_.-]*"
+_VOLUME_NAME = re.compile(VOLUME_NAME)
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_LABEL = re.compile(_LABEL)
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
+_PORT_NUMBER = (
+    "(?=[0-9]{1,5}(?![0-9]))0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}"
+    "|655[0-2][0-9]|6553[0-5])"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +26,10 @@ class Rule:
 
     wanted: str
     accepts: Callable[[str], bool]
+    pattern: str
+    """What a regular expression can say of it; it matches every text that is accepted."""
+    numbers: tuple[int, int] | None = None
+    """The range of numbers that are accepted where numbers count as texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +68,20 @@ def _is_image(text: str) -> bool:
     return bool(text) and not any(char.isspace() or char == "\0" for char in text)
 
 
-PORT = Rule("a port number between 1 and 65535", _is_port)
-IP = Rule("an IP address", _is_ip)
-TARGET = Rule("an absolute path", _is_absolute)
+PORT = Rule("a port number between 1 and 65535", _is_port, _PORT_NUMBER, (1, 65535))
+IP = Rule("an IP address", _is_ip, rf"\[*(?:{IPV4}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[^\]]*)?)\]*")
+TARGET = Rule("an absolute path", _is_absolute, r"/[\s\S]*")
 SOURCE = Rule(
-    "an absolute path, a path that begins with `.`, or a volume's name", _is_volume_source
+    "an absolute path, a path that begins with `.`, or a volume's name",
+    _is_volume_source,
+    rf"[/.][\s\S]*|{VOLUME_NAME}",
 )
-HOSTNAME = Rule("a host name (letters, digits, `-` and `.`)", _is_hostname)
-IMAGE = Rule("an image name without spaces", _is_image)
+HOSTNAME = Rule(
+    "a host name (letters, digits, `-` and `.`)",
+    _is_hostname,
+    rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*",
+)
+IMAGE = Rule("an image name without spaces", _is_image, r"\S+")
 
 
 def ruled_texts(container: Container) -> Iterator[RuledText]:

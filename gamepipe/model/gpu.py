@@ -13,7 +13,8 @@ from gamepipe.model.spec import Container, DeviceRequest, PipelineSpec, Step, St
 
 ALL = -1
 """In place of a number: every device of the node that suits."""
-_NVIDIA = frozenset(
+GPU_DRIVERS = frozenset(("amd", "nvidia"))
+NVIDIA_CAPABILITIES = frozenset(
     ("gpu", "nvidia", "compute", "compat32", "graphics", "utility", "video", "display")
 )
 """Capabilities for which Docker takes the NVIDIA driver when a request names no driver."""
@@ -22,9 +23,9 @@ _NVIDIA = frozenset(
 def is_gpu(request: DeviceRequest) -> bool:
     """Whether Docker serves the request with GPUs."""
     if not request.driver:
-        return not _NVIDIA.isdisjoint(request.capabilities)
+        return not NVIDIA_CAPABILITIES.isdisjoint(request.capabilities)
     named = any("/gpu=" in device for device in request.device_ids)  # by the driver `cdi`
-    return request.driver in {"nvidia", "amd"} or "gpu" in request.capabilities or named
+    return request.driver in GPU_DRIVERS or "gpu" in request.capabilities or named
 
 
 def gpu_requests(container: Container | None) -> tuple[DeviceRequest, ...]:
