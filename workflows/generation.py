@@ -9,6 +9,7 @@ with workflow.unsafe.imports_passed_through():
     from gamepipe.model import reason as reasons
     from gamepipe.model.errors import GamePipeError
     from gamepipe.model.expression import ConditionScope, StepFacts, evaluate
+    from gamepipe.model.gpu import step_devices
     from gamepipe.model.graph import ancestors
     from gamepipe.model.interpolation import scope_for
     from gamepipe.model.spec import OnNodeLost, Step, StepType
@@ -41,6 +42,7 @@ class Generation:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._runs: dict[int, StepRun] = {}
         self._ancestors = ancestors(context.start.spec.steps)
+        self._devices = step_devices(context.start.spec, placement.gpu_devices)
 
     async def drive(self) -> GenerationEnd:
         while True:
@@ -198,7 +200,7 @@ class Generation:
             timeout_seconds=self._timeout_seconds(step),
             grace_seconds=self._context.grace_seconds,
             heartbeat_seconds=self._context.heartbeat_seconds,
-            gpu_devices=self._placement.gpu_devices,
+            gpu_devices=self._devices.get(step.index, ()),
             clean_after=self._is_last(step),
             stop_when_cut_off=start.spec.on_node_lost is OnNodeLost.RESCHEDULE,
         )

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from gamepipe.agent.container_facts import LABEL_TYPE, attempt_labels
+from gamepipe.agent.container_gpu import device_requests
+from gamepipe.agent.container_refusal import UnsupportedField
 from gamepipe.agent.runtime import StepPlan
-from gamepipe.model.spec import Container, DeviceRequest, Healthcheck, StepType, Volume
+from gamepipe.model.container_rule import repeated_mounts
+from gamepipe.model.spec import Container, Healthcheck, StepType, Volume
 
 WORKSPACE = "/workspace"
 OUTPUT = "/gamepipe/output"
@@ -26,10 +29,6 @@ _STEP_LOG = {"max-size": "1t", "max-file": "2", "compress": "false", "mode": "bl
 """The agent reads a step's whole output, so nothing is rotated away before."""
 _SERVICE_LOG = {"max-size": "64m", "max-file": "2", "compress": "false", "mode": "blocking"}
 """A service writes for weeks, and only what it wrote while it came up is read."""
-
-
-class UnsupportedField(Exception):
-    """A field cannot be honoured; the message names the field and what to do."""
 
 
 def create_body(plan: StepPlan, container: Container, *, image_workdir: str = "") -> dict[str, Any]:
@@ -112,9 +111,7 @@ def _host_config(plan: StepPlan, container: Container) -> dict[str, Any]:
         "CapDrop": list(container.cap_drop),
         "SecurityOpt": [_security_opt(option) for option in container.security_opt],
         "Privileged": container.privileged,
-        "DeviceRequests": [
-            _device_request(request, plan.gpu_devices) for request in container.device_requests
-        ],
+        "DeviceRequests": device_requests(container, plan.gpu_devices),
         "LogConfig": {"Type": _LOG_DRIVER, "Config": _SERVICE_LOG if is_service else _STEP_LOG},
     }
     if container.cpu_limit is not None:
@@ -144,6 +141,10 @@ def _tmpfs(mount: str) -> tuple[str, str]:
 def _mounts(plan: StepPlan, container: Container) -> tuple[list[str], list[dict[str, Any]]]:
     """(`Binds`, `Mounts`). A bind creates a folder that is missing on the node, as Compose does; a
     path with a colon cannot be written as one."""
+    for path, first in repeated_mounts(container.volumes, container.tmpfs):
+        raise UnsupportedField(
+            f"{path}: it mounts the same folder as {first}; give each one of its own"
+        )
     taken = {os.path.normpath(volume.target) for volume in container.volumes}
     taken |= {os.path.normpath(_tmpfs(mount)[0]) for mount in container.tmpfs}
     volumes = [
@@ -183,7 +184,7 @@ def _source(plan: StepPlan, source: str) -> str:
     return str(path)
 
 
-# --- security and devices -----------------------------------------------------------------------
+# --- security and health ------------------------------------------------------------------------
 
 
 def _security_opt(option: str) -> str:
@@ -199,26 +200,6 @@ def _security_opt(option: str) -> str:
             f"security_opt: the seccomp profile {value} cannot be read on the node "
             f"({error.strerror}); put it there, or use seccomp=unconfined"
         ) from error
-
-
-def _device_request(request: DeviceRequest, gpu_devices: tuple[int, ...]) -> dict[str, Any]:
-    """A GPU request without ids gets those that were allocated; without any it stays as it is."""
-    ids = list(request.device_ids) or _allocated(request, gpu_devices)
-    count = -1 if request.count is None else request.count
-    return {
-        "Driver": request.driver,
-        "Count": 0 if ids else count,
-        "DeviceIDs": ids,
-        "Capabilities": [list(request.capabilities)],
-        "Options": dict(request.options),
-    }
-
-
-def _allocated(request: DeviceRequest, gpu_devices: tuple[int, ...]) -> list[str]:
-    if "gpu" not in request.capabilities and request.driver != "nvidia":
-        return []
-    wanted = request.count if request.count is not None and request.count > 0 else None
-    return [str(device) for device in gpu_devices[:wanted]]
 
 
 def _healthcheck(check: Healthcheck) -> dict[str, Any]:

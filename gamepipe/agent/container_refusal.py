@@ -13,6 +13,10 @@ _TAKEN = re.compile(
 _TAKEN_TEXTS = ("port is already allocated", "address already in use")
 
 
+class UnsupportedField(Exception):
+    """A field cannot be honoured; the message names the field and what to do."""
+
+
 class Refusal(Exception):
     """The attempt ends before its container runs."""
 

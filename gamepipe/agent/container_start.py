@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from gamepipe.agent.container_config import UnsupportedField, create_body
+from gamepipe.agent.container_config import create_body
 from gamepipe.agent.container_engine import ContainerEngine, EngineRefused
 from gamepipe.agent.container_facts import (
     ContainerFacts,
@@ -15,7 +15,7 @@ from gamepipe.agent.container_facts import (
     container_name,
     step_labels,
 )
-from gamepipe.agent.container_refusal import Refusal, refused
+from gamepipe.agent.container_refusal import Refusal, UnsupportedField, refused
 from gamepipe.agent.container_stop import patiently
 from gamepipe.agent.image import ImagePuller, Progress, PullFailed
 from gamepipe.agent.runtime import LineSink, StepPlan, StopRequest

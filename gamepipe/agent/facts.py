@@ -1,26 +1,30 @@
 """What the machine has: detected, and overridden by a file; and what it uses now."""
 
-import contextlib
 import platform
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import psutil
-import pynvml
+import structlog
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 import gamepipe
+from gamepipe.agent.gpu import GpuMeter, detect_gpus
+from gamepipe.agent.network import NetworkMeter
 from gamepipe.model.errors import GamePipeError
 from gamepipe.model.node import GpuFacts, NodeFacts, NodeMetrics
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB)?")
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 COMMAND, CONTAINER = "command", "container"
+_IDLE = (0.0, 0.0)
+_T = TypeVar("_T")
+_log = structlog.get_logger()
 
 
 class BadFacts(GamePipeError):
@@ -60,33 +64,6 @@ def _os_name() -> str:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):
         return platform.system()
-
-
-def detect_gpus() -> tuple[GpuFacts, ...]:
-    """Devices that NVML knows; none where there is no NVIDIA driver."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        return tuple(_gpu(index) for index in range(pynvml.nvmlDeviceGetCount()))
-    finally:
-        with contextlib.suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
-
-
-def _gpu(index: int) -> GpuFacts:
-    device = pynvml.nvmlDeviceGetHandleByIndex(index)
-    return GpuFacts(
-        index=index,
-        model=_text(pynvml.nvmlDeviceGetName(device)),
-        memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(device).total),
-        uuid=_text(pynvml.nvmlDeviceGetUUID(device)),
-    )
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 # --- the file ------------------------------------------------------------------------------------
@@ -171,20 +148,42 @@ def _mistakes(path: Path, error: ValidationError) -> Iterator[str]:
 
 
 class MetricsSampler:
-    """Samples of what the machine uses, for heartbeats; the CPU share since the last one."""
+    """Samples of what the machine uses, for heartbeats; shares and rates since the last one.
+
+    What cannot be read is left at 0 and logged once: a heartbeat is more than its numbers.
+    """
 
     def __init__(self, data_dir: Path, running_steps: Callable[[], int]) -> None:
         self._data_dir = data_dir
         self._running_steps = running_steps
+        self._failed: set[str] = set()
+        self._gpus = GpuMeter()
+        self._network = self._read("network", NetworkMeter, None)
         psutil.cpu_percent()
 
     def sample(self) -> NodeMetrics:
+        network = self._network
+        received, sent = self._read("network", network.sample, _IDLE) if network else _IDLE
         return NodeMetrics(
             cpu_share=psutil.cpu_percent() / 100.0,
             memory_used_bytes=psutil.virtual_memory().used,
             disk_used_bytes=psutil.disk_usage(str(self._data_dir)).used,
             running_steps=self._running_steps(),
+            gpus=self._gpus.sample(),
+            network_received_bytes_per_second=received,
+            network_sent_bytes_per_second=sent,
         )
+
+    def _read(self, what: str, read: Callable[[], _T], otherwise: _T) -> _T:
+        try:
+            value = read()
+        except OSError as error:
+            if what not in self._failed:
+                self._failed.add(what)
+                _log.warning("metric.absent", action="metric.absent", of=what, error=str(error))
+            return otherwise
+        self._failed.discard(what)
+        return value
 
 
 def facts_fields(facts: NodeFacts) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class GamePipelineAgent:
             await self._work(await self._survey.facts())
 
     async def _work(self, facts: NodeFacts) -> None:
-        runner = self._runner()
+        runner = self._runner(facts)
         stream = self._stream(runner)
         sampler = MetricsSampler(self._folders.root, lambda: runner.running_steps)
         link = GatewayLink(
@@ -168,13 +168,14 @@ class GamePipelineAgent:
             clock=utc_now,
         )
 
-    def _runner(self) -> StepRunner:
+    def _runner(self, facts: NodeFacts) -> StepRunner:
         settings = self._settings
         tools = RunnerTools(
             settings=RunnerSettings(
                 node_id=settings.node_id,
                 allow_commands=settings.allow_commands,
                 max_steps=settings.max_steps,
+                gpu_uuids={gpu.index: gpu.uuid for gpu in facts.gpus},
             ),
             folders=self._folders,
             runtimes=self._runtimes(),

@@ -30,6 +30,8 @@ class RunnerSettings:
     """How long the gateway may not know the agent's token, as while it is changed, before a step
     that has not begun is given up for it."""
     reports: ReportRules = field(default_factory=ReportRules)
+    gpu_uuids: Mapping[int, str] = field(default_factory=dict)
+    """By index; of the devices whose UUID is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +104,24 @@ def make_plan(assignment: StepAssignment, step: Step, tools: RunnerTools) -> Ste
             "GAMEPIPE_NODE_ID": tools.settings.node_id,
             "GAMEPIPE_WORKSPACE": str(workspace),
             "GAMEPIPE_OUTPUT": str(output),
+            **_gpu_environment(assignment, tools.settings.gpu_uuids),
         },
         gpu_devices=assignment.gpu_devices,
         grace_seconds=assignment.grace_seconds,
         node_id=tools.settings.node_id,
     )
+
+
+def _gpu_environment(assignment: StepAssignment, uuids: Mapping[int, str]) -> dict[str, str]:
+    """What shows a command only its own GPUs; Docker sees to it for a container. CUDA takes UUIDs
+    or indices, not both, and counts the fastest device first unless told otherwise."""
+    devices = assignment.gpu_devices
+    if assignment.step.type is not StepType.COMMAND or not devices:
+        return {}
+    known = all(uuids.get(device) for device in devices)
+    names = ",".join(uuids[device] if known else str(device) for device in devices)
+    return {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": names,
+        "NVIDIA_VISIBLE_DEVICES": names,
+    }

@@ -10,6 +10,8 @@ from gamepipe.cli.failure import CommandFailed, ExitStatus
 from gamepipe.cli.option import read_file
 from gamepipe.definition import parse_pipeline, pipeline_schema
 from gamepipe.model.errors import InvalidPipeline
+from gamepipe.model.gpu import ALL
+from gamepipe.model.spec import GpuRequest
 
 
 def validate(
@@ -25,7 +27,18 @@ def validate(
         raise CommandFailed(
             f"{count} mistake{'s' if count != 1 else ''} in {file}", ExitStatus.USAGE
         ) from error
-    show.console.print(f"{file} is right: {spec.name!r}, {len(spec.steps)} steps", markup=False)
+    summary = f"{spec.name!r}, {len(spec.steps)} steps{_gpus(spec.resources.gpu)}"
+    show.console.print(f"{file} is right: {summary}", markup=False)
+
+
+def _gpus(request: GpuRequest) -> str:
+    """What it asks for, be it stated or reserved by its containers."""
+    if request.is_empty:
+        return ""
+    if not request.count:
+        return ", a share of one GPU"
+    count = "all" if request.count == ALL else request.count
+    return f", {count} GPU{'' if count == 1 else 's'}"
 
 
 def schema() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from gamepipe.definition.kind import did_you_mean
+from gamepipe.model.container_rule import repeated_mounts
 from gamepipe.model.errors import InvalidPipeline, Mistake
 from gamepipe.model.interpolation import (
     RenderedTooLarge,
@@ -151,6 +152,7 @@ def _misplaced(spec: PipelineSpec, values: _Given) -> Iterator[Mistake]:
             yield Mistake(path=f"steps[{step.index}]", problem=error.problem, remedy=error.remedy)
         else:
             yield from _unfilled(step, rendered, values)
+            yield from _remounted(rendered)
 
 
 def _unfilled(step: Step, rendered: Step, values: _Given) -> Iterator[Mistake]:
@@ -163,6 +165,17 @@ def _unfilled(step: Step, rendered: Step, values: _Given) -> Iterator[Mistake]:
                 problem=f"`{problem.template}` does not give {problem.wanted}",
                 remedy="correct the value of " + _names(problem.template),
             )
+
+
+def _remounted(step: Step) -> Iterator[Mistake]:
+    if step.container is None:
+        return
+    for mount, first in repeated_mounts(step.container.volumes, step.container.tmpfs):
+        yield Mistake(
+            path=f"steps[{step.index}].container.{mount}",
+            problem=f"with these values it mounts the same folder as `{first}`",
+            remedy="give values that lead to different folders",
+        )
 
 
 def _waits(template: str, values: _Given) -> bool:

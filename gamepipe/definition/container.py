@@ -29,6 +29,12 @@ def _check_container(values: dict[str, Any], _node: Node, path: str, reader: Rea
         if "commands" in values and other in values:
             remedy = "`commands` takes the place of the entrypoint: keep one of them"
             reader.fail_at(f"{path}.{other}", f"`{other}` beside `commands`", remedy)
+    for mount, first in rule.repeated_mounts(values.get("volumes", ()), values.get("tmpfs", ())):
+        place = f"{path}.{mount}"
+        if place not in reader.places:  # `tmpfs: /run` has no list to count in
+            place = place.rpartition("[")[0]
+        remedy = "give each its own folder in the container, or keep one of them"
+        reader.fail_at(place, f"mounts the same folder as `{first}`", remedy)
 
 
 def _build_container(values: dict[str, Any]) -> Container:
@@ -71,6 +77,15 @@ CONTAINER = Record(
     },
     refused=COMPOSE_KEYS,
     check=_check_container,
+    rules=(
+        {
+            "dependentSchemas": {
+                "commands": {
+                    "properties": {"command": {"type": "null"}, "entrypoint": {"type": "null"}}
+                }
+            }
+        },
+    ),
     build=_build_container,
     what="a mapping with `image`",
 )

@@ -6,40 +6,61 @@ from gamepipe.definition.kind import Number, Reader, Text
 from gamepipe.definition.long_form import VALUE
 from gamepipe.definition.shape import Field, ListOf, Record, TextMap
 from gamepipe.definition.tree import Node
-from gamepipe.definition.unit import Size
+from gamepipe.definition.unit import DeviceCount, Size
+from gamepipe.model.gpu import GPU_DRIVERS, NVIDIA_CAPABILITIES, is_gpu
 from gamepipe.model.spec import DeviceRequest
-
-
-class _Count:
-    """A number of devices, or `all` (-1)."""
-
-    _number = Number(low=1, high=64, whole=True)
-
-    def read(self, node: Node, path: str, reader: Reader) -> Any:
-        if getattr(node, "text", "") == "all":
-            return -1
-        return self._number.read(node, path, reader)
-
-    def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"const": "all"}, self._number.schema()]}
 
 
 def _check_request(values: dict[str, Any], node: Node, path: str, reader: Reader) -> None:
     if "count" in values and "device_ids" in values:
         remedy = "keep one of the two"
         reader.fail(node, path, "`count` and `device_ids` exclude each other", remedy)
+    elif "device_ids" in values and is_gpu(_build_request(values)):
+        remedy = (
+            "write `count`: the placement picks free GPUs, and `resources.gpu.model` and "
+            "`placement` say which will do"
+        )
+        reader.fail_at(f"{path}.device_ids", "GPUs are not chosen by id", remedy)
 
+
+def _build_request(values: dict[str, Any]) -> DeviceRequest:
+    return DeviceRequest(**{"capabilities": (), **values})
+
+
+def _is_gpu_schema() -> dict[str, Any]:
+    """`is_gpu` of a request, without its ids."""
+    by_capability = {"capabilities": {"contains": {"enum": sorted(NVIDIA_CAPABILITIES)}}}
+    named = {"driver": {"enum": sorted(GPU_DRIVERS)}}
+    always = {"capabilities": {"contains": {"const": "gpu"}}}
+    return {
+        "anyOf": [
+            {"not": {"required": ["driver"]}, "properties": by_capability},
+            {"required": ["driver"], "properties": named},
+            {"properties": always},
+        ]
+    }
+
+
+_HAS_IDS = {"required": ["device_ids"]}
+_GPU_IDS = {"properties": {"device_ids": {"contains": {"type": "string", "pattern": "/gpu="}}}}
 
 _DEVICE_REQUEST = Record(
     fields={
         "capabilities": Field(ListOf(item=Text(), least=1), "Such as [gpu].", True),
         "driver": Field(Text(), "Such as nvidia."),
-        "count": Field(_Count(), "How many devices, or `all`."),
-        "device_ids": Field(ListOf(item=Text(scalars=True), least=1), "Devices by id."),
+        "count": Field(DeviceCount(low=1), "How many devices, or `all`."),
+        "device_ids": Field(
+            ListOf(item=Text(scalars=True), least=1), "Devices by id; not of GPUs."
+        ),
         "options": Field(TextMap(key=Text(), value=VALUE), "Options of the driver."),
     },
     check=_check_request,
-    build=lambda values: DeviceRequest(**values),
+    rules=(
+        {"not": {"required": ["count", "device_ids"]}},
+        {"if": _is_gpu_schema(), "then": {"not": _HAS_IDS}},
+        {"if": _HAS_IDS | {"required": ["device_ids", "driver"]}, "then": {"not": _GPU_IDS}},
+    ),
+    build=_build_request,
 )
 _USE_RESOURCES = "ask for capacity with the pipeline's `resources`"
 

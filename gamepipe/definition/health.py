@@ -47,6 +47,14 @@ def _build_health(values: dict[str, Any]) -> Healthcheck:
     )
 
 
+def _list(head: str, least: int, most: int | None) -> dict[str, Any]:
+    bounds = {"minItems": least} | ({"maxItems": most} if most else {})
+    return {"type": "array", "prefixItems": [{"const": head}], **bounds}
+
+
+_TESTS = [_list("CMD", 2, None), _list("CMD-SHELL", 2, 2), _list("NONE", 1, 1)]
+_IS_OFF = {"required": ["disable"], "properties": {"disable": {"const": True}}}
+
 HEALTHCHECK = Record(
     fields={
         "test": Field(
@@ -61,5 +69,9 @@ HEALTHCHECK = Record(
     },
     refused={"start_interval": "use `interval`"},
     check=_check_health,
+    rules=(
+        {"anyOf": [{"required": ["test"]}, _IS_OFF]},
+        {"properties": {"test": {"anyOf": [{"type": "string"}, *_TESTS]}}},
+    ),
     build=_build_health,
 )

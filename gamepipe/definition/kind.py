@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from gamepipe.definition.pattern import matching, number_text
 from gamepipe.definition.tree import Mapping, Node, Scalar, Sequence
 from gamepipe.model.container_rule import Rule
 from gamepipe.model.errors import Mistake
@@ -19,6 +20,7 @@ from gamepipe.model.reference import ReferenceSyntax
 from gamepipe.model.spec import JsonObject
 
 MAX_MISTAKES = 200
+_MAX_LENGTH = 100_000
 
 
 class TooManyMistakes(Exception):
@@ -134,7 +136,7 @@ class Text:
     empty: bool = False
     pattern: str = ""
     rule: Rule | None = None
-    max_length: int = 100_000
+    max_length: int = _MAX_LENGTH
 
     def read(self, node: Node, path: str, reader: Reader) -> Any:
         scalar = scalar_of(node, path, reader, self.what)
@@ -186,10 +188,17 @@ class Text:
     def schema(self) -> JsonObject:
         kinds: Any = ["string", "number", "boolean"] if self.scalars else "string"
         schema: JsonObject = {"type": kinds}
-        if not self.empty:
-            schema["minLength"] = 1
-        if self.pattern:
-            schema["pattern"] = f"^(?:{self.pattern})$"
+        pattern = self.pattern or (self.rule.pattern if self.rule else "")
+        if pattern or not (self.empty and self.template):
+            kept = pattern or r"[\s\S]*"
+            schema["pattern"] = matching(kept, template=self.template, blank=self.empty)
+        if self.max_length < _MAX_LENGTH and not self.template:
+            schema["maxLength"] = self.max_length
+        if self.scalars and self.rule and self.rule.numbers:
+            schema["type"] = ["string", "integer"]
+            schema["minimum"], schema["maximum"] = self.rule.numbers
+        elif self.scalars and pattern and not re.fullmatch(pattern, "-1"):
+            schema["minimum"] = 0
         return schema
 
 
@@ -259,6 +268,7 @@ class Number:
         schema: JsonObject = {"type": "integer" if self.whole else "number", "maximum": self.high}
         if self.quoted:
             schema["type"] = [schema["type"], "string"]
+            schema["pattern"] = number_text(zero=not self.above_low)
         schema["exclusiveMinimum" if self.above_low else "minimum"] = self.low
         return schema
 

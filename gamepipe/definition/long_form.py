@@ -56,6 +56,7 @@ VOLUME = Either(
             "cluster": "",
         },
         check=_check_kind("bind", "volume", instead="use bind or volume (or the key `tmpfs`)"),
+        rules=({"properties": {"type": {"enum": ["bind", "volume"]}}},),
         build=lambda values: Volume(**values),
     ),
 )
@@ -88,6 +89,7 @@ PORT = Either(
         },
         refused={"mode": "ports are always published on the node", "name": "", "app_protocol": ""},
         check=_check_protocol,
+        rules=({"properties": {"protocol": {"enum": list(PROTOCOLS)}}},),
         build=_build_port,
     ),
 )

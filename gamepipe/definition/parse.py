@@ -81,9 +81,8 @@ def _read(root: Node, reader: Reader) -> PipelineSpec | None:
     if reader.mistakes:
         return None
     spec = _build(values, drafts, wiring)
-    if "resources.gpu" in reader.places:
-        check_gpu(spec, reader)
-    else:
+    check_gpu(spec, reader)
+    if "resources.gpu" not in reader.places:
         spec = with_gpu(spec)
     _check_size(spec, root, reader)
     return None if reader.mistakes else spec

@@ -3,18 +3,19 @@
 from typing import Any
 
 from gamepipe.definition.kind import Flag, Number, Reader, Text
+from gamepipe.definition.pattern import signed_number_text
 from gamepipe.definition.shape import Either, Field, ListOf, Record
 from gamepipe.definition.tree import Node
-from gamepipe.definition.unit import Size
+from gamepipe.definition.unit import DeviceCount, Size
 from gamepipe.model.spec import GpuRequest, Match, PlacementRequest, Resources
 
 _NAME = Text(what="a text of one line", scalars=True, pattern=r"[^\x00-\x1f\x7f]+", max_length=253)
 _SHARES = ("vram", "encoders", "share")
-_COUNT = Number(low=0, high=64, whole=True)
+_COUNT = DeviceCount(low=0)
 
 
 class _GpuCount:
-    """A plain number stands for `count`."""
+    """A plain number, or `all`, stands for `count`."""
 
     def read(self, node: Node, path: str, reader: Reader) -> Any:
         count = _COUNT.read(node, path, reader)
@@ -44,9 +45,13 @@ def _build_gpu(values: dict[str, Any]) -> GpuRequest:
     )
 
 
+def _any_of(keys: tuple[str, ...]) -> dict[str, Any]:
+    return {"anyOf": [{"required": [key]} for key in keys]}
+
+
 GPU = Record(
     fields={
-        "count": Field(_COUNT, "Whole devices."),
+        "count": Field(_COUNT, "Whole devices, or `all` of the node."),
         "vram": Field(Size(), "Memory of one device that is shared, such as 8GiB."),
         "encoders": Field(Number(low=1, high=1000, whole=True), "NVENC sessions of one device."),
         "share": Field(
@@ -58,6 +63,13 @@ GPU = Record(
         ),
     },
     check=_check_gpu,
+    rules=(
+        {
+            "if": {"required": ["count"], "properties": {"count": {"not": {"const": 0}}}},
+            "then": {"not": _any_of(_SHARES)},
+        },
+        {"if": {"required": ["model"]}, "then": _any_of(("count", *_SHARES))},
+    ),
     build=_build_gpu,
 )
 
@@ -77,7 +89,7 @@ RESOURCES = Record(
         "memory": Field(Size(), "Bytes of memory, such as 4GiB."),
         "disk": Field(Size(), "Bytes of disk, such as 20GiB."),
         "gpu": Field(
-            Either(what="a number, or a mapping", scalar=_GpuCount(), mapping=GPU),
+            Either(what="a number, `all`, or a mapping", scalar=_GpuCount(), mapping=GPU),
             "GPUs: whole devices, or a share of one.",
         ),
     },
@@ -120,6 +132,15 @@ def _is_number(values: tuple[str, ...]) -> bool:
     return len(values) == 1 and number.accepts(values[0])
 
 
+_LIST = {"type": "array"}
+_NUMBER = {"type": ["number", "string"], "pattern": signed_number_text()}
+_ONE_NUMBER = {"anyOf": [_NUMBER, {**_LIST, "minItems": 1, "maxItems": 1, "items": _NUMBER}]}
+
+
+def _for_ops(ops: tuple[str, ...], then: dict[str, Any]) -> dict[str, Any]:
+    return {"if": {"properties": {"op": {"enum": list(ops)}}, "required": ["op"]}, "then": then}
+
+
 _MATCH = Record(
     fields={
         "key": Field(
@@ -129,6 +150,11 @@ _MATCH = Record(
         "values": Field(ListOf(item=_NAME, most=100, single=True), "Values to compare with."),
     },
     check=_check_match,
+    rules=(
+        _for_ops(("in", "not in"), {"required": ["values"]}),
+        _for_ops(("exists", "not exists"), {"properties": {"values": {"maxItems": 0, **_LIST}}}),
+        _for_ops((">", "<"), {"required": ["values"], "properties": {"values": _ONE_NUMBER}}),
+    ),
     build=lambda values: Match(**values),
 )
 

@@ -9,8 +9,11 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def pipeline_schema() -> JsonObject:
     """JSON Schema 2020-12 with descriptions, for completion in editors.
 
-    It accepts every file that the parser accepts; the parser also checks what a schema cannot
-    say (references, cycles, ranges of durations and sizes, which keys go with which type).
+    It accepts every file that the parser accepts, and refuses what the parser refuses as far as a
+    schema can say it. That is not: what steps have to do with each other (names, references,
+    cycles, GPUs), the inside of conditions and templates, IPv6 addresses, limits of quoted numbers
+    and texts with units, two mounts on one folder, a `retry.max` below `initial`, and how a number
+    is written.
     """
     return {
         "$schema": _DIALECT,

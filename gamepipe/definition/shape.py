@@ -54,6 +54,8 @@ class Record:
     check: Callable[[dict[str, Any], Node, str, Reader], None] | None = None
     build: Callable[[dict[str, Any]], Any] | None = None
     """Makes the value of a record without mistakes; without it the value is a dict."""
+    rules: tuple[JsonObject, ...] = ()
+    """What `check` sees to, as far as a JSON Schema can say it."""
     extensions: bool = False
     """Keys that begin with `x-` are passed over, as in Compose: a place for anchors."""
     what: str = "a mapping"
@@ -121,6 +123,8 @@ class Record:
         required = [key for key, item in self.fields.items() if item.required]
         if required:
             schema["required"] = required
+        if self.rules:
+            schema["allOf"] = list(self.rules)
         return schema
 
 

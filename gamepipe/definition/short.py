@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gamepipe.definition.kind import INVALID, Reader, Text, scalar_of
+from gamepipe.definition.pattern import SHORT_DEVICE, SHORT_PORT, SHORT_VOLUME, short_form
 from gamepipe.definition.tree import Node, Scalar
 from gamepipe.model.container_rule import IP, PORT, SOURCE, TARGET, Rule
 from gamepipe.model.interpolation import TEMPLATE
@@ -76,7 +77,7 @@ class ShortVolume:
         return Volume(source=parts[0], target=parts[1], read_only=parts[2:] == ["ro"])
 
     def schema(self) -> JsonObject:
-        return {"type": "string", "pattern": ".+:.+"}
+        return short_form(SHORT_VOLUME)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +111,8 @@ class ShortPort:
         return port if _Part(scalar, path, reader).held(*checks) else INVALID
 
     def schema(self) -> JsonObject:
-        return {"type": ["string", "integer"], "minimum": 1, "maximum": 65535, "minLength": 1}
+        numbers = {"type": ["string", "integer"], "minimum": 1, "maximum": 65535}
+        return {**short_form(SHORT_PORT), **numbers}
 
 
 def _split_port(text: str) -> tuple[str, str, str]:
@@ -143,7 +145,7 @@ class ShortDevice:
         return Device(source=parts[0], target=target, permissions=permissions)
 
     def schema(self) -> JsonObject:
-        return {"type": "string", "minLength": 1}
+        return short_form(SHORT_DEVICE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,7 +187,7 @@ class Assignment:
         return INVALID if text is INVALID else (name, text)
 
     def schema(self) -> JsonObject:
-        return {"type": "string", "pattern": "^[^=]+="}
+        return {"type": "string", "pattern": f"^(?:{self.key.pattern})="}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -46,7 +46,8 @@ class _If:
         return unwrap(text)[0].strip()
 
     def schema(self) -> JsonObject:
-        return {"type": ["string", "boolean"], "minLength": 1, "maxLength": MAX_LENGTH}
+        kinds = ["string", "number", "boolean"]
+        return {"type": kinds, "pattern": r"\S", "maxLength": MAX_LENGTH}
 
 
 class _Script:
@@ -168,6 +169,18 @@ _RECORD = Record(
         ),
     },
     check=_check_step,
+    rules=(
+        {
+            "if": {"required": ["type"], "properties": {"type": {"const": "command"}}},
+            "then": {"required": ["command"], "not": {"required": ["container"]}},
+            "else": {
+                "required": ["container"],
+                "not": {"anyOf": [{"required": ["command"]}, {"required": ["environment"]}]},
+            },
+        },
+        {"not": {"required": ["always", "if"], "properties": {"always": {"const": True}}}},
+        {"properties": {"outputs": {"items": {"not": {"const": PROGRESS}}}}},
+    ),
     what="a mapping with `container` or `command`",
 )
 

@@ -1,11 +1,12 @@
-"""Durations and sizes: texts with units, and plain numbers (seconds, bytes)."""
+"""Durations, sizes and numbers of devices: texts with units, plain numbers, `all`."""
 
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from gamepipe.definition.kind import INVALID, Reader, scalar_of
-from gamepipe.definition.tree import Node
+from gamepipe.definition.kind import INVALID, Number, Reader, scalar_of
+from gamepipe.definition.tree import Node, Scalar
+from gamepipe.model.gpu import ALL
 from gamepipe.model.interpolation import has_template
 from gamepipe.model.spec import JsonObject
 
@@ -44,8 +45,10 @@ class Duration:
         return seconds
 
     def schema(self) -> JsonObject:
-        text = {"type": "string", "pattern": f"^(?:{_DURATION}|{_PLAIN})$"}
-        return {"anyOf": [text, {"type": "number", "minimum": 0}]}
+        some = "" if self.zero else "(?=[^1-9]*[1-9])"
+        text = {"type": "string", "pattern": f"^{some}(?:{_DURATION}|{_PLAIN})$"}
+        least = "minimum" if self.zero else "exclusiveMinimum"
+        return {"anyOf": [text, {"type": "number", least: 0, "maximum": _MAX_SECONDS}]}
 
 
 def _seconds(text: str) -> float | None:
@@ -88,8 +91,9 @@ class Size:
         units = "|".join(_BINARY)
         if self.compose:
             units += "|[bB]|[kKmMgG][bB]?"
-        text = {"type": "string", "pattern": rf"^[0-9]{{1,18}}(?:\.[0-9]{{1,9}})?\s*(?:{units})?$"}
-        return {"anyOf": [text, {"type": "integer", "minimum": 0}]}
+        number = r"[0-9]{1,18}(?:\.[0-9]{1,9})?"
+        text = {"type": "string", "pattern": rf"^\s*{number}\s*(?:{units})?\s*$"}
+        return {"anyOf": [text, {"type": "number", "minimum": 0, "maximum": _MAX_BYTES}]}
 
 
 def _unit_remedy(number: str, unit: str) -> str:
@@ -97,3 +101,22 @@ def _unit_remedy(number: str, unit: str) -> str:
     if meant is not None:
         return f"write `{number}{meant}`"
     return f"use one of {', '.join(_BINARY)}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceCount:
+    """A number of devices, or `all`."""
+
+    low: int
+
+    def read(self, node: Node, path: str, reader: Reader) -> Any:
+        if isinstance(node, Scalar) and node.text == "all":
+            return ALL
+        return self._number.read(node, path, reader)
+
+    @property
+    def _number(self) -> Number:
+        return Number(low=self.low, high=64, whole=True)
+
+    def schema(self) -> JsonObject:
+        return {"anyOf": [{"const": "all"}, self._number.schema()]}

@@ -1,14 +1,23 @@
 """Rules for the texts of a container: the parser holds literals to them, rendering the rest."""
 
+import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from gamepipe.model.spec import Container
+from gamepipe.model.spec import Container, Volume
 
-_VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_HOST_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+VOLUME_NAME = "[A-Za-z0-9][A-Za-z0-9_.-]*"
+_VOLUME_NAME = re.compile(VOLUME_NAME)
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_LABEL = re.compile(_LABEL)
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
+_PORT_NUMBER = (
+    "(?=[0-9]{1,5}(?![0-9]))0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}"
+    "|655[0-2][0-9]|6553[0-5])"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +26,10 @@ class Rule:
 
     wanted: str
     accepts: Callable[[str], bool]
+    pattern: str
+    """What a regular expression can say of it; it matches every text that is accepted."""
+    numbers: tuple[int, int] | None = None
+    """The range of numbers that are accepted where numbers count as texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +68,20 @@ def _is_image(text: str) -> bool:
     return bool(text) and not any(char.isspace() or char == "\0" for char in text)
 
 
-PORT = Rule("a port number between 1 and 65535", _is_port)
-IP = Rule("an IP address", _is_ip)
-TARGET = Rule("an absolute path", _is_absolute)
+PORT = Rule("a port number between 1 and 65535", _is_port, _PORT_NUMBER, (1, 65535))
+IP = Rule("an IP address", _is_ip, rf"\[*(?:{IPV4}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[^\]]*)?)\]*")
+TARGET = Rule("an absolute path", _is_absolute, r"/[\s\S]*")
 SOURCE = Rule(
-    "an absolute path, a path that begins with `.`, or a volume's name", _is_volume_source
+    "an absolute path, a path that begins with `.`, or a volume's name",
+    _is_volume_source,
+    rf"[/.][\s\S]*|{VOLUME_NAME}",
 )
-HOSTNAME = Rule("a host name (letters, digits, `-` and `.`)", _is_hostname)
-IMAGE = Rule("an image name without spaces", _is_image)
+HOSTNAME = Rule(
+    "a host name (letters, digits, `-` and `.`)",
+    _is_hostname,
+    rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*",
+)
+IMAGE = Rule("an image name without spaces", _is_image, r"\S+")
 
 
 def ruled_texts(container: Container) -> Iterator[RuledText]:
@@ -85,3 +104,21 @@ def ruled_texts(container: Container) -> Iterator[RuledText]:
         yield RuledText(f"devices[{number}]", TARGET, device.target)
     for number, mount in enumerate(container.tmpfs):
         yield RuledText(f"tmpfs[{number}]", TARGET, mount)
+
+
+def repeated_mounts(volumes: Sequence[Volume], tmpfs: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(path of a mount, path of an earlier one on the same folder), relative to the container.
+
+    Docker refuses some of these, and keeps the last one of others without a word. What still holds
+    a template is passed over.
+    """
+    mounts = [(f"volumes[{number}]", volume.target) for number, volume in enumerate(volumes)]
+    mounts += [(f"tmpfs[{number}]", mount) for number, mount in enumerate(tmpfs)]
+    seen: dict[str, str] = {}
+    for path, text in mounts:
+        if "${{" in text:
+            continue
+        target = text.partition(":")[0] if path.startswith("tmpfs") else text
+        first = seen.setdefault(posixpath.normpath(f"//{target}"), path)  # `//a` alone would stay
+        if first != path:
+            yield path, first

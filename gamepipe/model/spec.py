@@ -156,7 +156,8 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GpuRequest:
-    """Whole devices (`count`) or a share of one (`vram_bytes`, `encoders`, `share` in 0..1)."""
+    """Whole devices (`count`; -1: all that suit, at least one) or a share of one (`vram_bytes`,
+    `encoders`, `share` in 0..1)."""
 
     count: int = 0
     vram_bytes: int = 0
@@ -167,6 +168,11 @@ class GpuRequest:
     @property
     def is_empty(self) -> bool:
         return not (self.count or self.vram_bytes or self.encoders or self.share)
+
+    @property
+    def least(self) -> int:
+        """Devices that it is sure to be given."""
+        return max(self.count, 0 if self.is_empty else 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

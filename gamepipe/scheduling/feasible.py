@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from gamepipe.model.gpu import ALL
 from gamepipe.model.node import GameNode, GpuFacts
 from gamepipe.model.record import Verdict
 from gamepipe.model.spec import GpuRequest, Match
@@ -93,10 +94,24 @@ def _gpu(need: Need, use: NodeUse) -> Objections:
         wanted = f" of model {', '.join(request.models)}" if request.models else ""
         yield "GPU_SHORT", f"has no GPU{wanted}"
     elif request.count:
-        free = len(_free(request, use))
-        yield "GPU_SHORT", f"has {free} of {request.count} GPU(s) free"
+        free, count = len(_free(request, use)), _count(request, use)
+        every = ", and all are asked for" if request.count == ALL else ""
+        yield "GPU_SHORT", f"has {free} of {count} GPU(s) free{every}"
     else:
-        yield "GPU_SHORT", "has no GPU with enough of it left"
+        yield "GPU_SHORT", "has no GPU with enough of it left" + _unknown(request, gpus)
+
+
+def _unknown(request: GpuRequest, gpus: Sequence[GpuFacts]) -> str:
+    """What nobody counted is not shared out."""
+    for asked, fact, what in (
+        (request.encoders, "encoders", "NVENC sessions"),
+        (request.vram_bytes, "memory_bytes", "memory"),
+    ):
+        models = ", ".join(dict.fromkeys(gpu.model for gpu in gpus if not getattr(gpu, fact)))
+        if asked and models:
+            remedy = f"declare `{fact}` of `gpus` with --facts"
+            return f" ({what} of {models}: unknown, or none; {remedy})"
+    return ""
 
 
 _RULES: tuple[Callable[[Need, NodeUse], Objections], ...] = (
@@ -114,8 +129,8 @@ def pick_devices(request: GpuRequest, use: NodeUse) -> tuple[int, ...] | None:
     if request.is_empty:
         return ()
     if request.count:
-        free = _free(request, use)
-        return tuple(free[: request.count]) if len(free) >= request.count else None
+        free, count = _free(request, use), _count(request, use)
+        return tuple(free[:count]) if len(free) >= count else None
     uses = use.device_uses()
     fitting = [
         gpu for gpu in _suitable(request, use.node.facts.gpus) if uses[gpu.index].fits(request, gpu)
@@ -127,6 +142,13 @@ def pick_devices(request: GpuRequest, use: NodeUse) -> tuple[int, ...] | None:
         key=lambda gpu: (uses[gpu.index].share, uses[gpu.index].vram_bytes, -gpu.index),
     )
     return (fullest.index,)
+
+
+def _count(request: GpuRequest, use: NodeUse) -> int:
+    """Whole devices that the request wants of this node."""
+    if request.count == ALL:
+        return max(len(_suitable(request, use.node.facts.gpus)), 1)
+    return request.count
 
 
 def _free(request: GpuRequest, use: NodeUse) -> list[int]:

@@ -48,6 +48,7 @@ class Node:
         max_steps: int = 32,
         allow_commands: bool = True,
         token_seconds: float = 60.0,
+        gpu_uuids: dict[int, str] | None = None,
     ) -> None:
         self.folders = AgentFolders(root)
         self.values = FixedValues()
@@ -60,6 +61,7 @@ class Node:
             fetch_retry=0.01,
             token_seconds=token_seconds,
             reports=ReportRules(hold_running=0.0, first_interval=0.01),
+            gpu_uuids=gpu_uuids or {},
         )
         self.tasks: list[asyncio.Task[StepResult]] = []
         self.start()

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from gamepipe.agent.facts import BadFacts, MetricsSampler, detect_facts, override_facts
+from gamepipe.agent.registration import heartbeat_of
 from gamepipe.model.node import GpuFacts, NodeFacts
+from tests.agent.nvml import Card, Nvml
 
 FACTS = NodeFacts(cpu=2.0, memory_bytes=100, disk_bytes=200, os="an os")
 
@@ -100,3 +103,27 @@ def test_a_sample_holds_shares_and_bytes(tmp_path: Path):
     assert 0 < sample.memory_used_bytes < psutil.virtual_memory().total
     assert 0 < sample.disk_used_bytes <= psutil.disk_usage(str(tmp_path)).total
     assert sample.running_steps == 3
+    assert sample.network_received_bytes_per_second >= 0.0
+    assert sample.network_sent_bytes_per_second >= 0.0
+
+
+def test_a_sample_holds_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """There is no GPU here: a stand-in answers in the place of `pynvml`'s functions."""
+    Nvml([Card(), Card(busy=100)]).install(monkeypatch)
+    sample = MetricsSampler(tmp_path, lambda: 0).sample()
+    assert [(gpu.index, gpu.share) for gpu in sample.gpus] == [(0, 0.25), (1, 1.0)]
+    assert heartbeat_of(sample).gpus[1].encoder_sessions == 2
+
+
+def test_a_network_that_cannot_be_read_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*, pernic: bool) -> None:
+        raise PermissionError("/proc/net/dev")
+
+    sampler = MetricsSampler(tmp_path, lambda: 3)
+    monkeypatch.setattr(psutil, "net_io_counters", fail)
+    with capture_logs() as logs:
+        assert {sampler.sample().running_steps for _ in range(3)} == {3}
+        assert MetricsSampler(tmp_path, lambda: 4).sample().running_steps == 4
+    assert [log["of"] for log in logs] == ["network", "network"]

@@ -135,3 +135,14 @@ async def test_a_loaded_runner_stops_one_step_within_a_second(tmp_path: Path):
     await node.runner.clean(CleanWorkspace(pipeline_id="p", generation=1))
     await asyncio.gather(*tasks)
     await node.close()
+
+
+async def test_a_command_sees_its_own_gpus(tmp_path: Path):
+    node = Node(tmp_path / "agent", gpu_uuids={0: "GPU-a", 1: "GPU-b", 2: ""})
+    script = 'echo "$CUDA_VISIBLE_DEVICES $NVIDIA_VISIBLE_DEVICES $CUDA_DEVICE_ORDER"'
+    for index, devices in enumerate([(0, 1), (1, 2), ()]):
+        await node.run(assignment(script, step_index=index, gpu_devices=devices))
+    await node.close()
+    assert node.texts(0) == ["GPU-a,GPU-b GPU-a,GPU-b PCI_BUS_ID"]
+    assert node.texts(1) == ["1,2 1,2 PCI_BUS_ID"]
+    assert [text.strip() for text in node.texts(2)] == [""]

@@ -173,3 +173,19 @@ def test_the_digest_stays_the_same_for_ever() -> None:
     assert (
         content_digest(bound) == "3c2ec052be7a74426bc2bcc4d74c24a0a1580cc6893b5973fac9097c3186a2e7"
     )
+
+
+def test_values_that_lead_two_mounts_to_one_folder_are_refused() -> None:
+    spec = parse_pipeline("""
+name: x
+args: [A]
+envs: [SECOND]
+steps:
+  - container: {image: a, volumes: ["a:/${{ args.A }}"], tmpfs: ["/run", "${{ envs.SECOND }}"]}
+""")
+    fine = {"args": {"A": "data"}, "envs": {"SECOND": "/hidden"}, "secrets": {}}
+    assert bind(spec, **fine).args == {"A": "data"}
+    mistakes = refused(spec, args={"A": "hidden"}, envs={"SECOND": "/hidden"}, secrets={})
+    assert [mistake.path for mistake in mistakes] == ["steps[0].container.tmpfs[1]"]
+    assert "`volumes[0]`" in mistakes[0].problem
+    assert "hidden" not in str(mistakes[0])

@@ -44,6 +44,22 @@ WRONG = [
     ("args: [§1a]\n" + FINE, "args[0]", "a name"),
     ("envs: {A: §[1]}\n" + FINE, "envs.A", "a list"),
     ("args: {A: §'${{ args.B }}'}\n" + FINE, "args.A", "templates"),
+    # mounts
+    (
+        container("volumes: ['/a:/data', §'b:/data/']"),
+        "steps[0].container.volumes[1]",
+        "the same folder as `volumes[0]`",
+    ),
+    (
+        container("tmpfs: ['/run:size=1m', §'/run:size=2m']"),
+        "steps[0].container.tmpfs[1]",
+        "the same folder as `tmpfs[0]`",
+    ),
+    (
+        container("volumes: [{source: a, target: //run}], tmpfs: §/run"),
+        "steps[0].container.tmpfs",
+        "the same folder as `volumes[0]`",
+    ),
     # resources and placement
     ("resources: {memory: §4GB}\n" + FINE, "resources.memory", "`4GiB`"),
     ("resources: {memory: §lots}\n" + FINE, "resources.memory", "4GiB"),
@@ -246,15 +262,6 @@ def test_a_made_up_name_can_be_taken_already() -> None:
         + "  - {name: step-2, type: command, command: a}\n  - {type: command, command: a}\n"
     )
     assert found(error) == [(4, 5, "steps[1].name")]
-
-
-def test_a_stated_gpu_request_below_what_is_reserved_is_a_mistake() -> None:
-    devices = "deploy: {resources: {reservations: {devices: [{capabilities: [gpu], count: 2}]}}}"
-    error = mistakes(
-        f"name: x\nresources: {{gpu: 1}}\nsteps:\n  - container: {{image: a, {devices}}}\n"
-    )
-    assert found(error) == [(4, 35, "steps[0].container.deploy")]
-    assert "write `gpu: 2`" in error.mistakes[0].remedy
 
 
 def test_two_hundred_mistakes_are_enough() -> None:

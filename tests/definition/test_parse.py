@@ -162,7 +162,7 @@ def test_every_field_of_a_container_arrives() -> None:
         working_dir: /srv,
         healthcheck: {test: curl -f x, interval: 1s, timeout: 2s, start_period: 0s, retries: 3},
         deploy: {resources: {limits: {cpus: "1.5", memory: 512m}, reservations: {devices: [
-          {capabilities: [gpu], driver: nvidia, device_ids: [0, 1], options: {virtual: false}}]}}}
+          {capabilities: [npu], driver: cdi, device_ids: [0, 1], options: {virtual: false}}]}}}
     """)
     assert (read.pull, read.entrypoint) == (PullPolicy.ALWAYS, ("/bin/app", "-v"))
     assert read.command == ("run", "two words", "${{ pipeline.id }}")
@@ -206,38 +206,6 @@ def test_every_field_of_a_container_arrives() -> None:
 
 def test_a_healthcheck_may_be_switched_off() -> None:
     assert container("healthcheck: {disable: true}").healthcheck == Healthcheck(test=("NONE",))
-
-
-@pytest.mark.parametrize(
-    ("requests", "count"),
-    [
-        ("{capabilities: [gpu]}", 1),
-        ("{capabilities: [gpu], count: all}", 1),
-        ("{capabilities: [gpu], count: 3}", 3),
-        ('{capabilities: [video], driver: nvidia, device_ids: ["0", "1"]}', 2),
-        ("{capabilities: [gpu]}, {capabilities: [gpu], count: 2}", 3),
-        ("{capabilities: [tpu], driver: other, count: 2}", 0),
-    ],
-)
-def test_reserved_gpus_become_a_request(requests: str, count: int) -> None:
-    def step(devices: str) -> str:
-        deploy = f"{{resources: {{reservations: {{devices: [{devices}]}}}}}}"
-        return f"  - container: {{image: a, deploy: {deploy}}}\n"
-
-    alone = parse_pipeline("name: x\nsteps:\n" + step(requests))
-    assert alone.resources.gpu == GpuRequest(count=count)
-    both = parse_pipeline("name: x\nsteps:\n" + step(requests) + step("{capabilities: [gpu]}"))
-    assert both.resources.gpu.count == max(count, 1)
-
-
-def test_a_stated_gpu_request_stands() -> None:
-    spec = parse_pipeline("""
-name: x
-resources: {gpu: {vram: 8GiB}}
-steps:
-  - container: {image: a, deploy: {resources: {reservations: {devices: [{capabilities: [gpu]}]}}}}
-""")
-    assert spec.resources.gpu == GpuRequest(vram_bytes=8 << 30)
 
 
 def test_aliases_merges_and_extensions_work() -> None:

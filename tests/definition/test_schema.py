@@ -20,7 +20,16 @@ def properties(schema: Any) -> Iterator[tuple[str, Any]]:
     """Every key that the schema knows, at any depth, with its own schema."""
     if isinstance(schema, dict):
         yield from schema.get("properties", {}).items()
-    for below in schema.values() if isinstance(schema, dict) else schema:
+    parts = (
+        schema
+        if isinstance(schema, list)
+        else [
+            below
+            for key, below in schema.items()
+            if key != "allOf"  # rules, nothing to complete
+        ]
+    )
+    for below in parts:
         if isinstance(below, dict | list):
             yield from properties(below)
 

@@ -9,13 +9,14 @@ from temporalio.client import WorkflowHandle
 
 from gamepipe import searchattribute
 from gamepipe.definition import parse_pipeline
+from gamepipe.model.node import GpuFacts
 from gamepipe.model.state import PipelineState
 from gamepipe.offer import OfferSender
 from gamepipe.ports import PipelineChange
 from gamepipe.wire import PlaceAnswer, PlaceRequest, PlaceStatus
 from tests.waiting import eventually
 from tests.workflows.conftest import Stack
-from tests.workflows.node import now, until_stopped
+from tests.workflows.node import now, register, until_stopped
 
 FILE = """
 name: placing
@@ -200,3 +201,20 @@ async def test_temporals_lists_show_a_pipeline_that_waits(stack: Stack) -> None:
     assert shown[searchattribute.TENANT] == "default"
     await handle.cancel()
     await stack.finish(handle)
+
+
+async def test_steps_beside_each_other_get_gpus_of_their_own(stack: Stack) -> None:
+    deploy = "deploy: {resources: {reservations: {devices: [{capabilities: [gpu], count: 1}]}}}"
+    node = await stack.node()
+    cards = tuple(GpuFacts(index=index, model="L4") for index in (2, 3))
+    await register(stack.store, node.id, gpus=cards)
+    handle = await stack.submit(f"""
+name: two games
+steps:
+  - {{name: prepare, type: command, command: "true"}}
+  - {{name: one, type: service, needs: [prepare], container: {{image: a, {deploy}}}}}
+  - {{name: two, type: service, needs: [prepare], container: {{image: a, {deploy}}}}}
+""")
+    assert (await stack.finish(handle)).state is PipelineState.COMPLETED
+    given = {one.step.name: one.gpu_devices for one in node.assignments}
+    assert given == {"prepare": (), "one": (2,), "two": (3,)}

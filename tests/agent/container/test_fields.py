@@ -62,7 +62,7 @@ async def test_every_field_arrives(bench: Bench, tmp_path: Path) -> None:
         "memory_limit_bytes": 64 << 20,
     }
     assert set(given) == {field.name for field in fields(Container)} - {"commands"}
-    plan = bench.plan(kind=StepType.SERVICE, **given)
+    plan = bench.plan(kind=StepType.SERVICE, gpu_devices=(3,), **given)
     leave = await bench.start(plan).end()
     assert leave.service_up, leave
     seen = await bench.inspect(plan)
@@ -123,37 +123,28 @@ def _check_host_config(host: dict[str, Any], workspace: Path, output: Path, tmp_
     assert host["NanoCpus"] == 500_000_000
     assert host["Memory"] == host["MemorySwap"] == 64 << 20
     (request,) = host["DeviceRequests"]
-    assert (request["Count"], request["Capabilities"]) == (-1, [["gpu"]])
+    assert (request["DeviceIDs"], request["Capabilities"]) == (["3"], [["gpu"]])
     assert request["Options"] == {"mode": "all"}
 
 
-@pytest.mark.parametrize(
-    ("request_", "allocated", "count", "ids"),
-    [
-        (DeviceRequest(capabilities=("gpu",), count=2), (3, 5), 0, ["3", "5"]),
-        (DeviceRequest(capabilities=("gpu",), count=1), (3, 5), 0, ["3"]),
-        (DeviceRequest(capabilities=("gpu",), count=1), (), 1, None),
-        (DeviceRequest(capabilities=("gpu",)), (7,), 0, ["7"]),
-        (DeviceRequest(capabilities=("gpu",), count=-1), (), -1, None),
-        (DeviceRequest(capabilities=("gpu",), device_ids=("GPU-1",)), (3,), 0, ["GPU-1"]),
-    ],
-)
-async def test_a_gpu_request_gets_the_allocated_devices(
-    bench: Bench,
-    request_: DeviceRequest,
-    allocated: tuple[int, ...],
-    count: int,
-    ids: list[str] | None,
-) -> None:
-    plan = bench.plan("true", device_requests=(request_,), gpu_devices=allocated)
-    assert (await bench.start(plan).end()).exit_code == 0
-    (seen,) = (await bench.inspect(plan))["HostConfig"]["DeviceRequests"]
-    assert (seen["Count"], seen["DeviceIDs"] or None) == (count, ids)
+async def test_a_container_gets_the_devices_of_its_step(bench: Bench) -> None:
+    requests = tuple(DeviceRequest(capabilities=("gpu",), count=1) for _ in range(2))
+    for stated in ((), requests):
+        plan = bench.plan("true", device_requests=stated, gpu_devices=(3, 5))
+        assert (await bench.start(plan).end()).exit_code == 0
+        (seen,) = (await bench.inspect(plan))["HostConfig"]["DeviceRequests"]
+        assert (seen["Count"], seen["DeviceIDs"]) == (0, ["3", "5"])
+
+
+async def test_more_gpus_than_the_step_was_given_are_refused(bench: Bench) -> None:
+    leave, _ = await bench.run("true", device_requests=(DeviceRequest(capabilities=("gpu",)),))
+    assert (leave.reason, leave.retryable) == (reasons.UNSUPPORTED_FIELD, False)
+    assert "`gpu` under `resources`" in leave.message
 
 
 async def test_a_device_that_no_driver_serves_is_refused(bench: Bench) -> None:
     request = DeviceRequest(capabilities=("gpu",), driver="no-such-driver", count=1)
-    leave, _ = await bench.run("true", device_requests=(request,))
+    leave, _ = await bench.run("true", device_requests=(request,), gpu_devices=(0,))
     assert leave.reason == reasons.CONTAINER_REFUSED
     assert "driver" in leave.message
 
@@ -172,6 +163,12 @@ async def test_a_volume_of_the_file_takes_the_place_of_the_workspace(
     leave, _ = await bench.run("echo hi > /workspace/file", volumes=(volume,))
     assert leave.exit_code == 0
     assert (tmp_path / "mine/file").read_text() == "hi\n"
+
+
+async def test_two_mounts_on_one_folder_are_refused(bench: Bench) -> None:
+    leave, _ = await bench.run("true", tmpfs=("/run:size=1m", "/run:size=2m"))
+    assert (leave.reason, leave.retryable) == (reasons.UNSUPPORTED_FIELD, False)
+    assert leave.message.startswith("tmpfs[1]: it mounts the same folder as tmpfs[0]")
 
 
 async def test_a_path_with_a_colon_is_mounted(bench: Bench, tmp_path: Path) -> None:
