@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gamepipe.logs import LogLevel
 from gamepipe.wire import RunSettings
 
 
@@ -48,7 +49,7 @@ class Settings(BaseSettings):
     sweep_interval: Duration = timedelta(seconds=5)
     retention: Duration = timedelta(days=30)
     """Terminal pipelines older than this are removed with their logs."""
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
 
     def run_settings(self) -> RunSettings:
         """What a run keeps for its whole life."""
