@@ -36,6 +36,7 @@ from gamepipe.logs import configure_logging
 from gamepipe.model.errors import GamePipeError
 from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
+from gamepipe.setting import read_settings
 from gamepipe.stopping import Stopper
 from gamepipe.wire import CONTROL_QUEUE, CleanUp
 from store.store import GamePipelineStore
@@ -179,7 +180,7 @@ async def run(settings: Settings, shutdown: asyncio.Event) -> None:
 
 
 async def _main() -> None:
-    settings = Settings.load()
+    settings = read_settings(Settings)
     configure_logging(settings.log_level)
     shutdown = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -3,12 +3,13 @@
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gamepipe.logs import LogLevel
 from gamepipe.model.errors import InvalidRequest
 from gamepipe.wire import RunSettings
 
@@ -23,7 +24,6 @@ def _seconds(value: Any) -> Any:
 Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta())]
 PortNumber = Annotated[int, Field(ge=0, le=65535)]
 PREFIX = "GAMEPIPE_"
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 def is_address(text: str) -> bool:
@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     sweep_interval: Duration = timedelta(seconds=5)
     retention: Duration = timedelta(days=30)
     """Terminal pipelines older than this are removed with their logs."""
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
 
     @field_validator("temporal_address", "temporal_address_for_agents")
     @classmethod
@@ -70,27 +70,6 @@ class Settings(BaseSettings):
         if address and not is_address(address):
             raise ValueError("must be host:port")
         return address
-
-    @field_validator("log_level")
-    @classmethod
-    def _known_level(cls, level: str) -> str:
-        if level.upper() not in LOG_LEVELS:
-            raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}")
-        return level.upper()
-
-    @classmethod
-    def load(cls) -> Self:
-        """From the environment. Raises `InvalidRequest` naming every variable that is wrong, never
-        its value: a store's URL may hold a password."""
-        try:
-            return cls()
-        except ValidationError as error:
-            mistakes = [
-                f"{PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors()
-            ]
-            raise InvalidRequest(
-                f"{'; '.join(mistakes)}: correct it in the environment, or leave it out"
-            ) from None
 
     def run_settings(self) -> RunSettings:
         """What a run keeps for its whole life."""

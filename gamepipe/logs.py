@@ -2,8 +2,20 @@
 
 import logging
 import sys
+from typing import Annotated
 
 import structlog
+from pydantic import AfterValidator
+
+
+def _check_level(text: str) -> str:
+    if text.upper() not in logging.getLevelNamesMapping():
+        raise ValueError(f"{text!r} is no log level: use DEBUG, INFO, WARNING or ERROR")
+    return text
+
+
+LogLevel = Annotated[str, AfterValidator(_check_level)]
+"""Name of a level, in letters of either case."""
 
 
 def configure_logging(level: str = "INFO") -> None:

@@ -19,6 +19,7 @@ from gamepipe.logs import configure_logging
 from gamepipe.model.errors import GamePipeError, InvalidRequest
 from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
+from gamepipe.setting import read_settings
 from gateway.agents import AgentService
 from gateway.auth import Access, check_binding
 from gateway.clock import utc_now
@@ -174,7 +175,7 @@ async def _beat(store: Store, settings: Settings) -> None:
 
 
 async def _main() -> None:
-    settings = Settings.load()
+    settings = read_settings(Settings)
     configure_logging(settings.log_level)
     shutdown = asyncio.Event()
     loop = asyncio.get_running_loop()

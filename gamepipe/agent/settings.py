@@ -1,5 +1,6 @@
 """Settings of the agent, from the command line or the environment (`GAMEPIPE_AGENT_...`)."""
 
+import json
 import os
 import re
 import socket
@@ -9,9 +10,18 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gamepipe.logs import LogLevel
 from gamepipe.model.node import Location
 
 _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def _default_data_dir() -> Path:
+    """Where the system keeps such things: for all users as root, else for this one."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/gamepipe/agent")
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "gamepipe-agent"  # `gamepipe up` has its own agent in `gamepipe/agent`
 
 
 class AgentSettings(BaseSettings):
@@ -27,13 +37,14 @@ class AgentSettings(BaseSettings):
     temporal_address: str = ""
     """Empty: what the gateway says at registration."""
     temporal_namespace: str = ""
-    data_dir: Path = Path("gamepipe-agent")
+    data_dir: Path = Field(default_factory=_default_data_dir)
+    """The same wherever the agent is started from, or it would not find what it runs."""
     allow_commands: bool = False
     """Run `command` steps: any script of anyone who may create pipelines, as this user."""
     facts: Path | None = None
     """YAML or JSON file whose fields replace the detected facts."""
-    labels: dict[str, str] = Field(default_factory=dict)
-    location: Location = Field(default_factory=Location)
+    labels: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
+    location: Annotated[Location, NoDecode] = Field(default_factory=Location)
     docker_url: str = Field(
         default_factory=lambda: os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     )
@@ -50,7 +61,7 @@ class AgentSettings(BaseSettings):
     """How long a service without a health check must run to count as up."""
     stop_grace: float = Field(default=10.0, ge=0)
     """Between TERM and KILL when a stored stop order is carried out."""
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
 
     @field_validator("gateways", mode="before")
     @classmethod
@@ -60,6 +71,16 @@ class AgentSettings(BaseSettings):
         if not value:
             raise ValueError("name at least one gateway, as host:port")
         return value
+
+    @field_validator("labels", "location", mode="before")
+    @classmethod
+    def _decode(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return {**json.loads(value)}
+        except (ValueError, TypeError):
+            raise ValueError(f'{value!r} is no JSON object: write {{"NAME": "VALUE"}}') from None
 
     @field_validator("node_id")
     @classmethod

@@ -5,14 +5,22 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from gamepipe.agent.main import run_agent
 from gamepipe.agent.settings import AgentSettings
-from gamepipe.cli.failure import CommandFailed, ExitStatus
-from gamepipe.cli.option import parse_pairs
+from gamepipe.cli.option import make_folder, parse_pairs
+from gamepipe.cli.setting import checked
 from gamepipe.logs import configure_logging
 from gamepipe.model.node import Location
+
+FLAGS = {
+    "node_id": "--node-id",
+    "transport": "--transport",
+    "gateways": "--gateway",
+    "max_steps": "--max-steps",
+    "docker_url": "--docker-url",
+}
+"""Of settings whose value may be wrong."""
 
 
 def agent(
@@ -23,7 +31,13 @@ def agent(
     transport: Annotated[
         str, typer.Option(help="How steps come: temporal, or grpc (only the gateway is reached).")
     ] = "",
-    data_dir: Annotated[Path | None, typer.Option(help="Workspaces and spooled logs.")] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Workspaces and spooled logs; /var/lib/gamepipe/agent as root, else "
+            "~/.local/share/gamepipe-agent."
+        ),
+    ] = None,
     allow_commands: Annotated[
         bool,
         typer.Option(
@@ -55,17 +69,7 @@ def agent(
         chosen["docker_url"] = docker_url
     if region or zone:
         chosen["location"] = Location(region=region, zone=zone)
-    settings = _settings(chosen)
+    settings = checked(AgentSettings, chosen, flags=FLAGS)
+    make_folder(settings.data_dir)
     configure_logging(settings.log_level)
     raise typer.Exit(asyncio.run(run_agent(settings)))
-
-
-def _settings(chosen: dict[str, Any]) -> AgentSettings:
-    try:
-        return AgentSettings(**chosen)
-    except ValidationError as error:
-        mistakes = "; ".join(
-            f"--{'.'.join(map(str, one['loc'])).replace('_', '-')}: {one['msg']}"
-            for one in error.errors()
-        )
-        raise CommandFailed(mistakes, ExitStatus.USAGE) from error

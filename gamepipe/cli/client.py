@@ -37,13 +37,26 @@ def find_target(url: str, token_file: Path | None) -> Target:
         url = running.url if running else DEFAULT_URL
     token = os.environ.get("GAMEPIPE_TOKEN", "")
     if token_file is not None:
-        try:
-            token = token_file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise CommandFailed(
-                f"cannot read the token file {token_file}: {error.strerror}", ExitStatus.USAGE
-            ) from error
+        token = read_token(token_file)
     return Target(url=url.rstrip("/"), token=token)
+
+
+def read_token(path: Path) -> str:
+    """Raises `CommandFailed` for a file that cannot be read or holds no token."""
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise CommandFailed(
+            f"cannot read the token file {path}: {problem}; name a readable one with --token-file "
+            "or GAMEPIPE_TOKEN_FILE",
+            ExitStatus.USAGE,
+        ) from error
+    if not token.isascii() or not token.isprintable() or not token:
+        raise CommandFailed(
+            f"the token file {path} must hold one line of ASCII letters", ExitStatus.USAGE
+        )
+    return token
 
 
 class ApiClient:

@@ -3,11 +3,13 @@
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from gamepipe.cli import show
 from gamepipe.cli.client import client
-from gamepipe.cli.option import Output, TokenFile, Url
+from gamepipe.cli.option import Output, TokenFile, Url, check_id
 from gamepipe.cli.show import OutputFormat
+from gamepipe.model.state import NodeState
 
 
 def nodes(output: Output = OutputFormat.TABLE, url: Url = "", token_file: TokenFile = None) -> None:
@@ -38,13 +40,18 @@ def _node_row(node: dict[str, Any]) -> tuple[Any, ...]:
 
 def node(
     node_id: Annotated[str, typer.Argument(help="Id of the node.")],
-    state: Annotated[str, typer.Option(help="normal, maintenance or disabled.")],
+    state: Annotated[NodeState, typer.Option(help="What it is to be.")],
+    output: Output = OutputFormat.TABLE,
     url: Url = "",
     token_file: TokenFile = None,
 ) -> None:
     """Set a node's state: in maintenance it takes nothing new, disabled it stops what runs."""
-    found = client(url, token_file).call("PATCH", f"/nodes/{node_id}", body={"state": state})
-    show.console.print(f"{node_id} is", show.state(found["state"]))
+    path, body = f"/nodes/{check_id('node', node_id)}", {"state": state.value}
+    found = client(url, token_file).call("PATCH", path, body=body)
+    if output is OutputFormat.JSON:
+        show.print_json(found)
+    else:
+        show.console.print(Text.assemble(f"{node_id} is ", show.state(found["state"])))
 
 
 def instances(
@@ -79,10 +86,14 @@ def stop(
     grace: Annotated[
         float | None, typer.Option(min=0, help="Seconds between TERM and KILL.")
     ] = None,
+    output: Output = OutputFormat.TABLE,
     url: Url = "",
     token_file: TokenFile = None,
 ) -> None:
     """Stop a running instance."""
-    body = {"grace_seconds": grace}
-    client(url, token_file).call("POST", f"/instances/{instance_id}/stop", body=body)
-    show.console.print(f"{instance_id} is being stopped")
+    path, body = f"/instances/{check_id('instance', instance_id)}/stop", {"grace_seconds": grace}
+    found = client(url, token_file).call("POST", path, body=body)
+    if output is OutputFormat.JSON:
+        show.print_json(found)
+    else:
+        show.say(f"{instance_id} is being stopped")

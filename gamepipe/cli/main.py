@@ -3,12 +3,15 @@
 import importlib
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from importlib.util import find_spec
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from gamepipe.cli.failure import CommandFailed
+from gamepipe.cli.failure import CommandFailed, ExitStatus
+from gamepipe.cli.show import plain
 
 app = typer.Typer(
     name="gamepipe",
@@ -22,11 +25,12 @@ _ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 COMMANDS = {
     "up": ("gamepipe.cli.stack", "up"),
-    "demo": ("gamepipe.cli.stack", "demo"),
+    "demo": ("gamepipe.cli.demo", "demo"),
     "submit": ("gamepipe.cli.pipelines", "submit"),
     "list": ("gamepipe.cli.pipelines", "list_pipelines"),
     "get": ("gamepipe.cli.pipelines", "get"),
-    "logs": ("gamepipe.cli.pipelines", "logs"),
+    "watch": ("gamepipe.cli.pipelines", "watch"),
+    "logs": ("gamepipe.cli.logs", "logs"),
     "cancel": ("gamepipe.cli.pipelines", "cancel"),
     "delete": ("gamepipe.cli.pipelines", "delete"),
     "nodes": ("gamepipe.cli.fleet", "nodes"),
@@ -39,7 +43,9 @@ COMMANDS = {
 }
 EXTRAS = {
     "gamepipe.cli.stack": "embedded",
+    "gamepipe.cli.demo": "embedded",
     "gamepipe.cli.pipelines": "client",
+    "gamepipe.cli.logs": "client",
     "gamepipe.cli.fleet": "client",
 }
 """Of the modules of commands; the others need none."""
@@ -48,9 +54,12 @@ SIGNS = {"client": ["httpx"], "embedded": ["httpx", "fastapi", "sqlmodel"]}
 """Modules that are there when an extra is."""
 
 
+VERSION = "--version"
+
+
 def _register(wanted: str | None) -> None:
     """Only the command that is asked for is imported, so that each starts fast."""
-    for name in [wanted] if wanted in COMMANDS else COMMANDS:
+    for name in [wanted] if wanted in COMMANDS else COMMANDS if wanted != VERSION else ():
         module, function = COMMANDS[name]
         extra = EXTRAS.get(module)
         if extra is None or all(find_spec(sign) for sign in SIGNS[extra]):
@@ -70,19 +79,30 @@ def _absent(name: str, extra: str) -> Callable[[], None]:
 
 
 def main() -> None:
-    """Entry of `gamepipe`: exit status 0, 1 (failed) or 2 (usage)."""
+    """Entry of `gamepipe`: exit status 0, 1 (failed), 2 (usage) or 130 (Ctrl-C)."""
     wanted = sys.argv[1] if len(sys.argv) > 1 else None
     _register(wanted)
     try:
         # With a single command registered, typer would drop its name: the callback keeps it.
-        app.callback()(_keep_names)
-        app()
+        app.callback()(_general)
+        app(prog_name="gamepipe")
     except CommandFailed as error:
-        sys.stderr.write(f"gamepipe: {error.message}\n")
+        sys.stderr.write(plain(str(error)))
         sys.exit(error.status)
     except (KeyboardInterrupt, BrokenPipeError):
-        sys.exit(130)
+        sys.exit(ExitStatus.INTERRUPTED)
 
 
-def _keep_names() -> None:
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gamepipe {version('gamepipe')}")
+        raise typer.Exit
+
+
+def _general(
+    show_version: Annotated[
+        bool,
+        typer.Option(VERSION, callback=_say_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
     """Durable pipelines on a fleet of game nodes."""

@@ -1,22 +1,25 @@
 """Tables for people, JSON for programs."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-PIPED_WIDTH = 10_000
-"""Columns of a table that no terminal shows: programs read it line by line."""
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
-if not console.is_terminal:
-    console.width = PIPED_WIDTH
+# Names and messages come from files and programs: nothing in them is markup.
+console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+GAP = "  "
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)", re.DOTALL)
+_CONTROLS = {code: None for code in (*range(32), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 
 
 class OutputFormat(StrEnum):
@@ -48,6 +51,20 @@ def state(name: str) -> Text:
     return Text(name, style=STATE_STYLES.get(name, ""))
 
 
+def say(text: str) -> None:
+    """One message to standard output, as it is."""
+    console.print(plain(text))
+
+
+def plain(text: str) -> str:
+    """A text from outside without what would colour a terminal or move its cursor."""
+    return _ESCAPE.sub("", text).translate(_CONTROLS)
+
+
+def one_line(text: str) -> str:
+    return " ".join(plain(text).split())
+
+
 def print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
@@ -57,13 +74,33 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str | Text]], emp
     found = list(rows)
     if not found:
         console.print(empty)
-        return
+    elif console.is_terminal:
+        console.print(_table(titles, found))
+    else:
+        _print_lines([titles, *found])
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, title in enumerate(titles):
         table.add_column(title, overflow="fold", no_wrap=place == 0)
-    for row in found:
-        table.add_row(*row)
-    console.print(table)
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else plain(cell) for cell in row))
+    return table
+
+
+def _print_lines(rows: Iterable[Sequence[str | Text]]) -> None:
+    """Columns under each other, however wide, and no blanks at the end of a line."""
+    texts = [[one_line(str(cell)) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*texts, strict=True)]
+    for row in texts:
+        padded = (pad(text, width) for text, width in zip(row, widths, strict=True))
+        console.print(GAP.join(padded).rstrip())
+
+
+def pad(text: str, width: int) -> str:
+    """Filled up to so many columns; wide letters take two."""
+    return text + " " * (width - cell_len(text))
 
 
 def when(text: str | None) -> datetime | None:

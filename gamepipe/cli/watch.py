@@ -9,29 +9,43 @@ from typing import Any
 import httpx
 from rich.console import Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.spinner import Spinner
-from rich.table import Table
 from rich.text import Text
 
+from gamepipe.agent.together import run_together
 from gamepipe.cli import show
+from gamepipe.cli.change import ChangeTeller
 from gamepipe.cli.client import CONNECT_SECONDS, Target, check, explained
+from gamepipe.cli.failure import CommandFailed, ExitStatus
+from gamepipe.cli.picture import draw
+from gamepipe.cli.prefix import StepPrefix
 
 TERMINAL = ("completed", "failed", "canceled")
 REFRESH_PER_SECOND = 8
 RECONNECT_SECONDS = 1.0
-MARKS = {
-    "completed": ("✔", "green"),
-    "failed": ("✘", "red"),
-    "skipped": ("-", "bright_black"),
-    "pending": ("·", "bright_black"),
-}
 
 
 def watch_pipeline(target: Target, pipeline_id: str, *, quiet: bool = False) -> dict[str, Any]:
-    """Follow a pipeline to its end and return its record; `quiet` prints nothing."""
+    """Follow a pipeline to its end and return its record; `quiet` prints nothing.
+
+    Raises:
+        CommandFailed: Ctrl-C, which says that the pipeline goes on; or no gateway answers.
+    """
+    try:
+        return asyncio.run(follow_pipeline(target, pipeline_id, quiet=quiet))
+    except KeyboardInterrupt:
+        raise CommandFailed(
+            f"{pipeline_id} goes on: see `gamepipe watch {pipeline_id}`, or end it with "
+            f"`gamepipe cancel {pipeline_id}`",
+            ExitStatus.INTERRUPTED,
+        ) from None
+
+
+async def follow_pipeline(
+    target: Target, pipeline_id: str, *, quiet: bool = False
+) -> dict[str, Any]:
+    """`watch_pipeline` for callers with a loop of their own; it can be cancelled at any time."""
     with explained(target):
-        return asyncio.run(_Watch(target, pipeline_id, quiet=quiet).run())
+        return await _Watch(target, pipeline_id, quiet=quiet).run()
 
 
 class _Watch:
@@ -40,8 +54,10 @@ class _Watch:
         self._path = f"/pipelines/{pipeline_id}"
         self._quiet = quiet
         self._record: dict[str, Any] = {}
-        self._printed: dict[tuple[int, int], str] = {}
+        self._changes = ChangeTeller()
         self._seen_logs: dict[tuple[int, int, int], int] = {}
+        self._note = ""
+        """Why nothing comes at present."""
 
     async def run(self) -> dict[str, Any]:
         timeout = httpx.Timeout(30.0, connect=CONNECT_SECONDS)
@@ -56,12 +72,14 @@ class _Watch:
                 await self._follow_events(http)
             else:
                 await self._show(http)
-            await self._look(http)
+            with contextlib.suppress(httpx.TransportError):
+                await self._look(http)
         return self._record
 
     async def _show(self, http: httpx.AsyncClient) -> None:
         if not show.console.is_terminal:
             await self._follow(http)
+            self._changes.tell_end(self._record)
             return
         with Live(
             console=show.console,
@@ -71,29 +89,30 @@ class _Watch:
             await self._follow(http)
 
     async def _follow(self, http: httpx.AsyncClient) -> None:
-        """Both streams end by themselves behind the pipeline's end."""
-        await asyncio.gather(self._follow_events(http), self._follow_logs(http))
+        """Both streams end by themselves behind the pipeline's end; an error of one ends both."""
+        await run_together(self._follow_events(http), self._follow_logs(http))
 
     async def _look(self, http: httpx.AsyncClient) -> None:
         answer = await http.get(self._path)
         check(answer)
         self._record = answer.json()
+        self._note = ""
         if not self._quiet and not show.console.is_terminal:
-            self._tell_changes()
+            self._changes.tell(self._record)
 
     # --- streams --------------------------------------------------------------------------------
 
     async def _follow_events(self, http: httpx.AsyncClient) -> None:
         """Look again at every event; a gateway that goes away is waited for."""
         while self._record["state"] not in TERMINAL:
-            with contextlib.suppress(httpx.TransportError):
+            try:
                 async for line in self._lines(http, "events", "text/event-stream"):
-                    if line.startswith("data:"):
+                    if line.startswith(("data:", ":")):
                         await self._look(http)
                     if self._record["state"] in TERMINAL:
                         return
-                    if line.startswith(":"):
-                        await self._look(http)
+            except httpx.TransportError:
+                self._tell_away()
             await asyncio.sleep(RECONNECT_SECONDS)
             with contextlib.suppress(httpx.TransportError):
                 await self._look(http)
@@ -120,55 +139,26 @@ class _Watch:
 
     # --- what people see ------------------------------------------------------------------------
 
+    def _tell_away(self) -> None:
+        """Once, until it answers again."""
+        note = f"no gateway answers at {self._target.url}; waiting for it"
+        if self._note == note:
+            return
+        self._note = note
+        if not self._quiet and not show.console.is_terminal:
+            show.errors.print(note)
+
     def _tell_line(self, line: dict[str, Any]) -> None:
         """One log line behind its step's name; not twice when the stream was opened again."""
         key = (line["generation"], line["step_index"], line["attempt"])
         if line["number"] <= self._seen_logs.get(key, 0):
             return
         self._seen_logs[key] = line["number"]
-        name = self._record["definition"]["steps"][line["step_index"]]["name"]
+        prefix = StepPrefix(self._record["steps"]).of(line["step_index"])
         style = {"stderr": "yellow", "system": "bright_black"}.get(line["stream"], "")
         text = Text.from_ansi(line["text"])
         text.stylize_before(style)
-        show.console.print(Text.assemble((f"{name} │ ", "bright_black"), text))
-
-    def _tell_changes(self) -> None:
-        """Without a terminal: one line for each change of a step."""
-        for step in self._record["steps"]:
-            key = (step["generation"], step["index"])
-            told = f"{step['state']} {step['attempt']}"
-            if step["state"] == "pending" or self._printed.get(key) == told:
-                continue
-            self._printed[key] = told
-            took = show.elapsed(step["started_at"], step["ended_at"])
-            why = show.outcome(step)
-            show.console.print(
-                f"[{step['index'] + 1}/{len(self._record['steps'])}] {step['name']}: "
-                f"{step['state']} ({took}){f' {why}' if why else ''}",
-                markup=False,
-            )
+        show.console.print(Text.assemble((prefix, "bright_black"), text))
 
     def _picture(self) -> Group:
-        table = Table(box=None, pad_edge=False, show_header=False)
-        for step in self._record["steps"]:
-            table.add_row(*_step_row(step))
-        progress, record = self._record["progress"], self._record
-        head = Text.assemble(
-            (record["id"], "bold"),
-            " ",
-            show.state(record["state"]),
-            f" {progress['ended']}/{progress['total']} steps, {progress['percent']:.0f} %, ",
-            show.elapsed(record["started_at"] or record["created_at"], record["ended_at"]),
-            f"  {show.outcome(record)}",
-        )
-        return Group(Text(), head, table)
-
-
-def _step_row(step: dict[str, Any]) -> tuple[Any, ...]:
-    took = show.elapsed(step["started_at"], step["ended_at"])
-    if step["state"] == "running":
-        bar = ProgressBar(total=100, completed=step["percent"] or 0, width=20)
-        mark: Any = Spinner("dots", style="cyan")
-        return mark, Text(step["name"], style="cyan"), took, bar, step["message"]
-    symbol, style = MARKS[step["state"]]
-    return Text(symbol, style=style), Text(step["name"], style=style), took, "", show.outcome(step)
+        return draw(self._record, rows=show.console.height, note=self._note)

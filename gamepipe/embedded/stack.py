@@ -51,6 +51,8 @@ class StackOptions:
     facts: Path | None = None
     free_ports: bool = False
     """Take free ports at once instead of the usual ones (for tests and demos)."""
+    token_file: Path | None = None
+    """Bearer token that the gateway asks for, and the agent sends."""
 
 
 def default_data_dir() -> Path:
@@ -207,7 +209,10 @@ class Stack:
         return flags
 
     def _environment(self) -> dict[str, str]:
+        token_file = self._options.token_file
+        names = ("GAMEPIPE_TOKEN_FILE", "GAMEPIPE_AGENT_TOKEN_FILE") if token_file else ()
         return {
+            **{name: str(token_file) for name in names},
             "GAMEPIPE_STORE_URL": os.environ.get("GAMEPIPE_STORE_URL")
             or f"sqlite:///{self._data_dir / 'gamepipe.db'}",
             "GAMEPIPE_TEMPORAL_ADDRESS": f"127.0.0.1:{self._number('temporal')}",
@@ -239,10 +244,16 @@ class Stack:
             if (await client.get("/readyz")).status_code != 200:
                 return False
             path = f"/api/v1/nodes/{self._options.node_id}"
-            answer = await client.get(path, headers=_authorization())
+            answer = await client.get(path, headers=self._authorization())
         except httpx.TransportError:
             return False
         return answer.status_code == 200 and answer.json()["connectivity"] == "online"
+
+    def _authorization(self) -> dict[str, str]:
+        if self._options.token_file is None:
+            return {}
+        token = self._options.token_file.read_text(encoding="utf-8").strip()
+        return {"Authorization": f"Bearer {token}"}
 
     def _write_info(self) -> None:
         path = self._data_dir / INFO_FILE
@@ -257,10 +268,3 @@ def _locked(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _authorization() -> dict[str, str]:
-    token_file = os.environ.get("GAMEPIPE_TOKEN_FILE")
-    if not token_file:
-        return {}
-    return {"Authorization": f"Bearer {Path(token_file).read_text(encoding='utf-8').strip()}"}

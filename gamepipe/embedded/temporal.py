@@ -104,10 +104,9 @@ class TemporalServer:
     async def start(self) -> None:
         """Return once it takes calls. Raises `TemporalUnavailable` with its last words."""
         for left in reversed(range(TRIES)):
-            child = self._make_child()
+            child = self._child = self._make_child()  # `stop` must find it in the middle of this
             await child.start()
             if await self._answers(child):
-                self._child = child
                 await self._keep_histories()
                 return
             await child.stop(seconds=1.0)

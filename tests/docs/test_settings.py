@@ -16,7 +16,10 @@ PAGE = (ROOT / "docs" / "deployment.md").read_text()
 CLASSES: tuple[type[BaseSettings], ...] = (Settings, AgentSettings)
 DEPLOYED = ("docker-compose.temporal.yml", "gamepipe/cli/client.py", "gamepipe/cli/option.py")
 """Where other variables than those of the settings may come from."""
-DEFAULTS_OF_THE_MACHINE = {"GAMEPIPE_AGENT_NODE_ID": "host name"}
+DEFAULTS_OF_THE_MACHINE = {
+    "GAMEPIPE_AGENT_NODE_ID": "host name",
+    "GAMEPIPE_AGENT_DATA_DIR": "by user",
+}
 NO_SETTING = {"--help"}
 _CODE = re.compile(r"`([^`]*)`")
 _NAME = re.compile(r"\bGAMEPIPE(?:_[A-Z]+)+\b")

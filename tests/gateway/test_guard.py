@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from temporalio.client import Client
 
 from gamepipe.config import Settings
-from gamepipe.model.errors import InvalidRequest
+from gamepipe.setting import BadSettings, read_settings
 from gamepipe.v1 import node_pb2, node_pb2_grpc
 from gateway.auth import Access
 from gateway.main import GatewayCrashed, serve
@@ -198,8 +198,8 @@ def refusal(program: list[str], folder: Path, changes: dict[str, str]) -> str:
 def test_a_setting_that_is_wrong_raises_what_programs_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GAMEPIPE_REST_PORT", "x")
     monkeypatch.setenv("GAMEPIPE_GRACE", "y")
-    with pytest.raises(InvalidRequest, match=r"GAMEPIPE_REST_PORT: .*GAMEPIPE_GRACE: "):
-        Settings.load()
+    with pytest.raises(BadSettings, match=r"GAMEPIPE_REST_PORT: .*GAMEPIPE_GRACE: "):
+        read_settings(Settings)
 
 
 async def test_a_part_that_crashes_ends_the_gateway_with_a_word(
