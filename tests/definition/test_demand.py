@@ -131,4 +131,6 @@ def test_validate_says_what_the_file_asks_for(tmp_path: Path, stated: str, said:
     alone.command()(validate)
     result = CliRunner().invoke(alone, [str(tmp_path / "x.yaml")], env={"COLUMNS": "300"})
     assert result.exit_code == 0
-    assert result.output.rstrip().endswith(f"{len(steps) + 1} steps{said}")
+    count = len(steps) + 1
+    steps_said = f"{count} step{'' if count == 1 else 's'}"
+    assert result.output.rstrip().endswith(f"{steps_said}{said}")
