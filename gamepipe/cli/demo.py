@@ -71,7 +71,6 @@ class _Demo:
     async def run(self) -> int:
         """The exit status. A signal at any moment ends everything in a few seconds."""
         interruption = Interruption()
-        show.say("starting Temporal, gateway, worker and one agent ...")
         await interruption.end(start(self._stack))
         if interruption.status:
             return interruption.status
@@ -80,7 +79,7 @@ class _Demo:
             if interruption.status:
                 await self._cancel()
             elif not self._keep:
-                await self._stop_instances()
+                await interruption.end(self._stop_instances())
         finally:
             await self._stop()
         return interruption.status or self._status()

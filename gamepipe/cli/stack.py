@@ -78,6 +78,7 @@ async def _up(options: StackOptions) -> None:
 
 async def start(stack: Stack) -> None:
     """Raises `CommandFailed` with the last words of what did not come up."""
+    show.say("starting Temporal, gateway, worker and one agent ...")
     try:
         await stack.start()
     except GamePipeError as error:
