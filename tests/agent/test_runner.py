@@ -135,3 +135,18 @@ async def test_a_loaded_runner_stops_one_step_within_a_second(tmp_path: Path):
     await node.runner.clean(CleanWorkspace(pipeline_id="p", generation=1))
     await asyncio.gather(*tasks)
     await node.close()
+
+
+async def test_a_value_too_short_to_be_masked_is_named_once(node: Node, tmp_path: Path):
+    go = tmp_path / "go"
+    node.values.values = Values(envs={"SHORT": "on", "LONG": "long enough", "EMPTY": ""})
+    scope = Scope(env_names=("EMPTY", "LONG", "SHORT"))
+    script = f"echo ${{{{ envs.SHORT }}}}; while [ ! -e {go} ]; do sleep 0.01; done"
+    step = assignment(script, scope=scope)
+    node.run(step)
+    await node.until_line("on")
+    await node.restart()
+    adopted = node.run(replace(step, dispatch=2))
+    go.touch()
+    assert (await adopted).state is StepState.COMPLETED
+    assert node.texts() == ["too short to be masked in this log: the value of SHORT", "on"]
