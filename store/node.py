@@ -13,7 +13,6 @@ from gamepipe.ports import NodeChange, NodeMark, OfferMade, Registration
 from store import capacity, connectivity
 from store import registration as registering
 from store.database import Database
-from store.offering import take_back_offers
 from store.record import load_nodes, node_record, order_record
 from store.table import GatewayRow, InstanceRow, NodeRow, StopOrderRow
 from store.transaction import NewEvent, Transaction
@@ -169,8 +168,6 @@ def _set_state(tx: Transaction, row: NodeRow, state: NodeState, *, now: datetime
             node_id=row.id,
         )
     previous, row.state = row.state, state.value
-    if state is not NodeState.NORMAL:
-        take_back_offers(tx, row.id)
     tx.add_event(
         NewEvent(
             kind=EventKind.NODE_STATE_CHANGED,

@@ -11,7 +11,7 @@ import structlog
 
 from gamepipe.agent.ending import Refused, ended, explain, failed
 from gamepipe.agent.late_sink import LateSink
-from gamepipe.agent.mask import Masker, MaskingSink
+from gamepipe.agent.mask import Masker, MaskingSink, not_masked
 from gamepipe.agent.output import ProgressReader
 from gamepipe.agent.plan import RunnerTools, key_of, make_plan, names_values, permitted
 from gamepipe.agent.reporter import AttemptReporter, Report
@@ -20,6 +20,7 @@ from gamepipe.agent.spool import AttemptSpool
 from gamepipe.agent.values import Values, ValuesRefused, fetch_patiently
 from gamepipe.model import reason as reasons
 from gamepipe.model.interpolation import InterpolationError, render_step
+from gamepipe.model.record import LogStream
 from gamepipe.model.spec import Step
 from gamepipe.model.state import StepState
 from gamepipe.wire import StepAssignment, StepResult
@@ -45,6 +46,7 @@ class AttemptRun:
         )
         self._tools = tools
         self._masker = Masker(())
+        self._shown: list[str] = []
         self._spool: AttemptSpool | None = None
         self._sink: MaskingSink | None = None
         self._step: Step = assignment.step
@@ -103,6 +105,7 @@ class AttemptRun:
     async def _plan(self) -> StepPlan:
         values = await self._unless_stopped(self._fetch_values())
         self._masker = Masker((*values.envs.values(), *values.secrets.values()))
+        self._shown = not_masked({**values.envs, **values.secrets})
         try:
             self._step = render_step(
                 self.assignment.step,
@@ -136,6 +139,9 @@ class AttemptRun:
             raise self._stopped_early()
         self._spool = spool = self._tools.spools.open(self.key)
         spool.resume()
+        if self._shown and not spool.last_number:
+            text = f"too short to be masked in this log: the value of {', '.join(self._shown)}"
+            await spool.write(LogStream.SYSTEM, text, at=self._tools.clock())
         self._sink = sink = MaskingSink(spool, self._masker)
         async with self._beside(
             self.reporter.run(), self._watch_progress(plan), self._lift_limit_on_stop(spool)

@@ -79,7 +79,7 @@ def remove_tree(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old or the new content, never a torn one; once this
     returns, the new one outlives a machine that stops."""
     make_folder(path.parent)

@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from gamepipe.agent.folder import checked_id, write_atomically
+from gamepipe.agent.folder import checked_id, write_durably
 from gamepipe.agent.plan import names_values
 from gamepipe.model.record import AttemptKey
 from gamepipe.model.spec import StepType
@@ -70,7 +70,7 @@ class AttemptJournal:
 
     async def begin(self, key: AttemptKey, entry: AttemptEntry) -> None:
         """Raises OSError: an attempt that cannot be remembered must not start."""
-        await asyncio.to_thread(write_atomically, self._path(key), _ENTRY.dump_json(entry))
+        await asyncio.to_thread(write_durably, self._path(key), _ENTRY.dump_json(entry))
         self._unfinished[key] = entry
 
     async def finish(self, key: AttemptKey, entry: AttemptEntry, result: StepResult) -> None:
@@ -157,7 +157,7 @@ class AttemptJournal:
     def _write(self, waiting: Path, held: bytes) -> bool:
         """Whether it is on the disk; in memory it is found until then."""
         try:
-            write_atomically(waiting, held)
+            write_durably(waiting, held)
         except OSError as error:
             _log.error(
                 "journal.unwritable",

@@ -7,7 +7,7 @@ from pathlib import Path
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from gamepipe.agent.folder import checked_id, write_atomically
+from gamepipe.agent.folder import checked_id, write_durably
 from gamepipe.agent.plan import key_of
 from gamepipe.model.record import AttemptKey
 from gamepipe.wire import StepAssignment
@@ -44,7 +44,7 @@ class LeaseFolder:
 
     def keep(self, lease: Lease) -> None:
         """Raises OSError."""
-        write_atomically(self._path(lease.key), _LEASE.dump_json(lease))
+        write_durably(self._path(lease.key), _LEASE.dump_json(lease))
 
     def drop(self, key: AttemptKey) -> None:
         self._path(key).unlink(missing_ok=True)

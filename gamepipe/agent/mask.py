@@ -6,7 +6,7 @@ each line counts by itself, since output arrives line by line.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -18,6 +18,11 @@ MASK = "***"
 TAIL_LINES = 10
 TAIL_CHARACTERS = 2000
 """Of each of the last lines; a message that quotes them is cut to no more."""
+
+
+def not_masked(named: Mapping[str, str]) -> list[str]:
+    """Names of the values that are too short to be masked."""
+    return sorted(name for name, value in named.items() if 0 < len(value.strip()) < MIN_LENGTH)
 
 
 class Masker:

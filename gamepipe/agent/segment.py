@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gamepipe.agent.folder import sync
 from gamepipe.model.record import LogLine, LogStream
 
 _FRAME = struct.Struct(">II")
@@ -123,8 +124,11 @@ class Segment:
             return file.read(min(limit, self.size - offset))
 
     def sync(self) -> None:
+        """Bring it to the disk, what an earlier agent wrote included."""
         if self._descriptor >= 0:
             os.fsync(self._descriptor)
+        elif self.size:
+            sync(self.path)
 
     def close(self) -> None:
         if self._descriptor >= 0:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from gamepipe.agent.folder import checked_id, make_folder, sync, write_atomically
+from gamepipe.agent.folder import checked_id, sync
 from gamepipe.agent.segment import Segment, decode, encode
 from gamepipe.model.record import AttemptKey, LogLine, LogStream
 
@@ -21,6 +21,8 @@ _ENDED = "ended"
 _SERIES = "series"
 _FOLDER = re.compile(r"g(\d+)/step-(\d+)/a(\d+)$")
 RUNS_ANEW = "an earlier run of this attempt was stopped; what follows is a new one"
+_LEVELS = 4
+"""Folders above an attempt's, up to the one of all spools."""
 _READ_MARGIN = 128 * 1024
 """More than the longest frame, so that one read always holds a whole line."""
 
@@ -84,7 +86,7 @@ class AttemptSpool:
             self._room.clear()
             await self._room.wait()
         if self._segments and self._segments[-1].size >= self._limits.segment_bytes:
-            await asyncio.to_thread(self._segments[-1].sync)
+            await asyncio.to_thread(self._settle, self._segments[-1])
 
     def resume_position(self) -> str:
         return self._segments[-1].position if self._segments else ""
@@ -122,7 +124,14 @@ class AttemptSpool:
 
     def _seal(self, last: Segment) -> None:
         last.sync()
+        sync(self._folder / _SERIES)
         (self._folder / _ENDED).touch()
+        for folder in (self._folder, *list(self._folder.parents)[:_LEVELS]):
+            sync(folder)
+
+    def _settle(self, segment: Segment) -> None:
+        """Bring it and its name to the disk."""
+        segment.sync()
         sync(self._folder)
 
     @property
@@ -138,10 +147,9 @@ class AttemptSpool:
         return self.acknowledged >= self.last_number
 
     def _read_series(self) -> str:
-        try:
-            return (self._folder / _SERIES).read_text()
-        except FileNotFoundError:
-            return uuid.uuid4().hex
+        path = self._folder / _SERIES
+        series = path.read_text() if path.exists() else ""
+        return series or uuid.uuid4().hex  # Empty: the machine stopped while it was written.
 
     def _is_full(self) -> bool:
         return not self._unbounded and self.stored_bytes >= self._limits.unacknowledged_bytes
@@ -150,9 +158,9 @@ class AttemptSpool:
         """The segment that takes the next line."""
         if self._segments and self._segments[-1].size < self._limits.segment_bytes:
             return self._segments[-1]
-        make_folder(self._folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
         if not self._segments:
-            write_atomically(self._folder / _SERIES, self.series.encode())
+            (self._folder / _SERIES).write_text(self.series)
         segment = Segment(self._folder / f"{number:020d}.seg", first=number)
         if self._segments:
             segment.position = self._segments[-1].position

@@ -146,3 +146,18 @@ async def test_a_command_sees_its_own_gpus(tmp_path: Path):
     assert node.texts(0) == ["GPU-a,GPU-b GPU-a,GPU-b PCI_BUS_ID"]
     assert node.texts(1) == ["1,2 1,2 PCI_BUS_ID"]
     assert [text.strip() for text in node.texts(2)] == [""]
+
+
+async def test_a_value_too_short_to_be_masked_is_named_once(node: Node, tmp_path: Path):
+    go = tmp_path / "go"
+    node.values.values = Values(envs={"SHORT": "on", "LONG": "long enough", "EMPTY": ""})
+    scope = Scope(env_names=("EMPTY", "LONG", "SHORT"))
+    script = f"echo ${{{{ envs.SHORT }}}}; while [ ! -e {go} ]; do sleep 0.01; done"
+    step = assignment(script, scope=scope)
+    node.run(step)
+    await node.until_line("on")
+    await node.restart()
+    adopted = node.run(replace(step, dispatch=2))
+    go.touch()
+    assert (await adopted).state is StepState.COMPLETED
+    assert node.texts() == ["too short to be masked in this log: the value of SHORT", "on"]

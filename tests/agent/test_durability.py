@@ -1,0 +1,65 @@
+"""What the agent promises to remember has reached the disk, with the name it is found by."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gamepipe.agent.journal import AttemptEntry, AttemptJournal
+from gamepipe.agent.lease import Lease, LeaseFolder
+from gamepipe.agent.spool import SpoolFolder, SpoolLimits
+from gamepipe.model.record import AttemptKey, LogStream
+from gamepipe.model.state import StepState
+from gamepipe.wire import StepResult
+from tests.agent.making import assignment, utc_now
+from tests.agent.node import stop_of
+
+KEY = AttemptKey(pipeline_id="p", generation=1, step_index=0, attempt=1)
+ENTRY = AttemptEntry.of(assignment("true"), "r", begun_at=utc_now())
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What was brought to the disk, in order."""
+    found: list[Path] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        found.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    return found
+
+
+async def test_the_journal_is_on_the_disk_with_its_folders(tmp_path: Path, synced: list[Path]):
+    journal = AttemptJournal(tmp_path / "journal")
+    await journal.begin(KEY, ENTRY)
+    step = tmp_path / "journal/p/g1/step-0"
+    assert synced == [*list(step.parents)[3::-1], step / ".a1.json.tmp", step]
+    synced.clear()
+    end = StepResult(state=StepState.COMPLETED, started_at=None, ended_at=utc_now())
+    await journal.finish(KEY, ENTRY, end)
+    await journal.mark_stopped(stop_of(), "r")
+    assert synced == [step / ".a1.json.tmp", step, step / ".stop-a1.tmp", step]
+
+
+async def test_a_lease_is_on_the_disk_before_it_is_accepted(tmp_path: Path, synced: list[Path]):
+    leases = LeaseFolder(tmp_path / "leases")
+    leases.keep(Lease(task_token="00", run_id="r", assignment=assignment("true")))
+    assert synced[-1] == tmp_path / "leases"
+    assert synced[-2].parent == tmp_path / "leases"
+
+
+async def test_a_spool_is_on_the_disk_segment_by_segment(tmp_path: Path, synced: list[Path]):
+    spools = SpoolFolder(tmp_path / "spool", SpoolLimits(segment_bytes=100))
+    spool = spools.open(KEY)
+    await spool.write(LogStream.STDOUT, "x" * 100, at=utc_now())
+    folder = tmp_path / "spool" / KEY.path
+    assert folder / f"{1:020d}.seg" not in synced
+    await spool.write(LogStream.STDOUT, "y", at=utc_now())
+    assert synced[-2:] == [folder / f"{1:020d}.seg", folder]
+    synced.clear()
+    await spool.finish()
+    assert synced[:3] == [folder / f"{2:020d}.seg", folder / "series", folder]
+    assert synced[-1] == tmp_path / "spool"
