@@ -65,8 +65,6 @@ class StepRun:
     async def end_from_outside(self, result: StepResult) -> None:
         """A client says how the current attempt ended: stop what runs of it, then let that count.
         Returns once it does; what the node still says of the attempt comes too late."""
-        if self._record.attempt_ended:
-            return
         self._told = result
         await workflow.wait_condition(lambda: self._told is None)
 
@@ -93,6 +91,7 @@ class StepRun:
             and result.retryable
             and attempt < self._step.retry.max_attempts
             and not self._interrupted
+            and not (self._context.orderly and self._context.unreachable)
         )
 
     async def _wait_for_retry(self, attempt: int) -> None:

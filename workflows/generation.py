@@ -60,6 +60,9 @@ class Generation:
 
     async def end_step(self, index: int, result: StepResult) -> None:
         """End the step's current attempt from outside; returns once that counts."""
+        task = self._tasks.get(index)
+        if task is None or task.done():
+            self._begin(self._context.start.spec.steps[index])  # it was left to the next run
         await self._runs[index].end_from_outside(result)
 
     def mark_lost(self) -> None:
@@ -114,12 +117,15 @@ class Generation:
         began = self._context.book.steps[step.index].attempt > 0
         end = None if began else self._verdict(step)
         if end is None:
-            run = self._runs[step.index] = StepRun(self._context, self, step)
-            self._tasks[step.index] = asyncio.create_task(run.run())
+            self._begin(step)
             return False
         state, reason, message = end
         self._context.book.end_step(step.index, state, reason=reason, message=message)
         return True
+
+    def _begin(self, step: Step) -> None:
+        run = self._runs[step.index] = StepRun(self._context, self, step)
+        self._tasks[step.index] = asyncio.create_task(run.run())
 
     def _verdict(self, step: Step) -> tuple[StepState, str, str] | None:
         """None: run it. Else the state, reason and message that it ends with at once."""

@@ -50,7 +50,8 @@ class GamePipeline:
 
     @workflow.run
     async def run(self, start: PipelineStart) -> PipelineEnd:  # noqa: ARG002 - taken by __init__
-        """Returns for completed; closes as Failed or Canceled in Temporal otherwise."""
+        """Returns for completed; closes as Failed or Canceled in Temporal otherwise, or returns
+        what little there is to say when the store closed it."""
         main = asyncio.create_task(self._drive())
         while not main.done():
             try:
@@ -62,10 +63,17 @@ class GamePipeline:
         end = main.result()
         if end.state is PipelineState.CANCELED and self._cancel_requested:
             raise CancelledError(end.message or "canceled")
-        if end.state is PipelineState.FAILED and workflow.patched("failed-closes-as-failed"):
+        if self._closes_as_failed(end):
             message = end.message or end.reason
             raise ApplicationError(message, type=end.reason, non_retryable=True)
         return end
+
+    def _closes_as_failed(self, end: PipelineEnd) -> bool:
+        """A run that the store closed, say a reset one of a pipeline that completed, failed at
+        nothing: what became of the pipeline is not its to say."""
+        if end.state is not PipelineState.FAILED or self._context.closed:
+            return False
+        return workflow.patched("failed-closes-as-failed")
 
     # --- messages -------------------------------------------------------------------------------
 

@@ -71,7 +71,7 @@ async def apply_step(
         if status.percent is not None or status.message:
             book.progress_step(index, percent=status.percent, message=status.message)
         context.saver.hurry()
-    elif generation is not None:
+    elif generation is not None and not book.steps[index].attempt_ended:
         await generation.end_step(index, _result(context, status))
     return book.steps[index]
 

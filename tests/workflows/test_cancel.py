@@ -263,7 +263,7 @@ async def test_an_always_step_that_no_node_took_does_not_hold_the_cancel(stack: 
     handle = await stack.submit("""
 name: tidy
 steps:
-  - {name: tidy, type: command, command: "true", always: true}
+  - {name: tidy, type: command, command: "true", always: true, retry: {max_attempts: 3}}
 """)
 
     async def placed() -> bool:

@@ -12,8 +12,16 @@ from temporalio.client import Client, WorkflowHandle
 
 from gamepipe.connecting import connect_temporal
 from gamepipe.embedded import temporal as embedded
-from gamepipe.model.state import PipelineState
-from gamepipe.wire import CancelOrder, NodeBack, NodeLost, SaveRequest, StepAssignment, StepResult
+from gamepipe.model.state import PipelineState, StepState
+from gamepipe.wire import (
+    CancelOrder,
+    NodeBack,
+    NodeLost,
+    SaveRequest,
+    StepAssignment,
+    StepResult,
+    StepStatus,
+)
 from store.store import GamePipelineStore
 from tests.waiting import eventually
 from tests.workflows.conftest import FAST, Stack
@@ -225,3 +233,24 @@ async def test_a_cancel_ends_a_run_that_waits_for_its_node_after_it_continued(
     record = await stack.finish(handle)
     assert (record.state, record.reason) == (PipelineState.CANCELED, "NODE_UNREACHABLE")
     assert [step.state.value for step in record.steps] == ["completed", "failed", "skipped"]
+
+
+async def test_a_client_may_end_a_step_that_waits_for_its_node_after_the_run_continued(
+    stack: Stack,
+) -> None:
+    stack.with_settings(
+        heartbeat_seconds=0.5, schedule_to_start_seconds=0.2, lost_node_look_seconds=0.2
+    )
+    node = await stack.node(two=_silent)
+    handle = await stack.submit(_file("wait"))
+    await eventually(lambda: is_running(stack, handle))
+    await stack.nodes.aclose()
+    await handle.signal("node_lost", NodeLost(node_id=node.id, generation=1))
+    await _continues_while_it_waits(stack, handle)
+    status = StepStatus(generation=1, step_index=1, attempt=1, state=StepState.COMPLETED)
+    await handle.execute_update("step_status", status)
+    async with node.worker():
+        await handle.signal("node_back", NodeBack(node_id=node.id, generation=1))
+        record = await stack.finish(handle)
+    assert record.state is PipelineState.COMPLETED
+    assert node.names()[-1] == "three"
