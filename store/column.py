@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
-from pydantic_core import PydanticSerializationError, to_jsonable_python
 from sqlalchemy import Column, DateTime, Dialect, Text
 from sqlalchemy.types import TypeDecorator
 
 from store.text import clean_value
 
 T = TypeVar("T")
+_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 class AsJson(TypeDecorator[T], Generic[T]):
@@ -29,11 +29,11 @@ class AsJson(TypeDecorator[T], Generic[T]):
     def process_bind_param(self, value: T | None, dialect: Dialect) -> str | None:
         if value is None:
             return None
-        with contextlib.suppress(PydanticSerializationError):  # half characters in a text
+        with contextlib.suppress(ValueError):  # half characters in a text
             text = self._adapter.dump_json(value).decode()
             if "\\u0000" not in text:
                 return text
-        return json.dumps(to_jsonable_python(clean_value(value)))
+        return json.dumps(_ANYTHING.dump_python(clean_value(value), mode="json"))
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> T | None:
         return None if value is None else self._adapter.validate_json(value)

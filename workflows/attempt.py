@@ -43,6 +43,9 @@ class StepRun:
         attempt = self._record.attempt or 1
         while not self._generation.lost:
             result = await self._attempt(attempt)
+            if result is not None and self._was_cut_off(result):
+                self._generation.mark_lost()
+                return
             another = result is not None and self._conclude(result, attempt)
             self._told = None
             if not another:
@@ -52,6 +55,11 @@ class StepRun:
                 self._end(self._stopped("canceled before the next attempt"))
                 return
             attempt += 1
+
+    def _was_cut_off(self, result: StepResult) -> bool:
+        """The node heard nothing for the TTL and stopped the step, as if it had been lost: what
+        follows is the same, though nobody else noticed."""
+        return result.reason == reasons.NODE_LOST and not self._context.halted
 
     def _conclude(self, result: StepResult, attempt: int) -> bool:
         """Write the attempt's end down; whether another attempt follows."""

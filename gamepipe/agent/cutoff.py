@@ -11,6 +11,8 @@ from temporalio.service import RPCError
 
 _log = structlog.get_logger()
 _LOOKS_PER_TTL = 10
+_SILENCE_PER_TTL = 3
+"""So long may a gateway be silent before Temporal is asked, too: two heartbeats."""
 
 
 class CutOffWatch:
@@ -29,7 +31,8 @@ class CutOffWatch:
         self._silent_seconds = silent_seconds
         self._client = client
         self._stop_steps = stop_steps
-        self._answered_at = time.monotonic()
+        self._temporal_at = time.monotonic()
+        """When Temporal was last known to answer, or this agent began."""
         self._cut_off = False
 
     @property
@@ -40,14 +43,17 @@ class CutOffWatch:
         """Watch until cancelled."""
         while True:
             await asyncio.sleep(self._ttl / _LOOKS_PER_TTL)
-            if (
-                self._silent_seconds() < self._ttl / _LOOKS_PER_TTL
-                or await self._temporal_answers()
-            ):
-                self._answered_at = time.monotonic()
-                self._cut_off = False
-            elif time.monotonic() - self._answered_at >= self._ttl:
+            if self._silent_seconds() >= self._ttl / _SILENCE_PER_TTL:
+                await self._ask_temporal()
+            silence = min(self._silent_seconds(), time.monotonic() - self._temporal_at)
+            if silence >= self._ttl:
                 await self._stop()
+            else:
+                self._cut_off = False
+
+    async def _ask_temporal(self) -> None:
+        if await self._temporal_answers():
+            self._temporal_at = time.monotonic()
 
     async def _temporal_answers(self) -> bool:
         client = self._client()

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import math
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import grpc
@@ -13,6 +14,7 @@ import structlog
 from gamepipe.agent.channel import GatewayChannel, describe, says
 from gamepipe.agent.outbox import Outbox
 from gamepipe.agent.registration import heartbeat_of
+from gamepipe.agent.stop_order import StopOrdered, StopOrders
 from gamepipe.backoff import backoff
 from gamepipe.model.errors import GamePipeError
 from gamepipe.model.node import NodeMetrics
@@ -43,17 +45,6 @@ class SessionSuperseded(GamePipeError):
     """A newer agent with the same node id has registered."""
 
     reason = "SESSION_SUPERSEDED"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StopOrdered:
-    """A stop order of the gateway; `step_index` None: everything of the generation."""
-
-    order_id: int
-    pipeline_id: str
-    generation: int
-    step_index: int | None
-    instance_id: str
 
 
 class LinkHandler(Protocol):
@@ -96,17 +87,18 @@ class GatewayLink:
         self._answer = node_pb2.RegisterResponse()
         self._pace = node_pb2.Pace()
         self._outbox = outbox
-        self._orders: dict[int, asyncio.Task[None]] = {}
+        self._orders = StopOrders(handler.on_stop_ordered, outbox)
+        self._unheard: deque[float] = deque()
+        """When each heartbeat of this stream was sent that no answer came for yet."""
         self._renewed_at = time.monotonic()
-        self._connected = False
         self._declared = asyncio.Event()
         self.welcomed = asyncio.Event()
         """Set for good once a gateway has answered on the stream."""
 
     @property
     def silent_seconds(self) -> float:
-        """How long no gateway has heard of this agent."""
-        return 0.0 if self._connected else time.monotonic() - self._renewed_at
+        """Since the last word of this agent that a gateway is known to have heard."""
+        return time.monotonic() - self._renewed_at
 
     @property
     def ttl_seconds(self) -> float:
@@ -183,8 +175,7 @@ class GatewayLink:
                 self._channel.turn()
                 await asyncio.sleep(next(waits))
         finally:
-            for task in self._orders.values():
-                task.cancel()
+            self._orders.close()
 
     async def _lost(self, error: grpc.aio.AioRpcError) -> None:
         _log.warning(
@@ -205,16 +196,14 @@ class GatewayLink:
             async with asyncio.timeout(_HELLO_SECONDS):
                 message = await call.read()
             self._outbox.rewind()
+            self._unheard.clear()
+            self._renewed_at = time.monotonic()
             writer = asyncio.create_task(self._write(call))
             while isinstance(message, node_pb2.ConnectResponse):
-                self._connected = True
                 await self._take(message)
                 yield
                 message = await self._next(call, writer)
         finally:
-            if self._connected:
-                self._renewed_at = time.monotonic()
-            self._connected = False
             call.cancel()
             if writer is not None:
                 writer.cancel()
@@ -245,12 +234,19 @@ class GatewayLink:
         due = time.monotonic()
         while True:
             if time.monotonic() >= due:
+                self._refuse_silence()
                 due = time.monotonic() + (self._interval or self._pace.heartbeat_seconds or 5.0)
+                self._unheard.append(time.monotonic())
                 heartbeat = heartbeat_of(self._sample())
                 await call.write(node_pb2.ConnectRequest(heartbeat=heartbeat))
             for message in self._outbox.take():
                 await call.write(message)
             await _at_most(self._outbox.wait(), due - time.monotonic())
+
+    def _refuse_silence(self) -> None:
+        """Raises `TimeoutError`: this stream leads nowhere, though nothing has said so."""
+        if self.silent_seconds > (self.ttl_seconds or math.inf) / 2:
+            raise TimeoutError("the gateway answers no heartbeat")
 
     # --- down -----------------------------------------------------------------------------------
 
@@ -260,7 +256,7 @@ class GatewayLink:
                 self.welcomed.set()
                 await self._handler.on_welcome(tuple(message.welcome.instance_ids))
             case "stop_order":
-                self._obey(message.stop_order)
+                self._orders.obey(message.stop_order)
             case "node_state_changed":
                 await self._take_state(message.node_state_changed.state)
             case "answered":
@@ -269,6 +265,8 @@ class GatewayLink:
                 self._handler.on_work(message.work)
             case "lease_lost":
                 await self._handler.on_lease_lost(message.lease_lost)
+            case "heartbeat_taken":
+                self._renewed_at = self._unheard.popleft()
             case "pace":
                 self._pace = message.pace
             case "superseded":
@@ -281,39 +279,6 @@ class GatewayLink:
         await self._handler.on_node_state(state)
         taken = node_pb2.NodeStateTaken(state=state)
         self._outbox.note(node_pb2.ConnectRequest(node_state_taken=taken))
-
-    def _obey(self, order: node_pb2.StopOrder) -> None:
-        """Carry it out beside the stream; an order that is being carried out already goes on."""
-        if order.order_id in self._orders:
-            return
-        ordered = StopOrdered(
-            order_id=order.order_id,
-            pipeline_id=order.pipeline_id,
-            generation=order.generation,
-            step_index=order.step_index if order.HasField("step_index") else None,
-            instance_id=order.instance_id,
-        )
-        self._orders[order.order_id] = asyncio.create_task(self._carry_out(ordered))
-
-    async def _carry_out(self, order: StopOrdered) -> None:
-        try:
-            for wait in backoff():
-                try:
-                    await self._handler.on_stop_ordered(order)
-                    break
-                except Exception as error:
-                    _log.warning(
-                        "stop_order.failed",
-                        action="stop_order.failed",
-                        order_id=order.order_id,
-                        pipeline_id=order.pipeline_id,
-                        error=repr(error),
-                    )
-                await asyncio.sleep(wait)
-            confirmed = node_pb2.StopConfirmed(order_id=order.order_id)
-            self._outbox.note(node_pb2.ConnectRequest(stop_confirmed=confirmed))
-        finally:
-            del self._orders[order.order_id]
 
 
 async def _at_most(work: Awaitable[None], seconds: float) -> None:

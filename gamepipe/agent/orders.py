@@ -7,9 +7,9 @@ import structlog
 
 from gamepipe.agent.container_engine import EngineError
 from gamepipe.agent.instance import InstanceWatcher
-from gamepipe.agent.link import StopOrdered
 from gamepipe.agent.observation import Observation
 from gamepipe.agent.runner import StepRunner
+from gamepipe.agent.stop_order import StopOrdered
 from gamepipe.agent.stream_server import StreamServer
 from gamepipe.backoff import backoff
 from gamepipe.model.state import InstanceState

@@ -960,6 +960,25 @@ class Pace(_message.Message):
 Global___Pace: _TypeAlias = Pace  # noqa: Y015
 
 @_typing.final
+class HeartbeatTaken(_message.Message):
+    """HeartbeatTaken answers each Heartbeat, in order: the gateway has heard it. An agent that is not
+    answered for half the TTL has a stream that leads nowhere; let it try another gateway.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeartbeatTaken: _TypeAlias = HeartbeatTaken  # noqa: Y015
+
+@_typing.final
 class ConnectResponse(_message.Message):
     """ConnectResponse is one message to an agent."""
 
@@ -973,6 +992,7 @@ class ConnectResponse(_message.Message):
     WORK_FIELD_NUMBER: _builtins.int
     LEASE_LOST_FIELD_NUMBER: _builtins.int
     PACE_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_TAKEN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -989,6 +1009,8 @@ class ConnectResponse(_message.Message):
     def lease_lost(self) -> Global___LeaseLost: ...
     @_builtins.property
     def pace(self) -> Global___Pace: ...
+    @_builtins.property
+    def heartbeat_taken(self) -> Global___HeartbeatTaken: ...
     def __init__(
         self,
         *,
@@ -1000,12 +1022,13 @@ class ConnectResponse(_message.Message):
         work: Global___Work | None = ...,
         lease_lost: Global___LeaseLost | None = ...,
         pace: Global___Pace | None = ...,
+        heartbeat_taken: Global___HeartbeatTaken | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "lease_lost", b"lease_lost", "message", b"message", "node_state_changed", b"node_state_changed", "pace", b"pace", "stop_order", b"stop_order", "superseded", b"superseded", "welcome", b"welcome", "work", b"work"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "heartbeat_taken", b"heartbeat_taken", "lease_lost", b"lease_lost", "message", b"message", "node_state_changed", b"node_state_changed", "pace", b"pace", "stop_order", b"stop_order", "superseded", b"superseded", "welcome", b"welcome", "work", b"work"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "lease_lost", b"lease_lost", "message", b"message", "node_state_changed", b"node_state_changed", "pace", b"pace", "stop_order", b"stop_order", "superseded", b"superseded", "welcome", b"welcome", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "heartbeat_taken", b"heartbeat_taken", "lease_lost", b"lease_lost", "message", b"message", "node_state_changed", b"node_state_changed", "pace", b"pace", "stop_order", b"stop_order", "superseded", b"superseded", "welcome", b"welcome", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "stop_order", "node_state_changed", "superseded", "answered", "work", "lease_lost", "pace"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "stop_order", "node_state_changed", "superseded", "answered", "work", "lease_lost", "pace", "heartbeat_taken"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 

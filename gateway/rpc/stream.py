@@ -148,6 +148,7 @@ class NodeStream:
                     self._beats.add(
                         self.node_id, self.session, translate.metrics(message.heartbeat)
                     )
+                    self._send(heartbeat_taken=node_pb2.HeartbeatTaken())
                 case "work_accepted":
                     if self._relay is not None:
                         self._relay.accepted(message.work_accepted.task_token)

@@ -43,6 +43,7 @@ class Gateway(GameNodeServiceServicer):
         self.instance_ids: list[str] = []
         self.received: list[node_pb2.ConnectRequest] = []
         self.store_observations = True
+        self.take_heartbeats = True
         self.outcomes: dict[str, list[int | None]] = defaultdict(list)
         """The next answers to messages of a kind; when there are none, OK."""
         self.logs: dict[Key, list[LogLine]] = defaultdict(list)
@@ -126,6 +127,9 @@ class Gateway(GameNodeServiceServicer):
     async def _read(self, context, stream: Stream) -> None:
         while isinstance(message := await context.read(), node_pb2.ConnectRequest):
             self.received.append(message)
+            if message.HasField("heartbeat") and self.take_heartbeats:
+                taken = node_pb2.ConnectResponse(heartbeat_taken=node_pb2.HeartbeatTaken())
+                await stream.down.put(taken)
             outcome = self._outcome(message) if message.sequence else None
             if outcome is not None:
                 answered = node_pb2.Answered(sequence=message.sequence, outcome=outcome)
