@@ -24,6 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from activities.control import ControlActivities
+from activities.draining import DrainActivities
 from activities.emptying import NodeEmptier
 from activities.errors import ErrorInterceptor
 from activities.liveness import NodeSweep
@@ -40,6 +41,7 @@ from gamepipe.setting import read_settings
 from gamepipe.stopping import Stopper
 from gamepipe.wire import CONTROL_QUEUE, CleanUp
 from store.store import GamePipelineStore
+from workflows.drain import DrainNode
 from workflows.pipeline import GamePipeline
 from workflows.retention import Retention
 from workflows.stop_instance import StopInstance
@@ -53,14 +55,23 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def build_worker(client: Client, store: Store) -> Worker:
-    """The Temporal worker on the control queue."""
+def build_emptier(client: Client, store: Store, grace: timedelta) -> NodeEmptier:
+    stopper = Stopper(store=store, client=client, now=utc_now)
+    return NodeEmptier(store=store, stopper=stopper, grace=grace)
+
+
+def build_worker(
+    client: Client, store: Store, *, grace: timedelta = timedelta(seconds=10)
+) -> Worker:
+    """The Temporal worker on the control queue; `grace` is that of games on a drained node."""
+    emptier = build_emptier(client, store, grace)
+    drains = DrainActivities(store=store, emptier=emptier, now=utc_now)
     control = ControlActivities(store=store, client=client, offers=OfferSender(client), now=utc_now)
     return Worker(
         client,
         task_queue=CONTROL_QUEUE,
-        workflows=[GamePipeline, StopInstance, Retention],
-        activities=control.all(),
+        workflows=[GamePipeline, StopInstance, Retention, DrainNode],
+        activities=[*control.all(), *drains.all()],
         interceptors=[ErrorInterceptor()],
         max_cached_workflows=2000,
         max_concurrent_workflow_tasks=200,
@@ -83,11 +94,7 @@ class Sweeper:
             settings=settings.run_settings(),
             now=utc_now,
         )
-        self._emptier = NodeEmptier(
-            store=store,
-            stopper=Stopper(store=store, client=client, now=utc_now),
-            grace=settings.grace,
-        )
+        self._emptier = build_emptier(client, store, settings.grace)
         self._stops = StopSweep(store=store, client=client, now=utc_now)
         self._nodes = NodeSweep(
             store=store,
@@ -171,7 +178,7 @@ async def run(settings: Settings, shutdown: asyncio.Event) -> None:
         client = await connect_temporal(settings.temporal_address, settings.temporal_namespace)
         await register_search_attributes(client)
         await schedule_retention(client, settings.retention)
-        async with build_worker(client, store), asyncio.TaskGroup() as group:
+        async with build_worker(client, store, grace=settings.grace), asyncio.TaskGroup() as group:
             group.create_task(Sweeper(client, store, settings).run(shutdown))
             _log.info("worker.started", action="worker.started", task_queue=CONTROL_QUEUE)
             await shutdown.wait()

@@ -30,23 +30,22 @@ class NodeEmptier:
         """One pass over the disabled nodes."""
         for node in await self._store.nodes.list():
             if node.state is NodeState.DISABLED:
-                await self.empty(node.id)
+                await self.empty(node.id, reason=f"node {node.id} was disabled")
 
-    async def empty(self, node_id: str) -> None:
+    async def empty(self, node_id: str, *, reason: str, instances: bool = True) -> None:
         """Ask for the end of all that runs there. What ended meanwhile is passed over; what
-        cannot be asked now is logged, for the sweep asks again."""
+        cannot be asked now is logged, for it is asked again."""
         for pipeline_id, _ in await self._store.placements.live_pipelines_on(node_id):
-            await self._attempt(node_id, pipeline_id, self._cancel(node_id, pipeline_id))
-        for one in await self._store.instances.list(node_id=node_id, live_only=True):
+            await self._attempt(node_id, pipeline_id, self._cancel(pipeline_id, reason))
+        live = await self._store.instances.list(node_id=node_id, live_only=True)
+        for one in live if instances else ():
             stop = self._stopper.stop_instance(one, self._grace)
             await self._attempt(node_id, one.pipeline_id, stop)
 
-    async def _cancel(self, node_id: str, pipeline_id: str) -> None:
+    async def _cancel(self, pipeline_id: str, reason: str) -> None:
         record = await self._store.pipelines.get(pipeline_id)
         if record.reason != reasons.CANCELING:  # it was asked before
-            await self._stopper.cancel(
-                pipeline_id, CancelOrder(reason=f"node {node_id} was disabled")
-            )
+            await self._stopper.cancel(pipeline_id, CancelOrder(reason=reason))
 
     @staticmethod
     async def _attempt(node_id: str, pipeline_id: str, stop: Awaitable[None]) -> None:

@@ -11,6 +11,7 @@ from gamepipe.model.record import Instance
 from gamepipe.model.state import NodeState
 from gamepipe.offer import OfferSender
 from gamepipe.ports import NodeChange, Store
+from gateway.draining import DrainService
 from gateway.ending import PipelineEnder
 
 LONGEST_GRACE = timedelta(days=1)
@@ -32,12 +33,14 @@ class FleetService:
         store: Store,
         ender: PipelineEnder,
         emptier: NodeEmptier,
+        drains: DrainService,
         offers: OfferSender,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._ender = ender
         self._emptier = emptier
+        self.drains = drains
         self._offers = offers
         self._now = now
 
@@ -55,7 +58,7 @@ class FleetService:
         check_change(labels=change.labels)
         node = await self._store.nodes.update(node_id, change, now=self._now())
         if change.state is NodeState.DISABLED:
-            await self._emptier.empty(node_id)
+            await self._emptier.empty(node_id, reason=f"node {node_id} was disabled")
         await self._offers.send(await self._store.placements.offer(now=self._now()))
         return node
 

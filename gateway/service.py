@@ -23,6 +23,7 @@ from gamepipe.offer import OfferSender
 from gamepipe.ports import PipelineChange, PipelineFilter, PipelinePage, Store
 from gamepipe.starting import start_pipeline
 from gamepipe.wire import CancelOrder, RunSettings
+from gateway.draining import DrainService
 from gateway.ending import PipelineEnder
 from gateway.events import POLL_SECONDS, EventReader
 from gateway.fleet import FleetService, check_grace
@@ -86,6 +87,7 @@ class GamePipelineService:
             store=store,
             ender=self._ender,
             emptier=self._ender.emptier,
+            drains=DrainService(store=store, client=client, now=now),
             offers=self._offers,
             now=now,
         )

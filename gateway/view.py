@@ -17,6 +17,8 @@ from gamepipe.model.state import (
 )
 from gamepipe.ports import PipelinePage
 from gamepipe.wire import workflow_id
+from gamepipe.wire.drain import DrainState
+from gateway.draining import DrainReport
 
 
 class View(BaseModel):
@@ -271,3 +273,28 @@ class InstanceView(View):
     message: str
     started_at: datetime | None
     ended_at: datetime | None
+
+
+class DrainView(View):
+    """How far a drain is."""
+
+    node_id: str
+    state: DrainState
+    started_at: datetime
+    deadline: datetime | None
+    ignore_instances: bool
+    pipelines: tuple[str, ...] = Field(description="Ids of those that still run there.")
+    instances: tuple[str, ...] = Field(description="Ids of those that count and still run there.")
+
+    @classmethod
+    def of(cls, report: DrainReport) -> Self:
+        progress, left = report.progress, report.left
+        return cls(
+            node_id=progress.drain.node_id,
+            state=progress.state,
+            started_at=progress.started_at,
+            deadline=progress.drain.deadline,
+            ignore_instances=progress.drain.ignore_instances,
+            pipelines=left.pipelines,
+            instances=left.instances,
+        )

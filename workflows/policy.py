@@ -32,6 +32,9 @@ STORE: Final[dict[str, Any]] = {
 GATHER: Final = timedelta(milliseconds=500)
 """How long a change waits for others to share its save; news of a step's start does not wait."""
 
+WATCH_HEARTBEAT: Final = timedelta(seconds=30)
+"""Of an activity that waits for something in the store: after a worker's death another goes on."""
+
 UNLIMITED: Final = timedelta(days=3650)
 """Start-to-close of a step without a timeout of its own (Temporal wants one)."""
 

@@ -7,13 +7,25 @@ from rich.text import Text
 
 from gamepipe.cli import show
 from gamepipe.cli.client import client
+from gamepipe.cli.drain import drain
 from gamepipe.cli.option import Output, TokenFile, Url, check_id
 from gamepipe.cli.show import OutputFormat
 from gamepipe.model.state import NodeState
 
+nodes_app = typer.Typer()
+nodes_app.command("drain")(drain)
 
-def nodes(output: Output = OutputFormat.TABLE, url: Url = "", token_file: TokenFile = None) -> None:
-    """List the game nodes."""
+
+@nodes_app.callback(invoke_without_command=True)
+def nodes(
+    context: typer.Context,
+    output: Output = OutputFormat.TABLE,
+    url: Url = "",
+    token_file: TokenFile = None,
+) -> None:
+    """List the game nodes, or drain one of them."""
+    if context.invoked_subcommand is not None:
+        return
     found = client(url, token_file).call("GET", "/nodes")
     if output is OutputFormat.JSON:
         show.print_json(found)

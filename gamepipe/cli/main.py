@@ -33,7 +33,7 @@ COMMANDS = {
     "logs": ("gamepipe.cli.logs", "logs"),
     "cancel": ("gamepipe.cli.pipelines", "cancel"),
     "delete": ("gamepipe.cli.pipelines", "delete"),
-    "nodes": ("gamepipe.cli.fleet", "nodes"),
+    "nodes": ("gamepipe.cli.fleet", "nodes_app"),
     "node": ("gamepipe.cli.fleet", "node"),
     "instances": ("gamepipe.cli.fleet", "instances"),
     "stop": ("gamepipe.cli.fleet", "stop"),
@@ -63,9 +63,17 @@ def _register(wanted: str | None) -> None:
         module, function = COMMANDS[name]
         extra = EXTRAS.get(module)
         if extra is None or all(find_spec(sign) for sign in SIGNS[extra]):
-            app.command(name)(getattr(importlib.import_module(module), function))
+            _add(name, getattr(importlib.import_module(module), function))
         else:
             app.command(name, context_settings=_ANY_ARGUMENTS)(_absent(name, extra))
+
+
+def _add(name: str, command: typer.Typer | Callable[..., None]) -> None:
+    """One with commands of its own is an application."""
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(command)
 
 
 def _absent(name: str, extra: str) -> Callable[[], None]:

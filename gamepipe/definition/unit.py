@@ -32,7 +32,7 @@ class Duration:
         scalar = scalar_of(node, path, reader, "a duration such as `90s`, `5m` or `1h30m`")
         if scalar is None:
             return INVALID
-        seconds = _seconds(scalar.text[:200])
+        seconds = seconds_of(scalar.text[:200])
         if seconds is None:
             remedy = "write a duration such as `90s`, `5m` or `1h30m`, or plain seconds"
             if has_template(scalar.text):
@@ -51,7 +51,8 @@ class Duration:
         return {"anyOf": [text, {"type": "number", least: 0, "maximum": _MAX_SECONDS}]}
 
 
-def _seconds(text: str) -> float | None:
+def seconds_of(text: str) -> float | None:
+    """Of a duration; None for what is none."""
     if re.fullmatch(_PLAIN, text):
         return float(text)
     if not re.fullmatch(_DURATION, text):

@@ -13,7 +13,7 @@ from gateway.events import LAST_ID, EventReader
 from gateway.fleet import FleetService
 from gateway.rest.body import Body
 from gateway.rest.stream import Shutdown, event_response, wants_stream
-from gateway.view import EventView, InstanceView, LocationView, NodeView
+from gateway.view import DrainView, EventView, InstanceView, LocationView, NodeView
 
 
 class StopBody(Body):
@@ -22,6 +22,20 @@ class StopBody(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{}]})
 
     grace_seconds: float | None = Field(default=None, ge=0, le=86400)
+
+
+class DrainBody(Body):
+    """How long what runs may take to end by itself."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"deadline_seconds": 3600}]})
+
+    deadline_seconds: float | None = Field(
+        default=None, ge=0, description="Then it is stopped; absent: never."
+    )
+    ignore_instances: bool = Field(
+        default=False,
+        description="Running games neither count nor are stopped.",
+    )
 
 
 class NodeChangeBody(Body):
@@ -48,6 +62,8 @@ class FleetRoutes:
         router.get("/nodes", tags=["nodes"])(self.nodes)
         router.get("/nodes/{node_id}", tags=["nodes"])(self.node)
         router.patch("/nodes/{node_id}", tags=["nodes"])(self.update_node)
+        router.post("/nodes/{node_id}/drain", status_code=202, tags=["nodes"])(self.drain)
+        router.get("/nodes/{node_id}/drain", tags=["nodes"])(self.drained)
         router.get("/instances", tags=["instances"])(self.instances)
         router.get("/instances/{instance_id}", tags=["instances"])(self.instance)
         router.post("/instances/{instance_id}/stop", status_code=202, tags=["instances"])(
@@ -72,6 +88,22 @@ class FleetRoutes:
             state=body.state,
         )
         return NodeView.of(await self._fleet.update_node(node_id, change))
+
+    async def drain(self, node_id: str, body: DrainBody | None = None) -> DrainView:
+        """Empty a node: it goes to maintenance and takes nothing new; what runs may end by itself
+        until the deadline. Setting it to normal calls the drain off; a newer drain replaces it."""
+        wanted = body or DrainBody()
+        seconds = wanted.deadline_seconds
+        report = await self._fleet.drains.start(
+            node_id,
+            deadline=None if seconds is None else timedelta(seconds=seconds),
+            ignore_instances=wanted.ignore_instances,
+        )
+        return DrainView.of(report)
+
+    async def drained(self, node_id: str) -> DrainView:
+        """How far the node's last drain is, and what is left."""
+        return DrainView.of(await self._fleet.drains.report(node_id))
 
     async def instances(
         self,

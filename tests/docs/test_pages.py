@@ -21,12 +21,17 @@ def blocks(page: Path, *kinds: str) -> list[str]:
 
 
 def options(command: str) -> set[str]:
-    """Every flag of a `gamepipe` command."""
+    """Every flag of a `gamepipe` command, and of the commands below it."""
     assert command in COMMANDS, f"no command {command!r}"
     module, function = COMMANDS[command]
-    alone = typer.Typer(add_completion=False)
-    alone.command()(getattr(importlib.import_module(module), function))
-    return {flag for one in typer.main.get_command(alone).params for flag in one.opts}
+    found = getattr(importlib.import_module(module), function)
+    if not isinstance(found, typer.Typer):
+        alone = typer.Typer(add_completion=False)
+        alone.command()(found)
+        found = alone
+    group = typer.main.get_command(found)
+    below = list(getattr(group, "commands", {}).values())
+    return {flag for one in (group, *below) for option in one.params for flag in option.opts}
 
 
 def name_of(page: Path) -> str:

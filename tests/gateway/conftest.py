@@ -17,6 +17,7 @@ from gamepipe.embedded.port import pick_port
 from gamepipe.model.errors import StoreUnavailable
 from gamepipe.ports import PipelineFilter
 from gamepipe.wire import RunSettings, workflow_id
+from gamepipe.wire.drain import drain_id
 from gateway.main import serve
 from store.store import GamePipelineStore
 from tests.temporal_fixtures import TemporalServer
@@ -103,9 +104,12 @@ async def running(
 async def _end_workflows(store: GamePipelineStore, client: Client) -> None:
     """Other tests use the same ids on the same Temporal server."""
     with contextlib.suppress(StoreUnavailable):
-        for record in (await store.pipelines.list(PipelineFilter(size=1000))).items:
+        pipelines = (await store.pipelines.list(PipelineFilter(size=1000))).items
+        ids = [workflow_id(record.id) for record in pipelines]
+        ids += [drain_id(node.id) for node in await store.nodes.list()]
+        for name in ids:
             with contextlib.suppress(RPCError):
-                await client.get_workflow_handle(workflow_id(record.id)).terminate("test ended")
+                await client.get_workflow_handle(name).terminate("test ended")
 
 
 async def _answers(http: httpx.AsyncClient, base: str, serving: "asyncio.Task[None]") -> bool:
