@@ -1,11 +1,12 @@
 """One whole stack for the whole test run, and more game nodes that join it.
 
-The tests of the main job run over every kind of stack that `GAMEPIPE_MATRIX` names (see
+The tests of the main job have fixtures of the same names that run over every kind of stack (see
 `tests/e2e/conftest.py`); everybody else gets the first kind.
 """
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,15 +25,9 @@ def wanted_kinds() -> tuple[str, ...]:
     return KINDS if wanted == "full" else tuple(wanted.split(","))
 
 
-@pytest.fixture(scope="session")
-def stack_kind() -> str:
-    return KINDS[0]
-
-
-@pytest.fixture(scope="session")
-def prepare_stack(stack_kind: str, request: pytest.FixtureRequest) -> StartStack:
+def stacks_of(kind: str, request: pytest.FixtureRequest) -> StartStack:
     """Makes stacks of that kind, not started yet: (data directory, flags, environment)."""
-    transport, store = stack_kind.split("-")
+    transport, store = kind.split("-")
 
     def prepare(data_dir: Path, *flags: str, **environment: str) -> RunningStack:
         if store == "postgresql":
@@ -44,20 +39,32 @@ def prepare_stack(stack_kind: str, request: pytest.FixtureRequest) -> StartStack
     return prepare
 
 
-@pytest.fixture(scope="session")
-def shared_stack(
-    prepare_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningStack]:
-    """One stack for tests that leave it as it was."""
-    stack = prepare_stack(tmp_path_factory.mktemp("stack"))
+@contextmanager
+def started(stack: RunningStack) -> Iterator[RunningStack]:
     stack.start()
     yield stack
     stack.close()
 
 
+@contextmanager
+def fleet_at(stack: RunningStack, folder: Path) -> Iterator[Fleet]:
+    fleet = Fleet(stack, folder)
+    yield fleet
+    fleet.close()
+
+
+@pytest.fixture(scope="session")
+def shared_stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningStack]:
+    """One stack for tests that leave it as it was."""
+    prepare = stacks_of(KINDS[0], request)
+    with started(prepare(tmp_path_factory.mktemp("stack"))) as stack:
+        yield stack
+
+
 @pytest.fixture(scope="module")
 def fleet(shared_stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """More game nodes at the shared stack, gone at the end of the module."""
-    fleet = Fleet(shared_stack, tmp_path_factory.mktemp("fleet"))
-    yield fleet
-    fleet.close()
+    with fleet_at(shared_stack, tmp_path_factory.mktemp("fleet")) as fleet:
+        yield fleet

@@ -7,14 +7,37 @@ import pytest
 
 from gamepipe.agent.container_engine import connect_docker
 from tests.e2e.beagle import GPU_FACTS, Engine, import_platform_images, node_devices
+from tests.e2e.fleet import Fleet
 from tests.e2e.stack import RunningStack
-from tests.stack_fixtures import StartStack, wanted_kinds
+from tests.stack_fixtures import StartStack, fleet_at, stacks_of, started, wanted_kinds
 
 
 @pytest.fixture(scope="session", params=wanted_kinds())
 def stack_kind(request: pytest.FixtureRequest) -> str:
     """The tests of the main job run over every one of them."""
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def prepare_stack(stack_kind: str, request: pytest.FixtureRequest) -> StartStack:
+    return stacks_of(stack_kind, request)
+
+
+@pytest.fixture(scope="session")
+def shared_stack(
+    prepare_stack: StartStack, stack_kind: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningStack]:
+    """One stack of each kind, for tests that leave it as it was."""
+    with started(prepare_stack(tmp_path_factory.mktemp(stack_kind))) as stack:
+        assert stack.http.get("/nodes/local").json()["transport"] == stack_kind.partition("-")[0]
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def fleet(shared_stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """More game nodes at that stack, gone at the end of the module."""
+    with fleet_at(shared_stack, tmp_path_factory.mktemp("fleet")) as fleet:
+        yield fleet
 
 
 @pytest.fixture(scope="session")
