@@ -15,8 +15,13 @@ from gamepipe.v1 import log_pb2
 LEVEL = 3
 LARGEST_CHUNK = 16 << 20
 """Bound of what one chunk may unpack to, in bytes."""
+LAST_NUMBER = 1 << 60
+"""Of a line; what a database can count stays above it."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+"""Microseconds of the times that a line may have."""
 _NUMBER = {
     LogStream.STDOUT: log_pb2.LOG_STREAM_STDOUT,
     LogStream.STDERR: log_pb2.LOG_STREAM_STDERR,
@@ -92,16 +97,23 @@ def check(chunk: LogChunk) -> LogChunk:
     """The chunk, if it holds what it says. Raises `InvalidRequest`."""
     inside = _open(chunk.data)
     columns = {len(inside.at_microseconds), len(inside.streams), len(inside.texts)}
-    if columns != {chunk.count} or not chunk.count or not chunk.first:
+    if columns != {chunk.count} or not chunk.count or not 0 < chunk.first <= LAST_NUMBER:
         raise InvalidRequest(
             f"a packed chunk says {chunk.count} lines from {chunk.first} and holds {columns}"
         )
+    if not all(EARLIEST <= at <= LATEST for at in accumulate(inside.at_microseconds)):
+        raise InvalidRequest("a packed chunk has a time that no calendar has")
     return chunk
 
 
 def _open(data: bytes) -> log_pb2.LogChunk:
+    """Never takes more memory than the largest chunk, whatever the bytes say of themselves."""
     try:
-        plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=LARGEST_CHUNK)
+        opener = zstandard.ZstdDecompressor(max_window_size=LARGEST_CHUNK)
+        with opener.stream_reader(data) as reader:
+            plain = reader.read(LARGEST_CHUNK + 1)
+        if len(plain) > LARGEST_CHUNK:
+            raise InvalidRequest(f"packed lines may unpack to {LARGEST_CHUNK >> 20} MiB")
         return log_pb2.LogChunk.FromString(plain)
     except (zstandard.ZstdError, DecodeError) as error:
         raise InvalidRequest(f"packed lines cannot be read: {error}") from error

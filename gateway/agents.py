@@ -7,7 +7,7 @@ from datetime import datetime
 import structlog
 from temporalio.client import Client
 
-from gamepipe.model.errors import NotFound
+from gamepipe.model.errors import Forbidden, NotFound
 from gamepipe.model.node import GameNode, NodeMetrics
 from gamepipe.model.record import AttemptKey, StopOrder
 from gamepipe.model.state import InstanceState, NodeState
@@ -90,10 +90,13 @@ class AgentService:
         """The agent acts by this state from now on."""
         await self._store.nodes.take_state(node_id, session, state, now=self._now())
 
-    async def observe(self, seen: Observed) -> None:
+    async def observe(self, seen: Observed, node_id: str) -> None:
         """Store it. An instance that the store does not know (its pipeline was deleted) is passed
-        over: repeating it helps nobody."""
+        over: repeating it helps nobody. Raises `Forbidden` for one of another node."""
         try:
+            known = await self._store.instances.get(seen.instance_id)
+            if known.node_id != node_id:
+                raise Forbidden(f"instance {seen.instance_id!r} is not on node {node_id}")
             _, offers = await self._store.instances.observe(
                 seen.instance_id,
                 seen.state,

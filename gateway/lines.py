@@ -6,7 +6,7 @@ from collections import deque
 import structlog
 
 from gamepipe.logchunk import LogChunk
-from gamepipe.model.errors import GamePipeError
+from gamepipe.model.errors import GamePipeError, Unavailable
 from gateway.agents import AgentService
 
 _log = structlog.get_logger()
@@ -27,6 +27,7 @@ class LineWriter:
         """The last stored number of the attempt, once the chunk's transaction is through; or the
         error that it ended with."""
         written: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        written.add_done_callback(_seen)  # whoever asked may be gone
         self._waiting.append((chunk, written))
         self._arrived.set()
         return written
@@ -43,13 +44,34 @@ class LineWriter:
     async def _write(self, batch: "list[tuple[LogChunk, asyncio.Future[int]]]") -> None:
         try:
             stored = await self._agents.append_logs([chunk for chunk, _ in batch])
+        except Unavailable as error:
+            _fail(batch, error)
         except Exception as error:
-            if not isinstance(error, GamePipeError):  # one bad chunk must not end the gateway
-                _log.error("lines.unwritten", action="lines.unwritten", exc_info=error)
-            for _, written in batch:
+            await self._write_apart(batch, error)
+        else:
+            for chunk, written in batch:
                 if not written.done():
-                    written.set_exception(error)
+                    written.set_result(stored[chunk.key])
+
+    async def _write_apart(
+        self, batch: "list[tuple[LogChunk, asyncio.Future[int]]]", error: Exception
+    ) -> None:
+        """One bad chunk must cost nobody else's lines."""
+        if len(batch) > 1:
+            for one in batch:
+                await self._write([one])
             return
-        for chunk, written in batch:
-            if not written.done():
-                written.set_result(stored[chunk.key])
+        if not isinstance(error, GamePipeError):
+            _log.error("lines.unwritten", action="lines.unwritten", exc_info=error)
+        _fail(batch, error)
+
+
+def _fail(batch: "list[tuple[LogChunk, asyncio.Future[int]]]", error: Exception) -> None:
+    for _, written in batch:
+        if not written.done():
+            written.set_exception(error)
+
+
+def _seen(written: "asyncio.Future[int]") -> None:
+    if not written.cancelled():
+        written.exception()

@@ -21,6 +21,7 @@ from gamepipe.wire import (
 
 _log = structlog.get_logger()
 
+_WRONG = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.OUT_OF_RANGE)
 RPC_TIMEOUT = timedelta(seconds=5)
 WorkResult = StepResult | StopAnswer | InstanceEnd | None
 
@@ -94,6 +95,10 @@ def _is_unknown(error: Exception) -> bool:
 
 
 def _later(error: Exception) -> Outcome:
-    """Temporal does not answer now (RuntimeError: no connection was ever made)."""
+    """Temporal does not answer now (RuntimeError: no connection was ever made); but what it calls
+    wrong stays so."""
+    if isinstance(error, RPCError) and error.status in _WRONG:
+        _log.warning("work.refused", action="work.refused", error=str(error))
+        return Outcome.ABORTED
     _log.warning("work.deferred", action="work.deferred", error=str(error))
     return Outcome.RETRY

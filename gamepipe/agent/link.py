@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import math
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol, TypeAlias
 
@@ -12,6 +11,7 @@ import grpc
 import structlog
 
 from gamepipe.agent.channel import GatewayChannel, describe, says
+from gamepipe.agent.hearing import Hearing
 from gamepipe.agent.outbox import Outbox
 from gamepipe.agent.registration import heartbeat_of
 from gamepipe.agent.stop_order import StopOrdered, StopOrders
@@ -25,6 +25,8 @@ _log = structlog.get_logger()
 Stream: TypeAlias = "grpc.aio.StreamStreamCall[node_pb2.ConnectRequest, node_pb2.ConnectResponse]"
 _CALL_SECONDS = 10.0
 _HELLO_SECONDS = 10.0
+_STEADY_SECONDS = 5.0
+"""A stream that stood so long ends a series of tries."""
 _LONGEST_WAIT_SECONDS = 3.0
 """Between two tries to register: a gateway that has just come up is found soon."""
 _FATAL = (
@@ -88,9 +90,7 @@ class GatewayLink:
         self._pace = node_pb2.Pace()
         self._outbox = outbox
         self._orders = StopOrders(handler.on_stop_ordered, outbox)
-        self._unheard: deque[float] = deque()
-        """When each heartbeat of this stream was sent that no answer came for yet."""
-        self._renewed_at = time.monotonic()
+        self._hearing = Hearing()
         self._declared = asyncio.Event()
         self.welcomed = asyncio.Event()
         """Set for good once a gateway has answered on the stream."""
@@ -98,7 +98,7 @@ class GatewayLink:
     @property
     def silent_seconds(self) -> float:
         """Since the last word of this agent that a gateway is known to have heard."""
-        return time.monotonic() - self._renewed_at
+        return self._hearing.silent_seconds
 
     @property
     def ttl_seconds(self) -> float:
@@ -140,7 +140,7 @@ class GatewayLink:
                 self._channel.turn()
                 await asyncio.sleep(wait)
                 continue
-            self._renewed_at = time.monotonic()
+            self._hearing.answered()
             self._pace = node_pb2.Pace(
                 heartbeat_seconds=self._answer.heartbeat_seconds,
                 ttl_seconds=self._answer.ttl_seconds,
@@ -166,8 +166,10 @@ class GatewayLink:
                 try:
                     if self._declared.is_set():
                         await self.register()
+                    begun = time.monotonic()
                     async for _ in self._converse():
-                        waits = backoff()
+                        if time.monotonic() > begun + _STEADY_SECONDS:
+                            waits = backoff()
                 except grpc.aio.AioRpcError as error:
                     await self._lost(error)
                 except TimeoutError:
@@ -196,8 +198,7 @@ class GatewayLink:
             async with asyncio.timeout(_HELLO_SECONDS):
                 message = await call.read()
             self._outbox.rewind()
-            self._unheard.clear()
-            self._renewed_at = time.monotonic()
+            self._hearing.answered()
             writer = asyncio.create_task(self._write(call))
             while isinstance(message, node_pb2.ConnectResponse):
                 await self._take(message)
@@ -236,12 +237,15 @@ class GatewayLink:
             if time.monotonic() >= due:
                 self._refuse_silence()
                 due = time.monotonic() + (self._interval or self._pace.heartbeat_seconds or 5.0)
-                self._unheard.append(time.monotonic())
-                heartbeat = heartbeat_of(self._sample())
-                await call.write(node_pb2.ConnectRequest(heartbeat=heartbeat))
+                await call.write(self._heartbeat())
             for message in self._outbox.take():
                 await call.write(message)
             await _at_most(self._outbox.wait(), due - time.monotonic())
+
+    def _heartbeat(self) -> node_pb2.ConnectRequest:
+        number = self._outbox.number()
+        self._hearing.said(number)
+        return node_pb2.ConnectRequest(sequence=number, heartbeat=heartbeat_of(self._sample()))
 
     def _refuse_silence(self) -> None:
         """Raises `TimeoutError`: this stream leads nowhere, though nothing has said so."""
@@ -262,11 +266,11 @@ class GatewayLink:
             case "answered":
                 self._outbox.answered(message.answered)
             case "work":
-                self._handler.on_work(message.work)
+                self._take_work(message.work)
             case "lease_lost":
                 await self._handler.on_lease_lost(message.lease_lost)
             case "heartbeat_taken":
-                self._renewed_at = self._unheard.popleft()
+                self._hearing.heard(message.heartbeat_taken.sequence)
             case "pace":
                 self._pace = message.pace
             case "superseded":
@@ -274,6 +278,18 @@ class GatewayLink:
                     f"another agent has registered as node {self._registration.node_id}: give one "
                     "of them another --node-id, and start this one again",
                 )
+
+    def _take_work(self, work: node_pb2.Work) -> None:
+        """What cannot be understood is not accepted, and so counts as not delivered."""
+        try:
+            self._handler.on_work(work)
+        except Exception as error:
+            _log.error(
+                "work.not_understood",
+                action="work.not_understood",
+                error=repr(error),
+                remedy="update this agent to the version of its gateways",
+            )
 
     async def _take_state(self, state: str) -> None:
         await self._handler.on_node_state(state)

@@ -57,6 +57,10 @@ class Outbox:
         sequence = self._add(node_pb2.ConnectRequest(instance_observed=observed(observation)))
         self._observations[observation.instance_id] = (sequence, observation)
 
+    def number(self) -> int:
+        """A sequence that no other message has."""
+        return next(self._sequence)
+
     def note(self, message: node_pb2.ConnectRequest) -> None:
         """Send once, if a stream is open."""
         self._notes.append(message)
@@ -67,7 +71,7 @@ class Outbox:
         letter = self._letters.get(answer.sequence)
         if letter is None:
             return
-        if answer.outcome == node_pb2.OUTCOME_RETRY:
+        if answer.outcome == node_pb2.OUTCOME_RETRY and not self._is_overtaken(letter):
             letter.sent, letter.due = False, time.monotonic() + RETRY_SECONDS
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._filled.set)
             return
@@ -79,6 +83,13 @@ class Outbox:
             for name, waiting in self._observations.items()
             if waiting[0] != answer.sequence
         }
+
+    def _is_overtaken(self, letter: Letter) -> bool:
+        """An observation whose instance was seen otherwise since: it would come behind that."""
+        if not letter.message.HasField("instance_observed"):
+            return False
+        newest = self._observations.get(letter.message.instance_observed.instance_id)
+        return newest is not None and newest[0] != letter.message.sequence
 
     def rewind(self) -> None:
         """A new stream: every letter is sent again, and no note."""
@@ -102,7 +113,7 @@ class Outbox:
                 yield letter.message
 
     def _add(self, message: node_pb2.ConnectRequest) -> int:
-        message.sequence = next(self._sequence)
+        message.sequence = self.number()
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._letters[message.sequence] = Letter(message, answer)
         self._filled.set()

@@ -677,7 +677,7 @@ class ConnectRequest(_message.Message):
     WORK_ENDED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Chosen by the agent, from 1, different for each message that wants to be answered: of the
-    kinds instance_observed, step_reported and work_ended. 0 for the others.
+    kinds instance_observed, step_reported, work_ended and heartbeat. 0 for the others.
     """
     @_builtins.property
     def hello(self) -> Global___Hello: ...
@@ -961,18 +961,23 @@ Global___Pace: _TypeAlias = Pace  # noqa: Y015
 
 @_typing.final
 class HeartbeatTaken(_message.Message):
-    """HeartbeatTaken answers each Heartbeat, in order: the gateway has heard it. An agent that is not
-    answered for half the TTL has a stream that leads nowhere; let it try another gateway.
+    """HeartbeatTaken answers a Heartbeat that had a sequence, by it: the heartbeat is stored. One that a
+    newer one overtook is not answered. An agent that is not answered for half the TTL has a stream
+    that leads nowhere; let it try another gateway.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
     def __init__(
         self,
+        *,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

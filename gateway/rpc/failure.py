@@ -10,7 +10,7 @@ from google.rpc import error_details_pb2, status_pb2
 from sqlalchemy.exc import DataError
 
 from gamepipe.model import errors
-from gateway.rpc.plain import check_texts
+from gateway.rpc.plain import check_values
 
 _log = structlog.get_logger()
 T = TypeVar("T")
@@ -80,7 +80,7 @@ def translated(
     @wraps(call)
     async def wrapper(self: Any, request: Any, context: Context) -> T:
         try:
-            check_texts(request)
+            check_values(request)
             return await call(self, request, context)
         except grpc.aio.AbortError:
             raise
@@ -98,7 +98,7 @@ def translated_stream(
     @wraps(call)
     async def wrapper(self: Any, request: Any, context: Context) -> AsyncIterator[T]:
         try:
-            check_texts(request)
+            check_values(request)
             async for message in call(self, request, context):
                 yield message
         except grpc.aio.AbortError:

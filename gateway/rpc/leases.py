@@ -4,12 +4,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from gamepipe.model.errors import InvalidRequest
 from gamepipe.model.lease import Outcome
 from gamepipe.model.record import AttemptKey
 from gamepipe.v1 import node_pb2
 from gamepipe.wire import ReportKind
 from gamepipe.wire.message import attempt_key
 from gateway.rpc import translate
+from gateway.rpc.token import check_end, unmark
 from gateway.work import WorkService
 
 MAX_PROGRESS = 40
@@ -30,12 +32,13 @@ class StreamLeases:
     async def renew(self, beat: node_pb2.WorkBeat, *, asked: bool) -> Outcome:
         """Heartbeat of one dispatch, or of an order, which has no key. An agent that did not ask is
         told only what it must know."""
+        _, token = unmark(beat.task_token)
         now = time.monotonic()
         if not asked and now < self._renewed.get(beat.task_token, 0.0) + BEAT_SECONDS:
             return Outcome.OK
         self._renewed[beat.task_token] = now
         key = attempt_key(beat.key) if beat.HasField("key") else None
-        outcome = await self._work.renew(beat.task_token, key)
+        outcome = await self._work.renew(token, key)
         if outcome is Outcome.ABORTED and not asked:
             self._lose(beat)
         return outcome
@@ -50,15 +53,18 @@ class StreamLeases:
         return await self._work.report(key.pipeline_id, report)
 
     async def end(self, ended: node_pb2.WorkEnded) -> Outcome:
-        token = ended.task_token
+        kind, token = unmark(ended.task_token)
+        check_end(kind, ended.WhichOneof("end"))
         if ended.WhichOneof("end") == "failed":
             failed = ended.failed
-            self._renewed.pop(token, None)
+            self._renewed.pop(ended.task_token, None)
             return await self._work.fail(token, reason=failed.reason, message=failed.message)
-        key = attempt_key(ended.key) if ended.HasField("key") else None
+        if kind == "run_step" and not ended.HasField("key"):
+            raise InvalidRequest("the end of a step names its attempt: `key` is missing")
+        key = attempt_key(ended.key) if kind == "run_step" else None
         outcome = await self._work.complete(token, translate.work_result(ended), key=key)
         if outcome is not Outcome.RETRY:
-            self._renewed.pop(token, None)
+            self._renewed.pop(ended.task_token, None)
             if key is not None:
                 self._progressed.pop(key, None)
         return outcome

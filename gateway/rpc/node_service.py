@@ -15,7 +15,7 @@ from gateway.lines import LineWriter
 from gateway.rpc import translate
 from gateway.rpc.beats import BeatWriter
 from gateway.rpc.failure import Context, abort, translated
-from gateway.rpc.plain import check_texts
+from gateway.rpc.plain import check_values
 from gateway.rpc.session import SessionCheck
 from gateway.rpc.stream import NodeStream
 from gateway.rpc.watch import StreamWatch
@@ -66,21 +66,22 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
             features=FEATURES,
         )
 
-    async def Connect(  # noqa: N802
+    # A coroutine that writes by its context, which the generated types do not know of: so a write
+    # that an agent never reads can be given up.
+    async def Connect(  # type: ignore[override]  # noqa: N802
         self, request_iterator: AsyncIterator[node_pb2.ConnectRequest], context: Context
-    ) -> AsyncIterator[node_pb2.ConnectResponse]:
+    ) -> None:
         try:
             stream = await self._greet(request_iterator)
         except LeaseLost as error:
-            newest = int(error.metadata.get("session", "0"))
-            yield node_pb2.ConnectResponse(superseded=node_pb2.Superseded(newest_session=newest))
+            newest = node_pb2.Superseded(newest_session=int(error.metadata.get("session", "0")))
+            await context.write(node_pb2.ConnectResponse(superseded=newest))
             return
         except Exception as error:
             await abort(context, error)
         reader = asyncio.create_task(_until_end(stream, request_iterator))
         try:
-            async for message in stream.outgoing():
-                yield message
+            await stream.send_all(context.write)
             failure = reader.exception() if reader.done() else None
             if isinstance(failure, Exception):
                 await abort(context, failure)
@@ -106,12 +107,15 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
         self, request_iterator: AsyncIterator[node_pb2.PushLogsRequest], context: Context
     ) -> AsyncIterator[node_pb2.PushLogsResponse]:
         """One acknowledgement for each request, in their order; further ones are read meanwhile."""
-        queue: asyncio.Queue[_Written | None] = asyncio.Queue(REQUESTS_AHEAD)
-        reader = asyncio.create_task(self._read_lines(request_iterator, queue))
+        queue: asyncio.Queue[_Written | None] = asyncio.Queue()
+        room = asyncio.Semaphore(REQUESTS_AHEAD)
+        reader = asyncio.create_task(self._read_lines(request_iterator, queue, room))
+        reader.add_done_callback(lambda _: queue.put_nowait(None))
         try:
             while (written := await queue.get()) is not None:
                 key, last_number = written
                 yield node_pb2.PushLogsResponse(key=key, last_number=await last_number)
+                room.release()
             await reader
         except Exception as error:
             await abort(context, error)
@@ -122,15 +126,14 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
         self,
         requests: AsyncIterator[node_pb2.PushLogsRequest],
         queue: "asyncio.Queue[_Written | None]",
+        room: asyncio.Semaphore,
     ) -> None:
-        try:
-            async for request in requests:
-                check_texts(request.key)
-                await self._sessions.check(request.node_id, request.session)
-                chunk = translate.log_chunk(request)
-                await queue.put((request.key, self._lines.add(chunk)))
-        finally:
-            await queue.put(None)
+        async for request in requests:
+            await room.acquire()
+            check_values(request.key)
+            await self._sessions.check(request.node_id, request.session)
+            chunk = translate.log_chunk(request)
+            queue.put_nowait((request.key, self._lines.add(chunk)))
 
     @translated
     async def FetchStepSecrets(  # noqa: N802

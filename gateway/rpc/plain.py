@@ -1,5 +1,6 @@
 """Texts of a request that no database takes, found before anything is done with them."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,20 +10,25 @@ from gamepipe.model.errors import InvalidRequest
 from gateway.text import flaw
 
 
-def check_texts(request: Message) -> None:
-    """Raises `InvalidRequest` naming the field, never its content."""
-    for field, text in _texts(request, ""):
-        if found := flaw(text):
+def check_values(request: Message) -> None:
+    """Texts and numbers that no store can keep. Raises `InvalidRequest` naming the field, never its
+    content."""
+    for field, value in _values(request, ""):
+        if isinstance(value, float):
+            found = "" if math.isfinite(value) else "is not a finite number"
+        else:
+            found = flaw(value)
+        if found:
             raise InvalidRequest(f"`{field}` {found}")
 
 
-def _texts(message: Message, path: str) -> Iterator[tuple[str, str]]:
+def _values(message: Message, path: str) -> Iterator[tuple[str, str | float]]:
     for field, value in message.ListFields():
         place = f"{path}.{field.name}".lstrip(".")
         for item in _items(value):
             if isinstance(item, Message):
-                yield from _texts(item, place)
-            elif isinstance(item, str):
+                yield from _values(item, place)
+            elif isinstance(item, str | float):
                 yield place, item
 
 

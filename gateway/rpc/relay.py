@@ -24,6 +24,7 @@ from gamepipe.wire import (
     StopStep,
 )
 from gamepipe.wire.message import to_message
+from gateway.rpc.token import mark
 
 _log = structlog.get_logger()
 
@@ -87,7 +88,8 @@ class NodeRelay:
 
     async def _hand_over(self, work: node_pb2.Work) -> NoReturn:
         info = activity.info()
-        work.task_token, work.run_id = info.task_token, info.workflow_run_id or ""
+        work.task_token = mark(work.WhichOneof("work") or "", info.task_token)
+        work.run_id = info.workflow_run_id or ""
         waiting = asyncio.get_running_loop().create_future()
         self._accepting[work.task_token] = waiting
         self._send(work)

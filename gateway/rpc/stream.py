@@ -8,7 +8,7 @@ import structlog
 
 from gamepipe.model.errors import GamePipeError, InvalidRequest, Unavailable
 from gamepipe.model.lease import Outcome
-from gamepipe.model.node import Pace
+from gamepipe.model.node import NodeMetrics, Pace
 from gamepipe.model.state import NodeState
 from gamepipe.ports import NodeMark
 from gamepipe.v1 import node_pb2
@@ -16,12 +16,17 @@ from gateway.agents import AgentService
 from gateway.rpc import translate
 from gateway.rpc.beats import BeatWriter
 from gateway.rpc.leases import StreamLeases
+from gateway.rpc.plain import check_values
 from gateway.rpc.relay import NodeRelay
 
 _log = structlog.get_logger()
 
 TAKEN_AT_ONCE = 64
-"""Reports of one stream that wait for Temporal or the store; then its agent waits."""
+"""Reports of one stream that wait for Temporal or the store; further ones come again later."""
+QUEUED_DOWN = 1000
+"""Messages that an agent has not read yet; one that reads no more is let go."""
+FLUSH_SECONDS = 1.0
+"""How long a stream that ends may take to send what is queued."""
 GRPC = "grpc"
 _OUTCOMES = {
     Outcome.OK: node_pb2.OUTCOME_OK,
@@ -43,11 +48,13 @@ class NodeStream:
         self._beats = beats
         self._down: asyncio.Queue[node_pb2.ConnectResponse | None] = asyncio.Queue()
         self._ordered: set[int] = set()
+        self._closed = asyncio.Event()
         self._state = NodeState.NORMAL
+        """As far as the agent was told."""
         self._pace: Pace | None = None
         self._relay: NodeRelay | None = None
         self._leases = StreamLeases(agents.work, lose=self._lose)
-        self._room = asyncio.Semaphore(TAKEN_AT_ONCE)
+        self._observing = asyncio.Lock()
         self._taking: set[asyncio.Task[None]] = set()
         self._serving: asyncio.Task[None] | None = None
 
@@ -56,6 +63,7 @@ class NodeStream:
         that never registered, and `LeaseLost` for a session that is not the newest."""
         node = await self._agents.connect(self.node_id, self.session)
         self.number, self._pace = node.stream, pace
+        self._state = node.agent_state or NodeState.NORMAL
         instances = await self._agents.expected_instances(self.node_id)
         self._send(welcome=node_pb2.Welcome(instance_ids=instances))
         await self.heed(
@@ -80,9 +88,24 @@ class NodeStream:
 
     # --- down -----------------------------------------------------------------------------------
 
-    async def outgoing(self) -> AsyncIterator[node_pb2.ConnectResponse]:
+    async def send_all(self, write: Callable[[node_pb2.ConnectResponse], Awaitable[None]]) -> None:
+        """Send what is queued until the stream is closed, and then no longer than a moment: an
+        agent that reads nothing any more must not hold it open."""
+        sending = asyncio.ensure_future(self._send_queued(write))
+        closed = asyncio.ensure_future(self._closed.wait())
+        try:
+            await asyncio.wait((sending, closed), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((sending,), timeout=FLUSH_SECONDS)
+        finally:
+            sending.cancel()
+            closed.cancel()
+            await asyncio.gather(sending, closed, return_exceptions=True)
+
+    async def _send_queued(
+        self, write: Callable[[node_pb2.ConnectResponse], Awaitable[None]]
+    ) -> None:
         while (message := await self._down.get()) is not None:
-            yield message
+            await write(message)
 
     async def heed(self, mark: NodeMark) -> None:
         """What people and other gateways want of the node; safe to repeat."""
@@ -114,8 +137,12 @@ class NodeStream:
         self.close()
 
     def close(self) -> None:
-        """End the stream behind what is queued."""
-        self._down.put_nowait(None)
+        """End the stream behind what is queued; nothing more is taken from the node's queue."""
+        if self._serving is not None:
+            self._serving.cancel()
+        if not self._closed.is_set():
+            self._closed.set()
+            self._down.put_nowait(None)
 
     async def end(self) -> None:
         """Serve and take nothing any more."""
@@ -125,7 +152,12 @@ class NodeStream:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _send(self, **message: object) -> None:
+        if self._closed.is_set():
+            return
         self._down.put_nowait(node_pb2.ConnectResponse(**message))  # type: ignore[arg-type]
+        if self._down.qsize() > QUEUED_DOWN:
+            _log.warning("stream.stalled", action="stream.stalled", node_id=self.node_id)
+            self.close()
 
     def _lose(self, beat: node_pb2.WorkBeat) -> None:
         self._send(
@@ -145,53 +177,66 @@ class NodeStream:
             self.heard_at = time.monotonic()
             match message.WhichOneof("message"):
                 case "heartbeat":
-                    self._beats.add(
-                        self.node_id, self.session, translate.metrics(message.heartbeat)
-                    )
-                    self._send(heartbeat_taken=node_pb2.HeartbeatTaken())
+                    self._take_heartbeat(message)
                 case "work_accepted":
                     if self._relay is not None:
                         self._relay.accepted(message.work_accepted.task_token)
                 case "hello":
                     raise InvalidRequest("`hello` is said once, at the beginning of a stream")
                 case _:
-                    await self._take_beside(message)
+                    self._take_beside(message)
         self.close()
 
-    async def _take_beside(self, message: node_pb2.ConnectRequest) -> None:
-        await self._room.acquire()
+    def _take_heartbeat(self, message: node_pb2.ConnectRequest) -> None:
+        """Answered once it is stored. Numbers that are none cost the node its metrics, no more."""
+        try:
+            check_values(message.heartbeat)
+            metrics = translate.metrics(message.heartbeat)
+        except InvalidRequest as error:
+            self._refuse(error)
+            metrics = NodeMetrics()
+        taken = node_pb2.HeartbeatTaken(sequence=message.sequence)
+        self._beats.add(
+            self.node_id, self.session, metrics, taken=lambda: self._send(heartbeat_taken=taken)
+        )
+
+    def _take_beside(self, message: node_pb2.ConnectRequest) -> None:
+        """What finds no room is asked for again: by the agent, or by the next look at the node."""
+        if len(self._taking) >= TAKEN_AT_ONCE:
+            self._answer(message, Outcome.RETRY, "the gateway is busy")
+            return
         task = asyncio.create_task(self._take_one(message))
         self._taking.add(task)
-        task.add_done_callback(self._taken)
-
-    def _taken(self, task: "asyncio.Task[None]") -> None:
-        self._taking.discard(task)
-        self._room.release()
+        task.add_done_callback(self._taking.discard)
 
     async def _take_one(self, message: node_pb2.ConnectRequest) -> None:
         try:
+            check_values(message)
             outcome, said = await self._work_for(message)(), ""
         except Unavailable as error:
             outcome, said = Outcome.RETRY, error.message
         except GamePipeError as error:  # it is wrong, and would be wrong again
             outcome, said = Outcome.ABORTED, error.message
-            _log.warning(
-                "message.refused",
-                action="message.refused",
-                node_id=self.node_id,
-                error=error.message,
-            )
+            self._refuse(error)
         except Exception as error:
             outcome, said = Outcome.RETRY, "an internal error; the gateway's log has it"
             _log.error(
                 "message.failed", action="message.failed", node_id=self.node_id, exc_info=error
             )
+        self._answer(message, outcome, said)
+
+    def _answer(self, message: node_pb2.ConnectRequest, outcome: Outcome, said: str) -> None:
         if message.sequence:
             self._send(
                 answered=node_pb2.Answered(
                     sequence=message.sequence, outcome=_OUTCOMES[outcome], message=said
                 )
             )
+
+    def _refuse(self, error: GamePipeError) -> None:
+        _log.warning(
+            "message.refused", action="message.refused", node_id=self.node_id, error=error.message
+        )
 
     def _work_for(self, message: node_pb2.ConnectRequest) -> Callable[[], Awaitable[Outcome]]:
         match message.WhichOneof("message"):
@@ -210,12 +255,13 @@ class NodeStream:
         raise InvalidRequest("a message of a kind that this gateway does not know")
 
     async def _observe(self, seen: node_pb2.InstanceObserved) -> Outcome:
-        await self._agents.observe(translate.observed(seen))
+        async with self._observing:  # in the order in which they came
+            await self._agents.observe(translate.observed(seen), self.node_id)
         return Outcome.OK
 
     async def _confirm(self, order_id: int) -> Outcome:
+        self._ordered.discard(order_id)  # when this fails, it is ordered, and confirmed, again
         await self._agents.confirm_stop(order_id, self.node_id)
-        self._ordered.discard(order_id)
         return Outcome.OK
 
     async def _take_state(self, state: str) -> Outcome:

@@ -1,6 +1,6 @@
 """Messages of the protocol to domain values and back."""
 
-from datetime import UTC
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
@@ -114,7 +114,7 @@ def step_report(message: node_pb2.StepReported) -> StepReport:
         step_index=message.key.step_index,
         attempt=message.key.attempt,
         kind=known(ReportKind, message.kind, "kind of report"),
-        at=message.at.ToDatetime(tzinfo=UTC),
+        at=moment(message.at),
         percent=message.percent if message.HasField("percent") else None,
         message=message.message,
     )
@@ -132,7 +132,7 @@ def work_result(message: node_pb2.WorkEnded) -> WorkResult:
                 return from_message(message.instance_end, InstanceEnd)
             case "cleaned":
                 return None
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InvalidRequest(f"`work_ended` cannot be read: {error}") from None
     raise InvalidRequest("`work_ended` says no end")
 
@@ -162,7 +162,7 @@ def log_chunk(message: node_pb2.PushLogsRequest) -> LogChunk:
                 key=key,
                 first=packed.first,
                 count=packed.count,
-                last_at=packed.last_at.ToDatetime(tzinfo=UTC),
+                last_at=moment(packed.last_at),
                 data=packed.data,
                 series=message.series,
             )
@@ -175,7 +175,7 @@ def log_chunk(message: node_pb2.PushLogsRequest) -> LogChunk:
 def _line(line: log_pb2.LogLine) -> LogLine:
     return LogLine(
         number=line.number,
-        at=line.at.ToDatetime(tzinfo=UTC),
+        at=moment(line.at),
         stream=_STREAMS.get(line.stream, LogStream.SYSTEM),
         text=line.text,
         continued=line.continued,
@@ -202,3 +202,11 @@ def line_message(line: LogLine) -> log_pb2.LogLine:
         text=line.text,
         continued=line.continued,
     )
+
+
+def moment(stamp: Timestamp) -> datetime:
+    """Raises `InvalidRequest` for a time that no calendar has."""
+    try:
+        return stamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise InvalidRequest("a time is out of range") from None

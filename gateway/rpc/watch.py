@@ -42,6 +42,8 @@ class StreamWatch:
                     await self._look(await self._agents.marks())
             except GamePipeError as error:
                 _log.warning("streams.unwatched", action="streams.unwatched", error=error.message)
+            except Exception as error:  # the next look may go well
+                _log.error("streams.unwatched", action="streams.unwatched", exc_info=error)
             await asyncio.sleep(APART_SECONDS)
 
     async def _look(self, marks: Mapping[str, NodeMark]) -> None:

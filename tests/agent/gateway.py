@@ -128,9 +128,10 @@ class Gateway(GameNodeServiceServicer):
         while isinstance(message := await context.read(), node_pb2.ConnectRequest):
             self.received.append(message)
             if message.HasField("heartbeat") and self.take_heartbeats:
-                taken = node_pb2.ConnectResponse(heartbeat_taken=node_pb2.HeartbeatTaken())
-                await stream.down.put(taken)
-            outcome = self._outcome(message) if message.sequence else None
+                taken = node_pb2.HeartbeatTaken(sequence=message.sequence)
+                await stream.down.put(node_pb2.ConnectResponse(heartbeat_taken=taken))
+            wants_answer = message.sequence and not message.HasField("heartbeat")
+            outcome = self._outcome(message) if wants_answer else None
             if outcome is not None:
                 answered = node_pb2.Answered(sequence=message.sequence, outcome=outcome)
                 await stream.down.put(node_pb2.ConnectResponse(answered=answered))

@@ -211,7 +211,7 @@ async def test_an_observation_is_told_until_it_is_stored(rig: Rig, gateway: Gate
     assert told[1].HasField("exit_code")
     assert (told[1].exit_code, told[1].message) == (0, "bye")
     sequences = [m.sequence for m in gateway.received if m.HasField("instance_observed")]
-    assert sequences == [1, 2, 1, 2]
+    assert sequences[:2] == sequences[2:] == sorted(set(sequences))
     beats = len(of_kind(gateway, "heartbeat"))
     await gateway.until(lambda: len(of_kind(gateway, "heartbeat")) > beats + 1)
     await gateway.streams[1].down.put(None)

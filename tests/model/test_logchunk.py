@@ -4,12 +4,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gamepipe.logchunk import LogChunk, check, pack, unpack
+from gamepipe.logchunk import LARGEST_CHUNK, LogChunk, check, pack, unpack
 from gamepipe.model.errors import InvalidRequest
 from gamepipe.model.record import AttemptKey, LogLine, LogStream
+from gamepipe.v1 import log_pb2
 
 KEY = AttemptKey(pipeline_id="p", generation=1, step_index=0, attempt=1)
 MOMENTS = st.datetimes(timezones=st.just(UTC))
@@ -47,6 +49,16 @@ def test_a_chunk_is_cut_behind_a_number() -> None:
     assert [one.text for one in unpack(rest.first, rest.data)] == ["line 8", "line 9"]
 
 
+def bomb() -> bytes:
+    """A few bytes that say nothing of what they unpack to, or lie about it."""
+    return zstandard.ZstdCompressor(level=19).compress(bytes(4 * LARGEST_CHUNK))
+
+
+def times(*microseconds: int) -> bytes:
+    chunk = log_pb2.LogChunk(at_microseconds=microseconds, streams=[1, 1], texts=["a", "b"])
+    return zstandard.compress(chunk.SerializeToString())
+
+
 CHUNK = LogChunk.of(KEY, [line(1), line(2)])
 
 
@@ -58,8 +70,11 @@ CHUNK = LogChunk.of(KEY, [line(1), line(2)])
         replace(CHUNK, first=0),
         replace(CHUNK, data=b"rubbish"),
         replace(CHUNK, data=pack([])),
+        replace(CHUNK, first=1 << 62),
+        replace(CHUNK, data=times(1 << 62, 0)),
+        replace(CHUNK, data=bomb()),
     ],
-    ids=["more", "none", "from zero", "rubbish", "empty"],
+    ids=["more", "none", "from zero", "rubbish", "empty", "too far", "no such time", "bomb"],
 )
 def test_a_chunk_that_is_not_what_it_says_is_refused(wrong: LogChunk) -> None:
     with pytest.raises(InvalidRequest):

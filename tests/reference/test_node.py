@@ -111,7 +111,7 @@ async def test_work_that_is_not_accepted_is_sent_again(
     pipeline_id = await submit(gateway, "r5")
     await node.until(lambda message: message.HasField("work"))
     node.accept = True
-    beats = asyncio.create_task(_beat(node))
+    beats = asyncio.create_task(beat(node))
     work = await node.take()
     assert work.run_step.dispatch > 1
     assert work.run_step.attempt == 1
@@ -120,7 +120,7 @@ async def test_work_that_is_not_accepted_is_sent_again(
     assert (await gateway.ended(pipeline_id))["state"] == "completed"
 
 
-async def _beat(node: ReferenceNode) -> None:
+async def beat(node: ReferenceNode) -> None:
     while True:
         await node.beat()
         await asyncio.sleep(0.3)
