@@ -85,7 +85,8 @@ async def test_a_pipeline_that_had_no_more_than_an_offer_there_waits_again(
         first, PipelineState.FAILED, reason="X", message="", now=now()
     )
     (order,) = await gateway.store.nodes.stop_orders("n1")
-    offers = await gateway.store.nodes.confirm_stop(order.id, now=now())  # its signal was lost
+    # And the signal of the offer that follows was lost.
+    offers = await gateway.store.nodes.confirm_stop(order.id, node_id="n1", now=now())
     assert [offer.pipeline_id for offer in offers] == [second]
     assert (await gateway.http.patch("/nodes/n1", json={"state": "disabled"})).status_code == 200
     assert await waits()

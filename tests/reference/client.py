@@ -36,6 +36,7 @@ class ReferenceNode:
         self._sequence = itertools.count(1)
         self._answers: dict[int, asyncio.Future[node_pb2.Answered]] = {}
         self._changed = asyncio.Condition()
+        self._saying = asyncio.Lock()
         self._channel: grpc.aio.Channel | None = None
         self._reader: asyncio.Task[None] | None = None
 
@@ -103,7 +104,8 @@ class ReferenceNode:
     # --- what a node says -----------------------------------------------------------------------
 
     async def say(self, **message: object) -> None:
-        await self._call.write(node_pb2.ConnectRequest(**message))  # type: ignore[arg-type]
+        async with self._saying:
+            await self._call.write(node_pb2.ConnectRequest(**message))  # type: ignore[arg-type]
 
     async def ask(self, **message: object) -> int:
         """The outcome of a message that wants an answer; RETRY is sent again."""

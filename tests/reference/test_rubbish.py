@@ -1,8 +1,9 @@
 """One node that is broken or evil costs nobody else anything."""
 
 import asyncio
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -18,11 +19,31 @@ from store.log import LogStore
 from store.node import NodeStore
 from tests.gateway.conftest import Gateway
 from tests.reference.client import ReferenceNode
-from tests.reference.test_node import ABORTED, OK, beat, shown, submit
+from tests.reference.test_node import ABORTED, OK, shown, submit
 from tests.waiting import eventually
 from tests.workflows.node import now
 
 MANY = 10_000
+
+
+@pytest.fixture
+async def node(gateway: Gateway) -> AsyncIterator[ReferenceNode]:
+    """Connected, and never silent."""
+    node = ReferenceNode("ref")
+    await node.register(gateway.grpc_address)
+    await node.connect()
+    beating = asyncio.create_task(keep_beating(node))
+    yield node
+    beating.cancel()
+    await node.leave()
+
+
+async def keep_beating(node: ReferenceNode) -> None:
+    """On whatever stream it has; between two of them there is none."""
+    while True:
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await node.beat()
+        await asyncio.sleep(0.2)
 
 
 async def test_numbers_that_are_none_cost_a_node_its_metrics_and_no_more(
@@ -72,15 +93,13 @@ async def test_an_agent_that_reads_nothing_is_let_go_and_its_queue_left(
         flooding = asyncio.create_task(flood(deaf))
         await asyncio.wait((flooding,), timeout=5)
         await node.connect(gateway.grpc_address)
-        beating = asyncio.create_task(beat(node))
         for number in range(3):
             pipeline_id = await submit(gateway, f"deaf{number}")
             work = await node.take()
             assert (work.run_step.dispatch, await node.end(work)) == (1, OK)
             assert (await gateway.ended(pipeline_id))["state"] == "completed"
-        beating.cancel()
         flooding.cancel()
-        await asyncio.gather(flooding, beating, return_exceptions=True)
+        await asyncio.gather(flooding, return_exceptions=True)
 
 
 async def flood(call: "grpc.aio.StreamStreamCall[Any, Any]") -> None:
@@ -105,6 +124,8 @@ async def test_a_chunk_that_cannot_be_stored_costs_nobody_elses_lines(
     monkeypatch.setattr(LogStore, "append", picky)
     pipeline_id = await submit(gateway, "lines")
     work = await node.take()
+    assert await node.end(work, log_lines=4) == OK  # its lines follow
+    await gateway.ended(pipeline_id)
     poison = node_pb2.Work(run_step=work.run_step)
     poison.run_step.pipeline_id = "poison"
 
@@ -115,13 +136,9 @@ async def test_a_chunk_that_cannot_be_stored_costs_nobody_elses_lines(
         with pytest.raises((grpc.aio.AioRpcError, AttributeError, asyncio.InvalidStateError)):
             await node.log(poison, "x")
 
-    beating = asyncio.create_task(beat(node))
     await asyncio.gather(*(evil() for _ in range(5)), honest(1), *(evil() for _ in range(5)))
     await honest(3)
     assert max(sizes) > 1
-    assert await node.end(work, log_lines=4) == OK
-    beating.cancel()
-    await gateway.ended(pipeline_id)
     logs = await gateway.http.get(f"/pipelines/{pipeline_id}/logs")
     assert logs.text.split() == ["a", "b", "a", "b"]
 
@@ -178,10 +195,12 @@ async def test_a_node_tells_only_of_its_own_games(gateway: Gateway, node: Refere
     evil = ReferenceNode("evil")
     await evil.register(gateway.grpc_address)
     await evil.connect()
+    beating = asyncio.create_task(keep_beating(evil))
     told = node_pb2.InstanceObserved(instance_id=instance.id, state="exited")
     assert await evil.ask(instance_observed=told) == ABORTED
     assert (await gateway.http.get(f"/instances/{instance.id}")).json()["state"] == "running"
     assert await node.ask(instance_observed=told) == OK
     assert (await gateway.http.get(f"/instances/{instance.id}")).json()["state"] == "exited"
     assert (await shown(gateway, pipeline_id))["state"] == "completed"
+    beating.cancel()
     await evil.leave()
