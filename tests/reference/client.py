@@ -5,6 +5,7 @@ work, beat, report, end it under its token, send again what was not answered.
 """
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable
 
@@ -25,8 +26,10 @@ def now() -> Timestamp:
 class ReferenceNode:
     """One node; `connect` may be called again, with the same or another gateway."""
 
-    def __init__(self, node_id: str) -> None:
+    def __init__(self, node_id: str, *, beats: bool = True) -> None:
         self.node_id = node_id
+        self._beats = beats
+        self._beating: asyncio.Task[None] | None = None
         self.session = 0
         self.work: asyncio.Queue[node_pb2.Work] = asyncio.Queue()
         self.heard: list[node_pb2.ConnectResponse] = []
@@ -64,15 +67,30 @@ class ReferenceNode:
         assert first.WhichOneof("message") in ("welcome", "superseded"), first
         self.heard.append(first)
         self._reader = asyncio.create_task(self._read(self._call))
+        if self._beats:
+            self._stop_beating()
+            self._beating = asyncio.create_task(self._keep_beating())
 
     async def leave(self) -> None:
         """Cut the stream without a word."""
+        self._stop_beating()
         if self._reader is not None:
             self._call.cancel()
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
         if self._channel is not None:
             await self._channel.close()
+
+    def _stop_beating(self) -> None:
+        if self._beating is not None:
+            self._beating.cancel()
+
+    async def _keep_beating(self) -> None:
+        """Until the stream ends: a gateway lets a silent one go."""
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while True:
+                await self.beat()
+                await asyncio.sleep(0.3)
 
     async def until_ended(self) -> None:
         """Until the gateway has ended the stream."""

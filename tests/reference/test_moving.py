@@ -44,9 +44,12 @@ async def test_a_node_moves_with_its_step_while_the_older_stream_stands_half_ope
 
 
 async def test_a_stream_that_says_nothing_more_is_ended_and_its_queue_left(
-    gateway: Gateway, node: ReferenceNode
+    gateway: Gateway,
 ) -> None:
     """No packet comes and none is refused: only the silence tells."""
+    node = ReferenceNode("ref", beats=False)
+    await node.register(gateway.grpc_address)
+    await node.connect()
     await node.beat()
     await node.until_ended()
     pipeline_id = await submit(gateway, "m3")
@@ -54,6 +57,7 @@ async def test_a_stream_that_says_nothing_more_is_ended_and_its_queue_left(
     await node.connect(gateway.grpc_address)
     assert await node.end(await node.take()) == OK
     assert (await gateway.ended(pipeline_id))["state"] == "completed"
+    await node.leave()
 
 
 async def test_a_gateway_that_ends_hands_its_nodes_over(

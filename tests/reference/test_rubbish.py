@@ -1,9 +1,8 @@
 """One node that is broken or evil costs nobody else anything."""
 
 import asyncio
-import contextlib
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -24,26 +23,6 @@ from tests.waiting import eventually
 from tests.workflows.node import now
 
 MANY = 10_000
-
-
-@pytest.fixture
-async def node(gateway: Gateway) -> AsyncIterator[ReferenceNode]:
-    """Connected, and never silent."""
-    node = ReferenceNode("ref")
-    await node.register(gateway.grpc_address)
-    await node.connect()
-    beating = asyncio.create_task(keep_beating(node))
-    yield node
-    beating.cancel()
-    await node.leave()
-
-
-async def keep_beating(node: ReferenceNode) -> None:
-    """On whatever stream it has; between two of them there is none."""
-    while True:
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            await node.beat()
-        await asyncio.sleep(0.2)
 
 
 async def test_numbers_that_are_none_cost_a_node_its_metrics_and_no_more(
@@ -195,12 +174,10 @@ async def test_a_node_tells_only_of_its_own_games(gateway: Gateway, node: Refere
     evil = ReferenceNode("evil")
     await evil.register(gateway.grpc_address)
     await evil.connect()
-    beating = asyncio.create_task(keep_beating(evil))
     told = node_pb2.InstanceObserved(instance_id=instance.id, state="exited")
     assert await evil.ask(instance_observed=told) == ABORTED
     assert (await gateway.http.get(f"/instances/{instance.id}")).json()["state"] == "running"
     assert await node.ask(instance_observed=told) == OK
     assert (await gateway.http.get(f"/instances/{instance.id}")).json()["state"] == "exited"
     assert (await shown(gateway, pipeline_id))["state"] == "completed"
-    beating.cancel()
     await evil.leave()
