@@ -7,8 +7,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from gamepipe.wire.drain import Drain, DrainLook, DrainProgress, DrainState, DrainWatch
-
-from workflows import policy
+    from workflows import policy
 
 
 @workflow.defn(name="DrainNode")

@@ -25,14 +25,13 @@ with workflow.unsafe.imports_passed_through():
         StepReport,
         StepStatus,
     )
-
-from workflows import searching
-from workflows.context import HaltKind, RunContext
-from workflows.ending import Ending
-from workflows.generation import Generation, GenerationEnd
-from workflows.placing import Placing
-from workflows.status import apply_pipeline, apply_step, check_pipeline, check_step
-from workflows.waiting import wait_at_most
+    from workflows import searching
+    from workflows.context import HaltKind, RunContext
+    from workflows.ending import Ending
+    from workflows.generation import Generation, GenerationEnd
+    from workflows.placing import Placing
+    from workflows.status import apply_pipeline, apply_step, check_pipeline, check_step
+    from workflows.waiting import wait_at_most
 
 
 @workflow.defn(name="GamePipeline")

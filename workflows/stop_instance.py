@@ -13,8 +13,8 @@ with workflow.unsafe.imports_passed_through():
         InstanceStop,
         node_queue,
     )
+    from workflows import policy
 
-from workflows import policy
 
 _KEEP_TRYING = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30)
