@@ -43,11 +43,16 @@ class Transaction:
         self._placing = placing
         self._events: list[NewEvent] = []
         self._wakes = False
+        self._locked: dict[str, PipelineRow] = {}
 
     def lock_pipeline(self, pipeline_id: str) -> PipelineRow | None:
         """The row, held until the commit (SQLite holds the whole database anyway)."""
+        if row := self._locked.get(pipeline_id):
+            return row
         query = select(PipelineRow).where(PipelineRow.id == pipeline_id).with_for_update()
-        return self.session.exec(query).one_or_none()
+        if row := self.session.exec(query).one_or_none():
+            self._locked[pipeline_id] = row
+        return row
 
     def hold_placement_lock(self) -> None:
         """For work that finds out only now that it writes allocations: it is done anew, unless it
