@@ -1,16 +1,16 @@
 """Allocations inside a transaction that holds the placement lock: place, release, offer."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from gamepipe.model.record import EventKind
+from gamepipe.model.record import EventKind, Verdict
 from gamepipe.model.state import Connectivity, InstanceState, PipelineState
 from gamepipe.ports import OfferMade
-from gamepipe.scheduling.choose import Refusal, choose
-from gamepipe.scheduling.fleet import NodeUse, fleet_of, with_allocation
-from gamepipe.scheduling.need import need_of
+from gamepipe.scheduling.choose import Chooser, Refusal, verdicts
+from gamepipe.scheduling.fleet import Fleet
+from gamepipe.scheduling.need import Need, need_of
+from gamepipe.scheduling.snapshot import Snapshot
 from store.record import allocation_record, load_nodes
 from store.table import (
     AllocationRow,
@@ -26,10 +26,23 @@ TERMINAL_PIPELINES = [state.value for state in PipelineState if state.is_termina
 TERMINAL_INSTANCES = [state.value for state in InstanceState if state.is_terminal]
 
 
-def load_fleet(session: Session) -> tuple[NodeUse, ...]:
-    """The snapshot that placement decides on."""
+VERDICTS_KEPT = 50
+"""Nodes of which a waiting pipeline says why not; its summary counts them all."""
+
+
+def load_fleet(session: Session) -> Fleet:
+    """The fleet that placement decides on."""
     live = session.exec(select(AllocationRow).where(col(AllocationRow.released_at).is_(None)))
-    return fleet_of(load_nodes(session), [allocation_record(row) for row in live])
+    return Fleet(load_nodes(session), [allocation_record(row) for row in live])
+
+
+def load_chooser(session: Session) -> Chooser:
+    return Chooser(Snapshot(fleet=load_fleet(session)))
+
+
+def explain(need: Need, chooser: Chooser) -> tuple[Verdict, ...]:
+    """Why the first nodes do not fit."""
+    return verdicts(need, chooser.snapshot)[:VERDICTS_KEPT]
 
 
 def allocate(
@@ -40,12 +53,12 @@ def allocate(
     avoid: tuple[str, ...],
     now: datetime,
     offered: QueueEntryRow | None = None,
-    fleet: Sequence[NodeUse] | None = None,
+    chooser: Chooser,
 ) -> AllocationRow | Refusal:
     """Hold a node for a generation (for whom an entry of the queue is `offered` it, or who asks and
-    so takes it), or say why none fits. `fleet`: the present one, for who has it."""
+    so takes it), or say why none fits."""
     need = need_of(row.spec, row.args, avoid=avoid)
-    decision = choose(need, load_fleet(tx.session) if fleet is None else fleet)
+    decision = chooser.choose(need)
     if isinstance(decision, Refusal):
         return decision
     allocation = AllocationRow(
@@ -55,6 +68,10 @@ def allocate(
         resources=row.spec.resources,
         gpu_devices=decision.gpu_devices,
         host_ports=need.host_ports,
+        tenant=need.tenant,
+        template=need.template,
+        priority=row.priority,
+        preemptible=row.spec.placement.preemptible,
         created_at=now,
         taken_at=None if offered else now,
         queued_at=offered.queued_at if offered else None,
@@ -62,6 +79,7 @@ def allocate(
     )
     held = tx.session.merge(allocation)  # a released one of a run that was reset is replaced
     tx.session.flush()
+    chooser.snapshot.fleet.hold(allocation_record(held))
     return held
 
 
@@ -73,12 +91,13 @@ def offer_queue(tx: Transaction, *, now: datetime) -> tuple[OfferMade, ...]:
         .order_by(col(QueueEntryRow.priority).desc(), col(QueueEntryRow.queued_at))
     )
     entries = tx.session.exec(waiting).all()
-    fleet = load_fleet(tx.session) if entries else ()
+    if not entries:
+        return ()
+    chooser = load_chooser(tx.session)
     offers = []
     for entry, row in entries:
-        held = _offer(tx, entry, row, fleet, now=now)
+        held = _offer(tx, entry, row, chooser, now=now)
         if held is not None:
-            fleet = with_allocation(fleet, allocation_record(held))
             offers.append(
                 OfferMade(pipeline_id=row.id, generation=entry.generation, node_id=held.node_id)
             )
@@ -90,7 +109,7 @@ def _offer(
     tx: Transaction,
     entry: QueueEntryRow,
     row: PipelineRow,
-    fleet: Sequence[NodeUse],
+    chooser: Chooser,
     *,
     now: datetime,
 ) -> AllocationRow | None:
@@ -98,9 +117,10 @@ def _offer(
         tx.session.delete(entry)
         return None
     avoid = tuple(entry.avoid)
-    held = allocate(tx, row, entry.generation, avoid=avoid, now=now, offered=entry, fleet=fleet)
+    held = allocate(tx, row, entry.generation, avoid=avoid, now=now, offered=entry, chooser=chooser)
     if isinstance(held, Refusal):
-        entry.summary, entry.verdicts = held.summary, held.verdicts
+        need = need_of(row.spec, row.args, avoid=avoid)
+        entry.summary, entry.verdicts = held.summary, explain(need, chooser)
         row.message = held.summary
         return None
     tx.session.delete(entry)

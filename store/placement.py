@@ -6,10 +6,11 @@ from datetime import datetime
 from sqlmodel import col, select
 
 from gamepipe.model import reason as reasons
-from gamepipe.model.record import Allocation, QueueEntry
+from gamepipe.model.record import Allocation, QueueEntry, Verdict
 from gamepipe.ports import OfferMade
 from gamepipe.scheduling.choose import Refusal
-from gamepipe.scheduling.feasible import takes_pipelines
+from gamepipe.scheduling.need import need_of
+from gamepipe.scheduling.rule import takes_pipelines
 from gamepipe.wire import (
     PlaceAnswer,
     Placement,
@@ -21,7 +22,7 @@ from gamepipe.wire import (
 )
 from store import capacity
 from store.database import Database
-from store.record import allocation_record, load_pipelines, queue_record
+from store.record import allocation_record, load_nodes, load_pipelines, queue_record
 from store.saving import save
 from store.table import AllocationRow, NodeRow, PipelineRow, QueueEntryRow
 from store.transaction import Transaction
@@ -123,10 +124,10 @@ def _place(tx: Transaction, request: PlaceRequest, *, now: datetime) -> PlaceAns
         return PlaceAnswer(status=PlaceStatus.CLOSED)
     held = _standing(tx, row, request.generation)
     if held is None:
-        held_or_not = _decide(tx, row, request, now=now)
-        if isinstance(held_or_not, Refusal):
-            return _enqueue(tx, row, request, held_or_not, now=now)
-        held = held_or_not
+        held_or_why_not = _decide(tx, row, request, now=now)
+        if isinstance(held_or_why_not, tuple):
+            return _enqueue(tx, row, request, *held_or_why_not, now=now)
+        held = held_or_why_not
     held.taken_at = held.taken_at or now
     capacity.leave_queue(tx, row.id)
     save(tx, _filled_in(request.placed, held.node_id), now=now)
@@ -143,8 +144,8 @@ def _standing(tx: Transaction, row: PipelineRow, generation: int) -> AllocationR
         return None
     if held.taken_at is not None:
         return held
-    fleet = capacity.load_fleet(tx.session)
-    if any(use.node.id == held.node_id and takes_pipelines(use.node) for use in fleet):
+    nodes = load_nodes(tx.session, held.node_id)
+    if any(takes_pipelines(node) for node in nodes):
         return held
     capacity.withdraw_offer(tx, held)
     return None
@@ -152,11 +153,17 @@ def _standing(tx: Transaction, row: PipelineRow, generation: int) -> AllocationR
 
 def _decide(
     tx: Transaction, row: PipelineRow, request: PlaceRequest, *, now: datetime
-) -> AllocationRow | Refusal:
+) -> AllocationRow | tuple[Refusal, tuple[Verdict, ...]]:
     """Whoever waits before this one is served first: a newcomer never passes it."""
     if tx.session.get(QueueEntryRow, row.id) is None:
         _offer_those_before(tx, row, now=now)
-    return capacity.allocate(tx, row, request.generation, avoid=request.avoid, now=now)
+    chooser = capacity.load_chooser(tx.session)
+    held = capacity.allocate(
+        tx, row, request.generation, avoid=request.avoid, now=now, chooser=chooser
+    )
+    if not isinstance(held, Refusal):
+        return held
+    return held, capacity.explain(need_of(row.spec, row.args, avoid=request.avoid), chooser)
 
 
 def _offer_those_before(tx: Transaction, row: PipelineRow, *, now: datetime) -> None:
@@ -168,7 +175,13 @@ def _offer_those_before(tx: Transaction, row: PipelineRow, *, now: datetime) -> 
 
 
 def _enqueue(
-    tx: Transaction, row: PipelineRow, request: PlaceRequest, refusal: Refusal, *, now: datetime
+    tx: Transaction,
+    row: PipelineRow,
+    request: PlaceRequest,
+    refusal: Refusal,
+    verdicts: tuple[Verdict, ...],
+    *,
+    now: datetime,
 ) -> PlaceAnswer:
     entry = tx.session.get(QueueEntryRow, row.id)
     tx.session.merge(
@@ -178,7 +191,7 @@ def _enqueue(
             priority=row.priority,
             queued_at=entry.queued_at if entry else now,
             summary=refusal.summary,
-            verdicts=refusal.verdicts,
+            verdicts=verdicts,
             avoid=request.avoid,
         )
     )

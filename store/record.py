@@ -64,6 +64,10 @@ def allocation_record(row: AllocationRow) -> Allocation:
         created_at=row.created_at,
         taken_at=row.taken_at,
         released_at=row.released_at,
+        tenant=row.tenant,
+        template=row.template,
+        priority=row.priority,
+        preemptible=row.preemptible,
     )
 
 
@@ -124,11 +128,13 @@ def event_record(row: EventRow) -> StoredEvent:
     )
 
 
-def load_nodes(session: Session) -> list[GameNode]:
-    """The fleet, each node with the numbers of what it has yet to confirm and to account for."""
+def load_nodes(session: Session, *ids: str) -> list[GameNode]:
+    """The fleet (or these of it), each node with the numbers of what it has yet to confirm and to
+    account for."""
     orders = _counted(session, col(StopOrderRow.node_id))
     owed = _counted(session, col(InstanceRow.node_id), col(InstanceRow.unaccounted).is_(True))
-    rows = session.exec(select(NodeRow).order_by(col(NodeRow.id)))
+    wanted = (col(NodeRow.id).in_(ids),) if ids else ()
+    rows = session.exec(select(NodeRow).where(*wanted).order_by(col(NodeRow.id)))
     return [
         node_record(row, stop_orders=orders.get(row.id, 0), unaccounted=owed.get(row.id, 0))
         for row in rows

@@ -124,6 +124,10 @@ class AllocationRow(SQLModel, table=True):
     avoid: tuple[str, ...] = Field(
         default=(), sa_column=json_column(tuple[str, ...], server_default="[]")
     )
+    tenant: str = Field(default="default", sa_column_kwargs={"server_default": "default"})
+    template: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    priority: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    preemptible: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
 
 
 class QueueEntryRow(SQLModel, table=True):

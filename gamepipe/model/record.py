@@ -191,6 +191,10 @@ class Allocation:
     taken_at: datetime | None = None
     """None: an offer that the workflow has not taken yet."""
     released_at: datetime | None = None
+    tenant: str = "default"
+    template: str = ""
+    priority: int = 0
+    preemptible: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -196,13 +196,28 @@ class Match:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """A match that a node may miss, at a cost."""
+
+    match: Match
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PlacementRequest:
     node: str = ""
     region: str = ""
     zone: str = ""
     match: tuple[Match, ...] = ()
     forbid: tuple[Match, ...] = ()
+    prefer: tuple[Wish, ...] = ()
     spread: str = ""
+    """`node`, `zone`, `region` or a label: pipelines of the same group are spread over its values;
+    "": they are not."""
+    spread_by: str = "template"
+    """The group: `tenant` or `template`."""
+    spread_most: int | None = None
+    """As many of the group at one value, and no more; None: fewer are better, that is all."""
     player_region: str = ""
     max_latency_ms: float | None = None
     preemptible: bool = False

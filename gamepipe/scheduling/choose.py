@@ -1,13 +1,25 @@
-"""The choice: among the nodes that fit, the one with the fewest live pipelines."""
+"""The choice: of the nodes that nothing stands in the way of, the one that costs the least."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
 
 from gamepipe.model.record import Verdict
-from gamepipe.scheduling.feasible import obstacle, pick_devices
-from gamepipe.scheduling.fleet import NodeUse
+from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.need import Need
+from gamepipe.scheduling.obstacle import Obstacle
+from gamepipe.scheduling.rule import crowding as crowded_places
+from gamepipe.scheduling.rule import obstacles
+from gamepipe.scheduling.score import crowding, terms
+from gamepipe.scheduling.snapshot import Snapshot
+from gamepipe.scheduling.standing import Standings
+from gamepipe.scheduling.values import Mask
+
+DECIMALS = 9
+"""Costs that differ by less are equal: float noise decides nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,34 +30,101 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """No node fits: a verdict for each, and one sentence for people."""
+    """No node fits."""
 
-    verdicts: tuple[Verdict, ...]
+    counts: Mapping[str, int]
+    """How many nodes each cause rules out, by its code; the first cause of each node counts."""
     summary: str
+    """One sentence for people."""
 
 
-def choose(need: Need, fleet: Sequence[NodeUse]) -> Choice | Refusal:
-    """The node for `need`. Deterministic: ties go to the lowest node id."""
-    verdicts = {use.node.id: obstacle(need, use) for use in fleet}
-    fitting = [use for use in fleet if verdicts[use.node.id] is None]
-    if not fitting:
-        found = tuple(verdict for verdict in verdicts.values() if verdict is not None)
-        return Refusal(verdicts=found, summary=_summary(found))
-    best = min(
-        fitting,
-        key=lambda use: (use.node.id in need.avoid, len(use.allocations), use.node.id),
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scored:
+    """A node that fits, with what it would cost, in all and by term."""
+
+    node_id: str
+    cost: float
+    terms: Mapping[str, float]
+
+
+class Chooser:
+    """Decides over one snapshot. What it keeps between decisions saves work and changes none."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self._standings = Standings(snapshot)
+
+    def choose(self, need: Need) -> Choice | Refusal:
+        """The node for `need`. Every node is looked at; ties go to the lowest node id."""
+        open_, cost = self._standings.of(need)
+        if not open_.any():
+            return _refusal(_sift(need, self.snapshot), self.snapshot.fleet)
+        row = int(np.where(open_, cost.round(DECIMALS), np.inf).argmin())
+        fleet = self.snapshot.fleet
+        devices = fleet.devices.pick(need.resources.gpu, row)
+        return Choice(node_id=fleet.nodes[row].id, gpu_devices=devices)
+
+    def ranked(self, need: Need, limit: int | None = None) -> tuple[Scored, ...]:
+        """The nodes that fit, the best first: what `choose` would choose, one after the other."""
+        open_, cost = self._standings.of(need)
+        rows = np.flatnonzero(open_)
+        rows = rows[np.argsort(cost[rows].round(DECIMALS), kind="stable")][:limit]
+        costs = terms(need, self.snapshot) | crowding(need, self.snapshot)
+        return tuple(
+            Scored(
+                node_id=self.snapshot.fleet.nodes[row].id,
+                cost=float(cost[row]),
+                terms={name: float(term[row]) for name, term in costs.items()},
+            )
+            for row in rows
+        )
+
+
+def choose(need: Need, snapshot: Snapshot) -> Choice | Refusal:
+    """One decision; who makes many keeps a `Chooser`."""
+    return Chooser(snapshot).choose(need)
+
+
+def verdicts(need: Need, snapshot: Snapshot) -> tuple[Verdict, ...]:
+    """Of each node that does not fit the first thing that stands in the way, in order of ids."""
+    said = {
+        int(row): Verdict(
+            node_id=snapshot.fleet.nodes[row].id, code=obstacle.code, message=obstacle.say(int(row))
+        )
+        for obstacle, first in _sift(need, snapshot)
+        for row in np.flatnonzero(first)
+    }
+    return tuple(said[row] for row in sorted(said))
+
+
+Found = list[tuple[Obstacle, Mask]]
+"""Each obstacle, with the rows for which it is the first."""
+
+
+def _sift(need: Need, snapshot: Snapshot) -> Found:
+    open_ = np.ones(len(snapshot.fleet), dtype=bool)
+    found: Found = []
+    for obstacle in chain(obstacles(need, snapshot), crowded_places(need, snapshot.fleet)):
+        first = open_ & obstacle.where
+        if first.any():
+            found.append((obstacle, first))
+            open_ &= ~first
+    return found
+
+
+def _refusal(found: Found, fleet: Fleet) -> Refusal:
+    counts: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    for obstacle, first in found:
+        row = int(first.argmax())
+        counts[obstacle.code] += int(first.sum())
+        node = fleet.nodes[row].id
+        examples.setdefault(obstacle.code, f"node {node} {obstacle.say(row)}")
+    if not counts:
+        why = "no node is registered: start an agent with `gamepipe agent`"
+        return Refusal(counts={}, summary=why)
+    causes = (f"{count} {code} ({examples[code]})" for code, count in counts.most_common())
+    return Refusal(
+        counts=dict(counts),
+        summary=f"none of {len(fleet)} node(s) fits: {'; '.join(causes)}",
     )
-    devices = pick_devices(need.resources.gpu, best)
-    return Choice(node_id=best.node.id, gpu_devices=devices or ())
-
-
-def _summary(verdicts: Sequence[Verdict]) -> str:
-    if not verdicts:
-        return "no node is registered: start an agent with `gamepipe agent`"
-    counts = Counter(verdict.code for verdict in verdicts).most_common()
-    examples = {verdict.code: verdict for verdict in reversed(verdicts)}
-    causes = (
-        f"{count} {code} (node {examples[code].node_id} {examples[code].message})"
-        for code, count in counts
-    )
-    return f"none of {len(verdicts)} node(s) fits: {'; '.join(causes)}"

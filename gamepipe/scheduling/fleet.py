@@ -1,99 +1,183 @@
-"""A node with what is taken of it, derived from the live allocations; there are no counters."""
+"""The fleet as columns: a row a node, sorted by id. What is taken is derived from the allocations
+that are held; whoever decides only reads, and only `hold`, `free` and `put` change anything."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TypeVar
 
-from gamepipe.model.node import GameNode, GpuFacts
+import numpy as np
+
+from gamepipe.model.node import GameNode, NodeMetrics
 from gamepipe.model.record import Allocation
-from gamepipe.model.spec import GpuRequest
+from gamepipe.model.spec import Resources
+from gamepipe.scheduling.device import Devices
+from gamepipe.scheduling.policy import Capacity
+from gamepipe.scheduling.unit import MILLIONTHS, millionths
+from gamepipe.scheduling.values import ALL_ROWS, Amounts, Mask, Numbers, Rows, Some, are_few
+
+T = TypeVar("T")
+K = TypeVar("K")
+CPU, MEMORY, DISK = range(3)
+Key = tuple[str, int]
+"""Pipeline id and generation."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DeviceUse:
-    """What is taken of one GPU; `whole` excludes every share."""
+def amounts_of(resources: Resources) -> Amounts:
+    """Millionths of a core, bytes of memory, bytes of disk."""
+    amounts = (millionths(resources.cpu), resources.memory_bytes, resources.disk_bytes)
+    return np.array(amounts, dtype=np.int64)
 
-    whole: bool = False
-    vram_bytes: int = 0
-    encoders: int = 0
-    share: float = 0.0
+
+class Fleet:
+    """Nodes, and what is held on them."""
+
+    def __init__(
+        self,
+        nodes: Iterable[GameNode] = (),
+        allocations: Iterable[Allocation] = (),
+        *,
+        capacity: Capacity | None = None,
+    ) -> None:
+        self.capacity = capacity or Capacity()
+        self.nodes = sorted(nodes, key=lambda node: node.id)
+        self.row_of = {node.id: row for row, node in enumerate(self.nodes)}
+        count = len(self.nodes)
+        self.total = np.zeros((count, 3), dtype=np.int64)
+        self.used = np.zeros((count, 3), dtype=np.int64)
+        self.pipelines = np.zeros(count, dtype=np.int64)
+        """Live allocations."""
+        self.undeclared = np.zeros(count, dtype=np.int64)
+        """Those of them that ask for no CPU."""
+        self.devices = Devices(self.nodes, self.capacity)
+        self.held: dict[Key, Allocation] = {}
+        self.ports: dict[str, dict[int, int]] = {}
+        """By host port the rows that use it, with how many allocations do."""
+        self.groups: dict[tuple[str, str], dict[int, int]] = {}
+        """Live allocations by row of each ("tenant" | "template", name)."""
+        self.load = np.zeros(count)
+        """Measured, 0..1: the busiest of CPU, memory and GPUs."""
+        self.clock = 0
+        """Counts changes."""
+        self._changed = np.zeros(count, dtype=np.int64)
+        self._columns: dict[str, object] = {}
+        for row, node in enumerate(self.nodes):
+            self._set_total(row)
+            self.load[row] = load_of(node)
+        for allocation in allocations:
+            self.hold(allocation)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    # --- changes --------------------------------------------------------------------------------
+
+    def hold(self, allocation: Allocation) -> None:
+        """Count one allocation. One that is counted already is replaced; one of a node that is not
+        here is remembered."""
+        self.free(allocation.pipeline_id, allocation.generation)
+        self.held[allocation.pipeline_id, allocation.generation] = allocation
+        self._count(allocation, 1)
+
+    def free(self, pipeline_id: str, generation: int) -> None:
+        """Forget one allocation; nothing happens when it is not held."""
+        allocation = self.held.pop((pipeline_id, generation), None)
+        if allocation is not None:
+            self._count(allocation, -1)
+
+    def put(self, node: GameNode) -> None:
+        """New facts, state, labels or place of a node that is here."""
+        row = self.row_of[node.id]
+        before, self.nodes[row] = self.nodes[row], node
+        self.load[row] = load_of(node)
+        if before.facts != node.facts:
+            self._set_total(row)
+            self.devices.put(row, node.facts.gpus)
+            for held in self.held.values():
+                if held.node_id == node.id:
+                    self.devices.count(row, held.resources.gpu, held.gpu_devices, 1)
+        if _standing(before) != _standing(node):
+            self._columns.clear()
+        self._touch(row)
+
+    def _touch(self, row: int) -> None:
+        self.clock += 1
+        self._changed[row] = self.clock
+
+    def _set_total(self, row: int) -> None:
+        facts = self.nodes[row].facts
+        whole = (facts.cpu * MILLIONTHS, facts.memory_bytes, facts.disk_bytes)
+        self.total[row] = self.capacity.of(whole)
+
+    def _count(self, allocation: Allocation, sign: int) -> None:
+        row = self.row_of.get(allocation.node_id)
+        if row is None:
+            return
+        self.used[row] += sign * amounts_of(allocation.resources)
+        self.pipelines[row] += sign
+        self.undeclared[row] += sign * (not allocation.resources.cpu)
+        self.devices.count(row, allocation.resources.gpu, allocation.gpu_devices, sign)
+        for port in allocation.host_ports:
+            _tally(self.ports, port, row, sign)
+        for group in (("tenant", allocation.tenant), ("template", allocation.template)):
+            _tally(self.groups, group, row, sign)
+        self._touch(row)
+
+    # --- columns --------------------------------------------------------------------------------
 
     @property
-    def is_free(self) -> bool:
-        return not (self.whole or self.vram_bytes or self.encoders or self.share)
+    def left(self) -> Amounts:
+        """[node, 3]: what is not held; below zero where a node shrank."""
+        return self.total - self.used
 
-    def fits(self, request: GpuRequest, device: GpuFacts) -> bool:
-        """Whether a share of this device is left for `request`."""
-        return (
-            not self.whole
-            and self.vram_bytes + request.vram_bytes <= device.memory_bytes
-            and self.encoders + request.encoders <= device.encoders
-            and self.share + request.share <= 1.0 + 1e-9
-        )
+    def port_taken(self, port: str) -> Mask:
+        taken = np.zeros(len(self), dtype=bool)
+        taken[list(self.ports.get(port, ()))] = True
+        return taken
 
+    def in_group(self, kind: str, name: str) -> Numbers:
+        """[node]: live allocations of a tenant or a template."""
+        counts = np.zeros(len(self))
+        for row, count in self.groups.get((kind, name), {}).items():
+            counts[row] = count
+        return counts
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NodeUse:
-    """One node of a snapshot."""
+    def column(self, name: str, make: Callable[["Fleet"], T]) -> T:
+        """What `make` says of the nodes, kept until one of them changes."""
+        if name not in self._columns:
+            self._columns[name] = make(self)
+        return self._columns[name]  # type: ignore[return-value]  # what `make` gave
 
-    node: GameNode
-    allocations: tuple[Allocation, ...] = ()
+    def that(self, name: str, test: Callable[[GameNode], bool], rows: Some = ALL_ROWS) -> Mask:
+        """Nodes that pass a test, which has this name; it is asked of each node once."""
+        if are_few(rows):
+            return np.array([test(self.nodes[row]) for row in rows], dtype=bool)
 
-    @property
-    def cpu_free(self) -> float:
-        return self.node.facts.cpu - sum(held.resources.cpu for held in self.allocations)
+        def make(fleet: "Fleet") -> Mask:
+            return np.array([test(node) for node in fleet.nodes], dtype=bool)
 
-    @property
-    def memory_free(self) -> int:
-        used = sum(held.resources.memory_bytes for held in self.allocations)
-        return self.node.facts.memory_bytes - used
+        return self.column(name, make)[rows]
 
-    @property
-    def disk_free(self) -> int:
-        used = sum(held.resources.disk_bytes for held in self.allocations)
-        return self.node.facts.disk_bytes - used
-
-    @property
-    def ports(self) -> frozenset[str]:
-        return frozenset(port for held in self.allocations for port in held.host_ports)
-
-    def device_uses(self) -> Mapping[int, DeviceUse]:
-        """What is taken of every device, by its index."""
-        held = [
-            (device, allocation.resources.gpu)
-            for allocation in self.allocations
-            for device in allocation.gpu_devices
-        ]
-        return {
-            gpu.index: _use([request for device, request in held if device == gpu.index])
-            for gpu in self.node.facts.gpus
-        }
+    def changed_since(self, clock: int) -> Rows:
+        """Rows that changed behind a `clock` of before."""
+        return np.flatnonzero(self._changed > clock)
 
 
-def _use(requests: Sequence[GpuRequest]) -> DeviceUse:
-    return DeviceUse(
-        whole=any(request.count for request in requests),
-        vram_bytes=sum(request.vram_bytes for request in requests),
-        encoders=sum(request.encoders for request in requests),
-        share=sum(request.share for request in requests),
-    )
+def load_of(node: GameNode) -> float:
+    """0..1: the share of the busiest of CPU, memory and each GPU, as its agent measured it."""
+    metrics, facts = node.metrics, node.facts
+    shares = [metrics.cpu_share, metrics.memory_used_bytes / max(facts.memory_bytes, 1)]
+    return min(max([*shares, *(gpu.share for gpu in metrics.gpus)]), 1.0)
 
 
-def with_allocation(fleet: Sequence[NodeUse], allocation: Allocation) -> tuple[NodeUse, ...]:
-    """The snapshot with one more allocation."""
-    return tuple(
-        replace(use, allocations=(*use.allocations, allocation))
-        if use.node.id == allocation.node_id
-        else use
-        for use in fleet
-    )
+def _standing(node: GameNode) -> GameNode:
+    """What of a node is not measured anew by every heartbeat."""
+    return replace(node, metrics=NodeMetrics(), last_seen_at=None, session=0, stream=0)
 
 
-def fleet_of(nodes: Iterable[GameNode], allocations: Iterable[Allocation]) -> tuple[NodeUse, ...]:
-    """The snapshot, in the order of node ids."""
-    held: dict[str, list[Allocation]] = {}
-    for allocation in allocations:
-        held.setdefault(allocation.node_id, []).append(allocation)
-    return tuple(
-        NodeUse(node=node, allocations=tuple(held.get(node.id, ())))
-        for node in sorted(nodes, key=lambda node: node.id)
-    )
+def _tally(table: dict[K, dict[int, int]], key: K, row: int, sign: int) -> None:
+    rows = table.setdefault(key, {})
+    rows[row] = rows.get(row, 0) + sign
+    if not rows[row]:
+        del rows[row]
+    if not rows:
+        del table[key]

@@ -7,9 +7,10 @@ import pytest
 from gamepipe.model.node import GameNode, GpuFacts, NodeFacts
 from gamepipe.model.record import Allocation
 from gamepipe.model.spec import GpuRequest, Resources
-from gamepipe.scheduling.choose import Choice, choose
-from gamepipe.scheduling.fleet import fleet_of
+from gamepipe.scheduling.choose import Choice, choose, verdicts
+from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.need import Need
+from gamepipe.scheduling.snapshot import Snapshot
 from tests.store.shapes import NOW
 
 CARD = GpuFacts(index=0, model="NVIDIA L4", memory_bytes=24 << 30, encoders=8)
@@ -33,8 +34,12 @@ def held(request: GpuRequest, *devices: int) -> Allocation:
 
 def ask(request: GpuRequest, there: GameNode, *allocations: Allocation) -> tuple[int, ...] | str:
     """The devices, or the verdict."""
-    answer = choose(Need(resources=Resources(gpu=request)), fleet_of([there], allocations))
-    return answer.gpu_devices if isinstance(answer, Choice) else answer.verdicts[0].message
+    need, snapshot = (
+        Need(resources=Resources(gpu=request)),
+        Snapshot(fleet=Fleet([there], allocations)),
+    )
+    answer = choose(need, snapshot)
+    return answer.gpu_devices if isinstance(answer, Choice) else verdicts(need, snapshot)[0].message
 
 
 ALL = GpuRequest(count=-1)

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from gamepipe.model.node import NodeMetrics
 from gamepipe.model.record import Instance
 from gamepipe.model.spec import Match, PlacementRequest
 from gamepipe.model.state import Connectivity, InstanceState, NodeState, PipelineState
@@ -25,19 +26,28 @@ def node_of(answer: PlaceAnswer) -> str:
     return answer.placement.node_id
 
 
-async def test_the_least_loaded_node_is_chosen_and_the_answer_stands(
+async def test_a_node_that_is_in_use_is_filled_and_the_answer_stands(
     store: GamePipelineStore,
 ) -> None:
     for name in ("n1", "n2"):
-        await store.nodes.register(registration(name), now=NOW)
+        await store.nodes.register(registration(name, cpu=2), now=NOW)
     first = await place(store, "p1")
-    assert (node_of(first), node_of(await place(store, "p2"))) == ("n1", "n2")
+    others = [node_of(await place(store, name)) for name in ("p2", "p3")]
+    assert (node_of(first), others) == ("n1", ["n1", "n2"])
     again = await store.placements.place(place_request("p1"), now=NOW)
     assert again == first
     record = await store.pipelines.get("p1")
     assert (record.state, record.node_id) == (PipelineState.RUNNING, "n1")
     states = [e.data.get("node_id") for e in await store.events.read(pipeline_id="p1")]
     assert states == [None, None, "n1"]
+
+
+async def test_a_node_that_is_busy_by_its_own_measure_comes_last(store: GamePipelineStore) -> None:
+    sessions = [
+        (await store.nodes.register(registration(n), now=NOW)).session for n in ("n1", "n2")
+    ]
+    await store.nodes.heartbeat([("n1", sessions[0], NodeMetrics(cpu_share=0.9))], now=NOW)
+    assert node_of(await place(store, "p1")) == "n2"
 
 
 async def test_gpu_devices_are_held_one_by_one(store: GamePipelineStore) -> None:

@@ -1,0 +1,182 @@
+"""GPUs as columns: what each device has, what is taken of it, and which of them suit a request."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from gamepipe.model.gpu import ALL
+from gamepipe.model.node import GameNode, GpuFacts
+from gamepipe.model.spec import GpuRequest
+from gamepipe.scheduling.policy import Capacity
+from gamepipe.scheduling.unit import MILLIONTHS, millionths
+from gamepipe.scheduling.values import ALL_ROWS, Amounts, Mask, Numbers, Some
+
+T = TypeVar("T")
+SHARE, VRAM, ENCODERS = range(3)
+ABSENT = -1
+
+
+def shares_of(request: GpuRequest) -> Amounts:
+    """What a request for a part of a device takes of it."""
+    amounts = (millionths(request.share), request.vram_bytes, request.encoders)
+    return np.array(amounts, dtype=np.int64)
+
+
+class Devices:
+    """[n, d, 3] totals and uses. A device that is taken whole or is not there has nothing left."""
+
+    def __init__(self, nodes: Sequence[GameNode], capacity: Capacity) -> None:
+        self._capacity = capacity
+        count = len(nodes)
+        width = max((len(node.facts.gpus) for node in nodes), default=0)
+        self.total = np.zeros((count, width, 3), dtype=np.int64)
+        self.used = np.zeros((count, width, 3), dtype=np.int64)
+        self.whole = np.zeros((count, width), dtype=np.int64)
+        """How many allocations hold the device for themselves: 0 or 1."""
+        self.model = np.full((count, width), ABSENT, dtype=np.int64)
+        """Index into `models`."""
+        self.models: list[str] = []
+        self.left = np.zeros((count, width))
+        """0..1: what is left of the scarcest resource of each device."""
+        self.kind = np.full(count, ABSENT, dtype=np.int64)
+        """Index into `kinds`."""
+        self.kinds: list[tuple[tuple[str, int, int], ...]] = []
+        """The different (model, VRAM, encoders) on a node: nodes of one kind serve the same."""
+        self._slots: list[dict[int, int]] = [{} for _ in nodes]
+        """Of each row: device index -> column."""
+        for row, node in enumerate(nodes):
+            self.put(row, node.facts.gpus)
+
+    @property
+    def width(self) -> int:
+        return self.total.shape[1]
+
+    def index_of(self, row: int, slot: int) -> int:
+        """The node's own number of a device."""
+        return next(index for index, at in self._slots[row].items() if at == slot)
+
+    # --- changes --------------------------------------------------------------------------------
+
+    def put(self, row: int, gpus: Sequence[GpuFacts]) -> None:
+        """The devices of a node, with nothing taken."""
+        self._widen(len(gpus))
+        for column in (self.total, self.used, self.whole):
+            column[row] = 0
+        self.model[row] = ABSENT
+        self._slots[row] = {gpu.index: slot for slot, gpu in enumerate(gpus)}
+        for slot, gpu in enumerate(gpus):
+            self.total[row, slot] = self._sold(gpu)
+            self.model[row, slot] = _number(self.models, gpu.model)
+        kind = tuple(sorted({(gpu.model, gpu.memory_bytes, gpu.encoders) for gpu in gpus}))
+        self.kind[row] = _number(self.kinds, kind) if gpus else ABSENT
+        self._weigh(row)
+
+    def count(self, row: int, request: GpuRequest, devices: Sequence[int], sign: int) -> None:
+        """Take the devices, or (`sign` -1) give them back."""
+        slots = [self._slots[row][index] for index in devices if index in self._slots[row]]
+        if not slots:
+            return
+        if request.count:
+            self.whole[row, slots] += sign
+        else:
+            self.used[row, slots] += sign * shares_of(request)
+        self._weigh(row)
+
+    def _widen(self, count: int) -> None:
+        """Make room for a node with more devices than any before."""
+        more = count - self.width
+        if more <= 0:
+            return
+        self.total = np.pad(self.total, ((0, 0), (0, more), (0, 0)))
+        self.used = np.pad(self.used, ((0, 0), (0, more), (0, 0)))
+        self.whole = np.pad(self.whole, ((0, 0), (0, more)))
+        self.model = np.pad(self.model, ((0, 0), (0, more)), constant_values=ABSENT)
+        self.left = np.pad(self.left, ((0, 0), (0, more)))
+
+    def _sold(self, gpu: GpuFacts) -> tuple[int, int, int]:
+        by = self._capacity
+        return (
+            int(MILLIONTHS * by.share_factor),
+            int(gpu.memory_bytes * by.vram_factor),
+            int(gpu.encoders * by.encoder_factor),
+        )
+
+    def _weigh(self, row: int) -> None:
+        rows = slice(row, row + 1)
+        self.left[rows] = fraction_left(self.total[rows], self.used[rows], self._there(rows))
+
+    def _there(self, rows: Some = ALL_ROWS) -> Mask:
+        return (self.model[rows] != ABSENT) & (self.whole[rows] == 0)
+
+    # --- questions, about all nodes or some rows of them -----------------------------------------
+
+    def suit(self, request: GpuRequest, rows: Some = ALL_ROWS) -> Mask:
+        """[n, d]: devices of a model that the request accepts."""
+        model = self.model[rows]
+        if not request.models:
+            return model != ABSENT
+        wanted = [name.lower() for name in request.models]
+        accepted = [any(part in name.lower() for part in wanted) for name in self.models]
+        return np.array([*accepted, False], dtype=bool)[model]  # ABSENT finds the last
+
+    def free(self, rows: Some = ALL_ROWS) -> Mask:
+        """[n, d]: of which nothing is taken."""
+        return self._there(rows) & ~self.used[rows].any(axis=2)
+
+    def fit(self, request: GpuRequest, rows: Some = ALL_ROWS) -> Mask:
+        """[n, d]: devices that the request can have, or have a share of."""
+        suitable = self.suit(request, rows)
+        if request.count:
+            return suitable & self.free(rows)
+        room = (self.used[rows] + shares_of(request) <= self.total[rows]).all(axis=2)
+        return suitable & self._there(rows) & room
+
+    def wanted(self, request: GpuRequest, rows: Some = ALL_ROWS) -> Amounts:
+        """[n]: how many devices the request wants of each node."""
+        if request.count == ALL:
+            return np.maximum(self.suit(request, rows).sum(axis=1), 1)
+        return np.full(len(self.model[rows]), max(request.count, 1), dtype=np.int64)
+
+    def picked(self, request: GpuRequest, rows: Some = ALL_ROWS) -> tuple[Mask, Mask]:
+        """[n, d] and [n]: devices that the request gets on each node (whole free ones, or the
+        fullest that has room), and where there are enough."""
+        fit = self.fit(request, rows)
+        if request.is_empty:
+            return np.zeros_like(fit), np.ones(len(fit), dtype=bool)
+        wanted = self.wanted(request, rows)[:, None]
+        if request.count:
+            picked = fit & (np.cumsum(fit, axis=1) <= wanted)
+        else:
+            fullest = np.where(fit, self.left[rows], np.inf).argmin(axis=1) if self.width else 0
+            picked = fit & (np.arange(self.width) == np.asarray(fullest).reshape(-1, 1))
+        return picked, (picked.sum(axis=1) == wanted[:, 0])
+
+    def pick(self, request: GpuRequest, row: int) -> tuple[int, ...]:
+        """The node's own numbers of the devices that the request gets there."""
+        picked, _ = self.picked(request, slice(row, row + 1))
+        return tuple(self.index_of(row, int(slot)) for slot in np.flatnonzero(picked[0]))
+
+    def left_behind(self, request: GpuRequest, picked: Mask, rows: Some = ALL_ROWS) -> Numbers:
+        """[n, d]: `left` once the request has got what it picked."""
+        if request.is_empty:
+            return self.left[rows]
+        if request.count:
+            return np.where(picked, 0.0, self.left[rows])
+        used = self.used[rows] + shares_of(request)
+        after = fraction_left(self.total[rows], used, self._there(rows))
+        return np.where(picked, after, self.left[rows])
+
+
+def fraction_left(total: Amounts, used: Amounts, there: Mask) -> Numbers:
+    """[..., d] of [..., d, 3]: of each device the scarcest resource; what nobody counted is left
+    out. A device that is not there has nothing."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = np.where(total > 0, 1.0 - used / total, 1.0)
+    return np.where(there, np.clip(parts.min(axis=-1), 0.0, 1.0), 0.0)
+
+
+def _number(known: list[T], value: T) -> int:
+    if value not in known:
+        known.append(value)
+    return known.index(value)
