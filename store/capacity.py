@@ -93,7 +93,7 @@ def offer_queue(tx: Transaction, *, now: datetime) -> tuple[OfferMade, ...]:
     entries = tx.session.exec(waiting).all()
     if not entries:
         return ()
-    chooser = load_chooser(tx.session)
+    chooser = tx.fleet(now).chooser
     offers = []
     for entry, row in entries:
         held = _offer(tx, entry, row, chooser, now=now)

@@ -6,8 +6,10 @@ PostgreSQL two advisory locks order what must be ordered: allocations, and the i
 """
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +19,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlmodel import Session
 
 from gamepipe.model.errors import InvalidRequest, StoreUnavailable
+from gamepipe.scheduling.policy import Policy
+from store.fleet import FleetCache
+from store.stamp import stamp_changes
 from store.text import clean_statements
 from store.transaction import PlacementLockNeeded, Transaction
 
@@ -51,8 +56,11 @@ def parse_url(url: str) -> URL:
 class Database:
     """Runs transactions on one database; closed with `close`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, policy: Policy | None = None) -> None:
         self.url = parse_url(url)
+        self._fleet = FleetCache(policy or Policy())
+        self._placing = threading.Lock()
+        """Held with the placement lock, and for the fleet in memory."""
         self.is_postgres = self.url.get_backend_name() == "postgresql"
         if self.is_postgres:
             self._writer = self._reader = _postgres_engine(self.url)
@@ -108,15 +116,32 @@ class Database:
         raise AssertionError("unreachable")
 
     def _write_once(self, work: Callable[[Transaction], T], placing: bool) -> T:
-        with Session(self._writer, expire_on_commit=False) as session, session.begin():
-            if placing and self.is_postgres:
-                session.connection().execute(
-                    text("SELECT pg_advisory_xact_lock(:key)"), {"key": PLACEMENT_LOCK}
-                )
-            transaction = Transaction(session, is_postgres=self.is_postgres, placing=placing)
-            result = work(transaction)
-            transaction.flush_events()
-            return result
+        with (
+            self._placing if placing else nullcontext(),
+            Session(self._writer, expire_on_commit=False) as session,
+        ):
+            transaction = Transaction(
+                session, is_postgres=self.is_postgres, placing=placing, fleet=self._fleet
+            )
+            stamp_changes(transaction)
+            with self._fleet_follows(transaction), session.begin():
+                if placing and self.is_postgres:
+                    lock = text("SELECT pg_advisory_xact_lock(:key)")
+                    session.connection().execute(lock, {"key": PLACEMENT_LOCK})
+                result = work(transaction)
+                transaction.flush_events()
+                return result
+
+    @contextmanager
+    def _fleet_follows(self, transaction: Transaction) -> Iterator[None]:
+        """The fleet in memory becomes what was committed."""
+        try:
+            yield
+        except BaseException:
+            if transaction.chose:
+                self._fleet.forget()
+            raise
+        self._fleet.settle(transaction.revision)
 
     def _read(self, work: Callable[[Session], T]) -> T:
         try:

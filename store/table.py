@@ -128,6 +128,19 @@ class AllocationRow(SQLModel, table=True):
     template: str = Field(default="", sa_column_kwargs={"server_default": ""})
     priority: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     preemptible: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    revision: int = Field(
+        default=0, sa_column=Column(BigInteger, nullable=False, server_default="0", index=True)
+    )
+    """See `store.fleet`."""
+
+
+class FleetClockRow(SQLModel, table=True):
+    """One row: the number of the last transaction that changed what placements depend on."""
+
+    __tablename__ = "fleet_clock"
+
+    id: int = Field(default=1, primary_key=True)
+    value: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
 class QueueEntryRow(SQLModel, table=True):
@@ -168,6 +181,10 @@ class NodeRow(SQLModel, table=True):
     registered_at: datetime = Field(sa_column=time_column())
     last_seen_at: datetime = Field(sa_column=time_column())
     metrics: NodeMetrics = Field(sa_column=json_column(NodeMetrics))
+    revision: int = Field(
+        default=0, sa_column=Column(BigInteger, nullable=False, server_default="0", index=True)
+    )
+    """See `store.fleet`."""
 
 
 class StopOrderRow(SQLModel, table=True):

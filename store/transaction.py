@@ -11,6 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import Session, SQLModel, select
 
 from gamepipe.model.record import EventKind
+from store.fleet import FleetCache, next_revision
 from store.table import EventRow, PipelineRow
 
 EVENT_LOCK = 0x67616D65_0002
@@ -37,10 +38,22 @@ class PlacementLockNeeded(Exception):
 class Transaction:
     """Lock order: placement, then rows, then events. `add_event` only remembers."""
 
-    def __init__(self, session: Session, *, is_postgres: bool, placing: bool = False) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        is_postgres: bool,
+        placing: bool = False,
+        fleet: FleetCache | None = None,
+    ) -> None:
         self.session = session
         self.is_postgres = is_postgres
+        self.revision: int | None = None
+        """Its number, once it changed what placements depend on."""
+        self.chose = False
+        """It has looked at the fleet, and may hold there what it writes."""
         self._placing = placing
+        self._fleet = fleet
         self._events: list[NewEvent] = []
         self._wakes = False
         self._locked: dict[str, PipelineRow] = {}
@@ -59,6 +72,22 @@ class Transaction:
         has the lock."""
         if not self._placing:
             raise PlacementLockNeeded
+
+    def fleet_revision(self) -> int:
+        """Its number among those that change what placements depend on."""
+        if self.revision is None:
+            self.hold_placement_lock()
+            self.revision = next_revision(self.session)
+        return self.revision
+
+    def fleet(self, now: datetime) -> FleetCache:
+        """The fleet of this process, up to date with what this transaction sees."""
+        self.hold_placement_lock()
+        assert self._fleet is not None  # noqa: S101 - who has the lock has the fleet
+        self.session.flush()
+        self.chose = True
+        self._fleet.catch_up(self.session, now)
+        return self._fleet
 
     def add_event(self, event: NewEvent) -> None:
         self._events.append(event)

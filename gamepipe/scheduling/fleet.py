@@ -18,6 +18,8 @@ from gamepipe.scheduling.values import ALL_ROWS, Amounts, Mask, Numbers, Rows, S
 T = TypeVar("T")
 K = TypeVar("K")
 CPU, MEMORY, DISK = range(3)
+LOAD_GRAIN = 0.02
+"""Load that moved by less is not looked at anew."""
 Key = tuple[str, int]
 """Pipeline id and generation."""
 
@@ -98,6 +100,15 @@ class Fleet:
         if _standing(before) != _standing(node):
             self._columns.clear()
         self._touch(row)
+
+    def measure(self, node_id: str, metrics: NodeMetrics) -> None:
+        """What a node of the fleet measured of late."""
+        row = self.row_of[node_id]
+        self.nodes[row] = replace(self.nodes[row], metrics=metrics)
+        load = load_of(self.nodes[row])
+        if abs(load - self.load[row]) > LOAD_GRAIN:
+            self.load[row] = load
+            self._touch(row)
 
     def _touch(self, row: int) -> None:
         self.clock += 1

@@ -1,0 +1,180 @@
+"""The fleet in memory, so that a placement does not read every node anew.
+
+Each row that a placement depends on carries the number of the transaction that changed it last; the
+numbers come from one row, `fleet_clock`, under the placement lock, so they are in the order of the
+commits. Whoever holds that lock needs to read only what has a higher number than what it knows.
+Rows that were deleted show in the number of live allocations.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+from sqlalchemy import update
+from sqlmodel import Session, col, func, select
+
+from gamepipe.model.state import PipelineState
+from gamepipe.scheduling.choose import Chooser
+from gamepipe.scheduling.fleet import Fleet
+from gamepipe.scheduling.mix import Mix
+from gamepipe.scheduling.need import Need
+from gamepipe.scheduling.policy import Policy
+from gamepipe.scheduling.snapshot import Snapshot
+from gamepipe.scheduling.values import Numbers
+from store.record import allocation_record, load_nodes
+from store.table import AllocationRow, FleetClockRow, NodeRow, PipelineRow
+
+RECENT = 1_000
+"""Allocations that a process learns the mix of the work from when it starts."""
+OBSERVE_EVERY = timedelta(seconds=5)
+"""How old measured load and failures may be."""
+FAILURE_HALF_LIFE = timedelta(minutes=15)
+FAILURES_KEPT = 4 * FAILURE_HALF_LIFE
+
+
+def next_revision(session: Session) -> int:
+    """The number of this transaction, which holds the placement lock."""
+    value = col(FleetClockRow.value)
+    tick = update(FleetClockRow).values(value=value + 1).returning(value)
+    return int(session.connection().execute(tick).scalar_one())
+
+
+class FleetCache:
+    """One process's copy. Only who holds the placement lock may touch it."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._mix = Mix()
+        self._known = -1
+        self._chooser: Chooser | None = None
+        self._observed_at: datetime | None = None
+
+    @property
+    def chooser(self) -> Chooser:
+        """Decides over the fleet; who places something holds it on the chooser's fleet, too."""
+        assert self._chooser is not None  # noqa: S101 - `catch_up` comes first
+        return self._chooser
+
+    def catch_up(self, session: Session, now: datetime) -> None:
+        """See the fleet as the transaction does."""
+        value = session.exec(select(FleetClockRow.value)).one()
+        if self._chooser is None:
+            self._load(session)
+        elif value != self._known:
+            self._catch_up(session, self._chooser.snapshot.fleet)
+        self._known = value
+        self._observe(session, now)
+
+    def learn(self, need: Need) -> None:
+        """One more request: from now on it counts in the mix of the work."""
+        self._mix.learn(need.resources)
+        if self._mix.profile is not self.chooser.snapshot.profile:
+            self._renew(profile=self._mix.profile)
+
+    def forget(self) -> None:
+        """The transaction was rolled back: what it held was never there."""
+        self._chooser, self._known = None, -1
+
+    def settle(self, revision: int | None) -> None:
+        """It was committed. What it changed behind its last look is read again."""
+        if revision is not None:
+            self._known = min(self._known, revision - 1)
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def _load(self, session: Session) -> None:
+        live = session.exec(select(AllocationRow).where(col(AllocationRow.released_at).is_(None)))
+        allocations = [allocation_record(row) for row in live]
+        if not self._mix.profile.number:
+            self._learn_from_recent(session)
+        fleet = Fleet(load_nodes(session), allocations, capacity=self._policy.capacity)
+        self._chooser = Chooser(
+            Snapshot(fleet=fleet, profile=self._mix.profile, policy=self._policy)
+        )
+        self._observed_at = None
+
+    def _learn_from_recent(self, session: Session) -> None:
+        recent = select(col(AllocationRow.resources)).order_by(col(AllocationRow.created_at).desc())
+        for resources in reversed(session.exec(recent.limit(RECENT)).all()):
+            self._mix.learn(resources)
+
+    def _renew(self, **changes: Any) -> None:
+        self._chooser = Chooser(replace(self.chooser.snapshot, **changes))
+
+    def _catch_up(self, session: Session, fleet: Fleet) -> None:
+        if not self._put_nodes(session, fleet):
+            self._load(session)
+            return
+        newer = col(AllocationRow.revision) > self._known
+        for row in session.exec(select(AllocationRow).where(newer)):
+            if row.released_at is None:
+                fleet.hold(allocation_record(row))
+            else:
+                fleet.free(row.pipeline_id, row.generation)
+        self._drop_deleted(session, fleet)
+
+    def _put_nodes(self, session: Session, fleet: Fleet) -> bool:
+        """False when a node has joined: rows are in the order of ids."""
+        newer = select(NodeRow.id).where(col(NodeRow.revision) > self._known)
+        ids = session.exec(newer).all()
+        if not all(node_id in fleet.row_of for node_id in ids):
+            return False
+        for node in load_nodes(session, *ids) if ids else ():
+            fleet.put(node)
+        return True
+
+    @staticmethod
+    def _drop_deleted(session: Session, fleet: Fleet) -> None:
+        live = col(AllocationRow.released_at).is_(None)
+        count = session.exec(select(func.count()).select_from(AllocationRow).where(live)).one()
+        if count == len(fleet.held):
+            return
+        keys = select(AllocationRow.pipeline_id, AllocationRow.generation).where(live)
+        for key in fleet.held.keys() - set(session.exec(keys)):
+            fleet.free(*key)
+
+    # --- what is observed -----------------------------------------------------------------------
+
+    def _observe(self, session: Session, now: datetime) -> None:
+        """Load and failures change all the time; they are read again when they are old."""
+        since = self._observed_at
+        if since is not None and now - since < OBSERVE_EVERY:
+            return
+        self._observed_at = now
+        snapshot = self.chooser.snapshot
+        if since is not None:
+            self._measure(session, snapshot.fleet, since)
+        failures = _failures(session, snapshot.fleet, now)
+        if not _equal(failures, snapshot.failures):
+            self._renew(failures=failures)
+
+    @staticmethod
+    def _measure(session: Session, fleet: Fleet, since: datetime) -> None:
+        columns = col(NodeRow.id), col(NodeRow.metrics)
+        seen = select(*columns).where(col(NodeRow.last_seen_at) >= since)
+        for node_id, metrics in session.execute(seen):
+            if node_id in fleet.row_of:
+                fleet.measure(node_id, metrics)
+
+
+def _failures(session: Session, fleet: Fleet, now: datetime) -> Numbers | None:
+    """[n]: pipelines that failed on each node of late, fading; in quarters, so that it stands still
+    for a while."""
+    failed = select(PipelineRow.node_id, PipelineRow.ended_at).where(
+        PipelineRow.state == PipelineState.FAILED.value,
+        col(PipelineRow.ended_at) > now - FAILURES_KEPT,
+    )
+    counts = np.zeros(len(fleet))
+    for node_id, ended_at in session.exec(failed):
+        row = fleet.row_of.get(node_id)
+        if row is not None and ended_at is not None:
+            counts[row] += 2 ** ((ended_at - now) / FAILURE_HALF_LIFE)
+    rounded = (counts * 4).round() / 4
+    return rounded if rounded.any() else None
+
+
+def _equal(one: Numbers | None, other: Numbers | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)

@@ -1,0 +1,157 @@
+"""The fleet in memory is what the database says, whoever changed it."""
+
+from datetime import timedelta
+
+import pytest
+
+from gamepipe.model.errors import GamePipeError
+from gamepipe.model.node import Location, NodeMetrics
+from gamepipe.model.state import Connectivity, NodeState, PipelineState
+from gamepipe.ports import NodeChange
+from gamepipe.scheduling.fleet import Fleet
+from gamepipe.wire import PlaceStatus, WithdrawRequest
+from store import capacity
+from store.fleet import FleetCache
+from store.store import GamePipelineStore
+from store.transaction import Transaction
+from tests.store.conftest import NOW
+from tests.store.shapes import LIFE, new, place_request, registration, save_request
+
+
+async def place(store: GamePipelineStore, pipeline_id: str, **shape: object) -> PlaceStatus:
+    await store.pipelines.add(new(pipeline_id, **shape), now=NOW)
+    return (await store.placements.place(place_request(pipeline_id), now=NOW)).status
+
+
+async def check(store: GamePipelineStore) -> None:
+    """The cached fleet against one that is read whole."""
+
+    def compare(tx: Transaction) -> None:
+        cached = tx.fleet(NOW).chooser.snapshot.fleet
+        fresh = capacity.load_fleet(tx.session)
+        assert _picture(cached) == _picture(fresh)
+
+    await store._database.write(compare, placing=True)
+
+
+def _picture(fleet: Fleet) -> object:
+    return (
+        [
+            (node.id, node.state, node.connectivity, node.labels, node.stop_orders)
+            for node in fleet.nodes
+        ],
+        fleet.held,
+        fleet.used.tolist(),
+        fleet.devices.used.tolist(),
+        fleet.devices.whole.tolist(),
+        fleet.ports,
+        fleet.groups,
+    )
+
+
+@pytest.fixture
+async def other(store: GamePipelineStore) -> GamePipelineStore:
+    """Another process on the same database."""
+    return await GamePipelineStore.open(store._database.url.render_as_string(hide_password=False))
+
+
+async def test_it_follows_all_that_two_processes_do(
+    store: GamePipelineStore, other: GamePipelineStore
+) -> None:
+    for name in ("n1", "n2"):
+        await store.nodes.register(registration(name, cpu=2, gpus=1), now=NOW)
+    await check(store)
+    await check(other)
+    assert await place(store, "p1", gpus=1) is PlaceStatus.PLACED
+    assert await place(other, "p2", gpus=1) is PlaceStatus.PLACED
+    assert await place(other, "p3", gpus=1) is PlaceStatus.QUEUED
+    await check(store)
+    await check(other)
+    await store.nodes.register(registration("n0", gpus=1), now=NOW)
+    await other.placements.offer(now=NOW)
+    await check(store)
+    await store.placements.withdraw(
+        WithdrawRequest(pipeline_id="p3", incarnation=LIFE, generation=1), now=NOW
+    )
+    await check(other)
+    await other.nodes.update("n1", NodeChange(state=NodeState.MAINTENANCE), now=NOW)
+    await store.nodes.update("n2", NodeChange(labels={"disk": "ssd"}), now=NOW)
+    await other.nodes.mark("n2", Connectivity.LOST, now=NOW)
+    await check(store)
+    await check(other)
+    end = save_request(
+        "p1", 3, PipelineState.FAILED, release=True, hold_for_node=True, node_id="n1"
+    )
+    await store.pipelines.save(end, now=NOW)
+    await check(other)
+    await other.pipelines.delete("p2", force=True, now=NOW)
+    await check(store)
+    await check(other)
+    await other.close()
+
+
+async def test_an_offer_that_is_withdrawn_is_forgotten(
+    store: GamePipelineStore, other: GamePipelineStore
+) -> None:
+    assert await place(store, "p1") is PlaceStatus.QUEUED
+    await store.nodes.register(registration("n1"), now=NOW)
+    await store.placements.offer(now=NOW)
+    await check(other)
+    await store.nodes.update("n1", NodeChange(state=NodeState.MAINTENANCE), now=NOW)
+    await check(other)
+    await check(store)
+    await other.close()
+
+
+async def test_what_was_rolled_back_was_never_there(store: GamePipelineStore) -> None:
+    await store.nodes.register(registration("n1", cpu=1), now=NOW)
+    await store.pipelines.add(new("p1"), now=NOW)
+
+    def fail(tx: Transaction) -> None:
+        row = tx.lock_pipeline("p1")
+        assert row is not None
+        chooser = tx.fleet(NOW).chooser
+        capacity.allocate(tx, row, 1, avoid=(), now=NOW, chooser=chooser)
+        raise GamePipeError("on purpose")
+
+    with pytest.raises(GamePipeError):
+        await store._database.write(fail, placing=True)
+    await check(store)
+    assert (await store.placements.place(place_request("p1"), now=NOW)).status is PlaceStatus.PLACED
+
+
+async def test_measured_load_is_read_again_after_a_while(store: GamePipelineStore) -> None:
+    session = (await store.nodes.register(registration("n1"), now=NOW)).session
+    await check(store)
+    await store.nodes.heartbeat([("n1", session, NodeMetrics(cpu_share=0.75))], now=NOW)
+
+    def load_at(later: timedelta) -> object:
+        return lambda tx: float(tx.fleet(NOW + later).chooser.snapshot.fleet.load[0])
+
+    database = store._database
+    assert await database.write(load_at(timedelta(seconds=1)), placing=True) == 0  # type: ignore[arg-type]
+    assert await database.write(load_at(timedelta(minutes=1)), placing=True) == 0.75  # type: ignore[arg-type]
+
+
+async def test_a_node_that_failed_of_late_comes_after_one_that_did_not(
+    store: GamePipelineStore,
+) -> None:
+    await store.nodes.register(registration("n1"), now=NOW)
+    await place(store, "p1")
+    failed = save_request("p1", 3, PipelineState.FAILED, node_id="n1", ended_at=NOW, release=True)
+    await store.pipelines.save(failed, now=NOW)
+    await store.nodes.register(registration("n2", location=Location(region="eu")), now=NOW)
+    later = NOW + timedelta(minutes=1)
+    await store.pipelines.add(new("p2"), now=later)
+    answer = await store.placements.place(place_request("p2"), now=later)
+    assert answer.placement is not None
+    assert answer.placement.node_id == "n2"
+
+
+def test_the_number_of_a_transaction_that_looked_early_is_read_again() -> None:
+    cache = FleetCache.__new__(FleetCache)
+    cache._known = 7
+    cache.settle(7)
+    assert cache._known == 6
+    cache.settle(None)
+    assert cache._known == 6
