@@ -77,8 +77,7 @@ def allocate(
         queued_at=offered.queued_at if offered else None,
         avoid=avoid,
     )
-    held = tx.session.merge(allocation)  # a released one of a run that was reset is replaced
-    tx.session.flush()
+    held = tx.put(allocation)  # a released one, of a run that was reset, is replaced
     chooser.snapshot.fleet.hold(allocation_record(held))
     return held
 
@@ -144,7 +143,7 @@ def withdraw_offers(tx: Transaction, node_id: str, *, now: datetime) -> tuple[Of
 def withdraw_offer(tx: Transaction, allocation: AllocationRow) -> None:
     """Nobody took it: it becomes the entry in the queue again that it was."""
     row = tx.session.get_one(PipelineRow, allocation.pipeline_id)
-    tx.session.merge(
+    tx.put(
         QueueEntryRow(
             pipeline_id=row.id,
             generation=allocation.generation,
@@ -214,7 +213,7 @@ def let_go(
 
 
 def leave_queue(tx: Transaction, pipeline_id: str) -> None:
-    entry = tx.session.get(QueueEntryRow, pipeline_id)
+    entry = tx.find(QueueEntryRow, pipeline_id)
     if entry is not None:
         tx.session.delete(entry)
         tx.session.flush()

@@ -1,31 +1,23 @@
 """Placements: one transaction under the lock reads what is live, decides and writes."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlmodel import col, select
 
-from gamepipe.model import reason as reasons
-from gamepipe.model.record import Allocation, QueueEntry, Verdict
+from gamepipe.model.record import Allocation, QueueEntry
 from gamepipe.ports import OfferMade
-from gamepipe.scheduling.choose import Refusal
-from gamepipe.scheduling.need import need_of
-from gamepipe.scheduling.rule import takes_pipelines
-from gamepipe.wire import (
-    PlaceAnswer,
-    Placement,
-    PlaceRequest,
-    PlaceStatus,
-    SaveRequest,
-    SaveStatus,
-    WithdrawRequest,
-)
+from gamepipe.wire import PlaceAnswer, PlaceRequest, WithdrawRequest
 from store import capacity
 from store.database import Database
-from store.record import allocation_record, load_nodes, load_pipelines, queue_record
-from store.saving import save
-from store.table import AllocationRow, NodeRow, PipelineRow, QueueEntryRow
+from store.groupcommit import GroupCommit
+from store.placing import Asked, place_all
+from store.record import allocation_record, queue_record
+from store.table import AllocationRow, PipelineRow, QueueEntryRow
 from store.transaction import Transaction
+
+AT_ONCE = 64
+"""Requests that share one transaction at most."""
 
 
 class PlacementStore:
@@ -33,9 +25,13 @@ class PlacementStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._asked: GroupCommit[Asked, PlaceAnswer] = GroupCommit(self._place, at_once=AT_ONCE)
 
     async def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
-        return await self._database.write(lambda tx: _place(tx, request, now=now), placing=True)
+        return await self._asked.add((request, now))
+
+    async def _place(self, asked: Sequence[Asked]) -> Sequence[PlaceAnswer]:
+        return await self._database.write(lambda tx: place_all(tx, asked), placing=True)
 
     async def withdraw(self, request: WithdrawRequest, *, now: datetime) -> tuple[OfferMade, ...]:
         def work(tx: Transaction) -> tuple[OfferMade, ...]:
@@ -109,138 +105,3 @@ class PlacementStore:
         return await self._database.read(
             lambda session: tuple((row[0], row[1]) for row in session.exec(query))
         )
-
-
-def _place(tx: Transaction, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
-    row = tx.lock_pipeline(request.pipeline_id)
-    ack, _ = save(tx, request.saved, now=now)
-    if ack.status is SaveStatus.INCOMPLETE:
-        return PlaceAnswer(status=PlaceStatus.INCOMPLETE)
-    if (
-        row is None
-        or ack.status is not SaveStatus.SAVED
-        or row.state in capacity.TERMINAL_PIPELINES
-    ):
-        return PlaceAnswer(status=PlaceStatus.CLOSED)
-    held = _standing(tx, row, request.generation)
-    if held is None:
-        held_or_why_not = _decide(tx, row, request, now=now)
-        if isinstance(held_or_why_not, tuple):
-            return _enqueue(tx, row, request, *held_or_why_not, now=now)
-        held = held_or_why_not
-    held.taken_at = held.taken_at or now
-    capacity.leave_queue(tx, row.id)
-    save(tx, _filled_in(request.placed, held.node_id), now=now)
-    placement = _placement(tx, held)
-    return _with_definition(
-        tx, row, request, PlaceAnswer(status=PlaceStatus.PLACED, placement=placement)
-    )
-
-
-def _standing(tx: Transaction, row: PipelineRow, generation: int) -> AllocationRow | None:
-    """What the generation holds. An offer of a node that takes nothing new any more is none."""
-    held = tx.session.get(AllocationRow, (row.id, generation))
-    if held is None or held.released_at is not None:
-        return None
-    if held.taken_at is not None:
-        return held
-    nodes = load_nodes(tx.session, held.node_id)
-    if any(takes_pipelines(node) for node in nodes):
-        return held
-    capacity.withdraw_offer(tx, held)
-    return None
-
-
-def _decide(
-    tx: Transaction, row: PipelineRow, request: PlaceRequest, *, now: datetime
-) -> AllocationRow | tuple[Refusal, tuple[Verdict, ...]]:
-    """Whoever waits before this one is served first: a newcomer never passes it."""
-    if tx.session.get(QueueEntryRow, row.id) is None:
-        _offer_those_before(tx, row, now=now)
-    fleet = tx.fleet(now)
-    fleet.learn(need_of(row.spec, row.args))
-    chooser = fleet.chooser
-    held = capacity.allocate(
-        tx, row, request.generation, avoid=request.avoid, now=now, chooser=chooser
-    )
-    if not isinstance(held, Refusal):
-        return held
-    return held, capacity.explain(need_of(row.spec, row.args, avoid=request.avoid), chooser)
-
-
-def _offer_those_before(tx: Transaction, row: PipelineRow, *, now: datetime) -> None:
-    """Offers made here are sent by the sweep; usually there are none, for what frees is offered
-    in the transaction that frees it."""
-    ahead = select(QueueEntryRow.pipeline_id).where(QueueEntryRow.priority >= row.priority)
-    if tx.session.exec(ahead).first() is not None:
-        capacity.offer_queue(tx, now=now)
-
-
-def _enqueue(
-    tx: Transaction,
-    row: PipelineRow,
-    request: PlaceRequest,
-    refusal: Refusal,
-    verdicts: tuple[Verdict, ...],
-    *,
-    now: datetime,
-) -> PlaceAnswer:
-    entry = tx.session.get(QueueEntryRow, row.id)
-    tx.session.merge(
-        QueueEntryRow(
-            pipeline_id=row.id,
-            generation=request.generation,
-            priority=row.priority,
-            queued_at=entry.queued_at if entry else now,
-            summary=refusal.summary,
-            verdicts=verdicts,
-            avoid=request.avoid,
-        )
-    )
-    row.reason, row.message, row.updated_at = reasons.NO_CAPACITY, refusal.summary, now
-    answer = PlaceAnswer(status=PlaceStatus.QUEUED, summary=refusal.summary)
-    return _with_definition(tx, row, request, answer)
-
-
-def _filled_in(placed: SaveRequest, node_id: str) -> SaveRequest:
-    """The workflow did not know the node when it wrote this."""
-    events = tuple(
-        replace(event, data=event.data | {"node_id": node_id}) for event in placed.events
-    )
-    return replace(placed, node_id=node_id, events=events)
-
-
-def _placement(tx: Transaction, held: AllocationRow) -> Placement:
-    node = tx.session.get(NodeRow, held.node_id)
-    facts = {"id": held.node_id}
-    if node is not None:
-        facts |= {
-            "alias": node.alias,
-            "region": node.location.region,
-            "zone": node.location.zone,
-            "os": node.facts.os,
-            "architecture": node.facts.architecture,
-        }
-    return Placement(
-        node_id=held.node_id,
-        generation=held.generation,
-        gpu_devices=tuple(held.gpu_devices),
-        node=facts,
-    )
-
-
-def _with_definition(
-    tx: Transaction, row: PipelineRow, request: PlaceRequest, answer: PlaceAnswer
-) -> PlaceAnswer:
-    if row.definition_revision == request.definition_revision:
-        return answer
-    tx.session.flush()
-    (record,) = load_pipelines(tx.session, [row])
-    return replace(
-        answer,
-        definition=record.spec,
-        definition_revision=record.definition_revision,
-        args=record.args,
-        env_names=record.env_names,
-        secret_names=record.secret_names,
-    )

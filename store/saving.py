@@ -64,7 +64,6 @@ def _apply(tx: Transaction, row: PipelineRow, request: SaveRequest, *, now: date
         tx.session.merge(step_row(row.id, step))
     for instance in request.instances:
         _put_instance(tx, instance, now=now)
-    tx.session.flush()
 
 
 def _put_instance(tx: Transaction, instance: Instance, *, now: datetime) -> None:

@@ -1,11 +1,11 @@
 """One write transaction: its session, and the events that are written at its very end."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, text, tuple_
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import Session, SQLModel, select
@@ -14,6 +14,7 @@ from gamepipe.model.record import EventKind
 from store.fleet import FleetCache, next_revision
 from store.table import EventRow, PipelineRow
 
+Row = TypeVar("Row", bound=SQLModel)
 EVENT_LOCK = 0x67616D65_0002
 """Held from the first event to the commit, so that events commit in the order of their ids."""
 NOTIFY_CHANNEL = "gamepipe"
@@ -57,6 +58,9 @@ class Transaction:
         self._events: list[NewEvent] = []
         self._wakes = False
         self._locked: dict[str, PipelineRow] = {}
+        self._held: list[SQLModel] = []
+        """Rows that a session would drop while nobody else holds them."""
+        self._absent: set[tuple[type[SQLModel], Any]] = set()
 
     def lock_pipeline(self, pipeline_id: str) -> PipelineRow | None:
         """The row, held until the commit (SQLite holds the whole database anyway)."""
@@ -65,6 +69,35 @@ class Transaction:
         query = select(PipelineRow).where(PipelineRow.id == pipeline_id).with_for_update()
         if row := self.session.exec(query).one_or_none():
             self._locked[pipeline_id] = row
+        return row
+
+    def preload(self, table: type[SQLModel], keys: Collection[Any]) -> None:
+        """Read rows by primary key in one query, so that `lock_pipeline` and `find` need none. For
+        what is not there `find` then asks no more, until this transaction puts it there."""
+        columns = inspect(table).primary_key
+        key = columns[0] if len(columns) == 1 else tuple_(*columns)
+        query = select(table).where(key.in_(keys))
+        if table is PipelineRow:
+            query = query.with_for_update()
+        found = {_key_of(row): row for row in self.session.exec(query.order_by(*columns))}
+        self._held.extend(found.values())
+        self._absent |= {(table, key) for key in keys if key not in found}
+        if table is PipelineRow:
+            self._locked.update(found)
+
+    def find(self, table: type[Row], key: Any) -> Row | None:
+        """The row with this primary key."""
+        if (table, key) in self._absent:
+            return None
+        return self.session.get(table, key)
+
+    def put(self, row: Row) -> Row:
+        """Insert a row, or replace the one with its primary key. The row that is there now."""
+        key = _key_of(row)
+        if self.find(type(row), key) is not None:
+            return self.session.merge(row)
+        self._absent.discard((type(row), key))
+        self.session.add(row)
         return row
 
     def hold_placement_lock(self) -> None:
@@ -122,6 +155,12 @@ class Transaction:
 
     def _execute(self, statement: str, **values: Any) -> None:
         self.session.connection().execute(text(statement), values)
+
+
+def _key_of(row: SQLModel) -> Any:
+    """As `Session.get` takes it."""
+    key = inspect(type(row)).primary_key_from_instance(row)
+    return key[0] if len(key) == 1 else tuple(key)
 
 
 def _columns(event: NewEvent) -> dict[str, Any]:
