@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
@@ -13,7 +14,6 @@ with workflow.unsafe.imports_passed_through():
     from gamepipe.model.state import InstanceState, PipelineState
     from gamepipe.wire import (
         CleanWorkspace,
-        InstanceEnd,
         PipelineEnd,
         StopInstanceOrder,
         node_queue,
@@ -122,7 +122,6 @@ class Ending:
                     generation,
                     "stop_instance",
                     order,
-                    InstanceEnd,
                     timedelta(seconds=grace) + policy.STOP_MARGIN,
                 )
             ).carried_out
@@ -136,7 +135,7 @@ class Ending:
             pipeline_id=self._context.start.pipeline_id, generation=generation.number
         )
         limit = self._context.answer(policy.CLEAN_UP + policy.STOP_MARGIN)
-        answer = await self._ask(generation, "clean_workspace", order, type(None), limit)
+        answer = await self._ask(generation, "clean_workspace", order, limit)
         if answer.error:
             self._uncleaned = (
                 f"node {generation.node_id} did not remove the workspace: {answer.error}"
@@ -149,14 +148,14 @@ class Ending:
         generation: Generation,
         activity: str,
         order: object,
-        result_type: type,
         limit: timedelta,
     ) -> Answer:
+        """An order that its activity completed was carried out, whatever the answer says."""
         try:
             await workflow.execute_activity(
                 activity,
                 order,
-                result_type=result_type,
+                result_type=RawValue,
                 task_queue=node_queue(generation.node_id),
                 schedule_to_start_timeout=policy.CLEAN_UP_DELIVERY,
                 schedule_to_close_timeout=limit,
