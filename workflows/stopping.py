@@ -21,10 +21,13 @@ async def stop_step(
     context: RunContext, generation: "Generation", step: Step, attempt: int
 ) -> bool:
     """Stop an attempt; True once nothing of it runs any more. In a halted run a node that does not
-    confirm it is out of reach: nothing more is asked of it."""
+    confirm it is out of reach: nothing more is asked of it. Otherwise the run goes on, and its end
+    sees to it that nothing of the step is left."""
     stopped = await _order(context, generation, step, attempt)
     if not stopped and (context.halted or not workflow.patched("stop-fails-alone")):
         context.unreachable = True
+    elif not stopped and workflow.patched("unconfirmed-stops-are-kept"):
+        context.unconfirmed.add(step.index)
     return stopped
 
 
