@@ -6,7 +6,8 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gamepipe.v1 import log_pb2, node_pb2, node_pb2_grpc, step_pb2
+from gamepipe.v1 import log_pb2, node_pb2, node_pb2_grpc, pipeline_pb2, step_pb2
+from gamepipe.v1.pipeline_pb2_grpc import GamePipelineGRPCServiceStub
 from tests.gateway.conftest import Gateway
 from tests.gateway.test_nodes import SECRET, request
 from tests.gateway.test_pipelines import reason
@@ -112,3 +113,16 @@ async def test_a_follower_gets_history_then_live_lines_and_an_end(
                 await gateway.http.post(f"/pipelines/{pipeline_id}/cancel")
     first = 1 if tail is None else 4
     assert lines == [f"step 0 line {n}" for n in range(first, 10)]
+
+
+async def test_lines_over_grpc_name_their_step(
+    gateway: Gateway, agent: node_pb2_grpc.GameNodeServiceStub
+) -> None:
+    await agent.Register(request())
+    pipeline_id = await gateway.submit(SECRET, envs={"TOKEN": "x"})
+    [_ async for _ in agent.PushLogs(iter([push(pipeline_id, 1, 2)]))]
+    async with grpc.aio.insecure_channel(gateway.grpc_address) as channel:
+        asked = pipeline_pb2.StreamLogsRequest(id=pipeline_id)
+        answers = [one async for one in GamePipelineGRPCServiceStub(channel).StreamLogs(asked)]
+    told = [(one.step_name, one.key.step_index, one.line.text) for one in answers]
+    assert told == [("one", 0, "step 0 line 1"), ("one", 0, "step 0 line 2")]
