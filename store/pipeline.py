@@ -116,11 +116,16 @@ class PipelineStore:
                 )
         return tuple(found)
 
-    async def delete(self, pipeline_id: str, *, force: bool = False, now: datetime) -> None:
-        await self._database.write(
-            lambda tx: removing.delete_one(tx, _locked(tx, pipeline_id), force=force, now=now),
-            placing=True,
-        )
+    async def delete(
+        self, pipeline_id: str, *, force: bool = False, incarnation: str = "", now: datetime
+    ) -> None:
+        def work(tx: Transaction) -> None:
+            row = _locked(tx, pipeline_id)
+            if incarnation not in ("", row.incarnation):
+                raise NotFound("pipeline", pipeline_id)
+            removing.delete_one(tx, row, force=force, now=now)
+
+        await self._database.write(work, placing=True)
 
     async def cleanup(self, *, ended_before: datetime, limit: int, now: datetime) -> int:
         return await self._database.write(

@@ -106,14 +106,15 @@ class ContainerRuntime:
         With `keep_services` the newest container of each service stays, also one that ended: it
         tells how. Raises `EngineUnavailable`.
         """
-        if not await asyncio.to_thread(self._may_have_containers, pipeline_id, generation):
+        if not await asyncio.to_thread(self.may_have_containers, pipeline_id, generation):
             return
         labels = generation_labels(pipeline_id, generation, self._node_id)
         found = await self._engine.find(labels)
         kept = _newest_services(found) if keep_services else set()
         await asyncio.gather(*(self._remove(one) for one in found if one.id not in kept))
 
-    def _may_have_containers(self, pipeline_id: str, generation: int) -> bool:
+    def may_have_containers(self, pipeline_id: str, generation: int) -> bool:
+        """False: no container of the generation was ever made by this agent's data."""
         if self._attempts_dir is None:
             return True
         folder = self._attempts_dir / pipeline_id / f"g{generation}"

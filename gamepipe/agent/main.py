@@ -85,18 +85,20 @@ class GamePipelineAgent:
         runner = self._runner(facts)
         stream = self._stream(runner)
         sampler = MetricsSampler(self._folders.root, lambda: runner.running_steps)
+        orders = NodeOrders(
+            runner,
+            watcher=self._engine.watcher if self._engine else None,
+            may_run=self._engine.may_run if self._engine else lambda _: False,
+            observe=self._outbox.observe,
+            grace_seconds=self._settings.stop_grace,
+            server=stream,
+        )
         link = GatewayLink(
             self._channel,
             registration(self._settings, facts),
             sample=sampler.sample,
             outbox=self._outbox,
-            handler=NodeOrders(
-                runner,
-                watcher=self._engine.watcher if self._engine else None,
-                observe=self._outbox.observe,
-                grace_seconds=self._settings.stop_grace,
-                server=stream,
-            ),
+            handler=orders,
             heartbeat_interval=self._settings.heartbeat_interval,
         )
         watch = CutOffWatch(
@@ -109,6 +111,7 @@ class GamePipelineAgent:
             # From the beginning: an agent that comes up cut off still holds what runs elsewhere.
             await run_together(watch.run(), self._take_part(runner, link, stream))
         finally:
+            orders.close()
             await runner.close()
 
     async def _take_part(self, runner: StepRunner, link: GatewayLink, stream: StreamServer) -> None:

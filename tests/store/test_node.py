@@ -156,3 +156,31 @@ async def test_a_stop_that_crosses_the_loss_of_its_node_brings_no_game_back(
     game, _ = await store.instances.observe(GAME.id, InstanceState.STOPPING, now=NOW)
     assert game.state is InstanceState.LOST
     assert (await store.nodes.get("n1")).unaccounted == 1
+
+
+async def test_a_game_is_wanted_though_a_step_beside_it_is_to_be_stopped(
+    store: GamePipelineStore,
+) -> None:
+    await store.nodes.register(registration("n1", gpus=1), now=NOW)
+    await place(store, "p", gpus=1)
+    end = save_request(
+        "p",
+        3,
+        PipelineState.COMPLETED,
+        node_id="n1",
+        instances=(GAME,),
+        release=True,
+        stop_steps=(0,),
+        ended_at=NOW,
+    )
+    await store.pipelines.save(end, now=NOW)
+    (order,) = await store.nodes.stop_orders("n1")
+    assert (order.generation, order.step_index) == (1, 0)
+    await lose_and_return(store)
+    game, _ = await store.instances.observe(GAME.id, InstanceState.RUNNING, now=NOW)
+    assert (game.state, await live(store)) == (InstanceState.RUNNING, ["p"])
+    await store.nodes.confirm_stop(order.id, node_id="n1", now=NOW)
+    assert (await store.instances.get(GAME.id)).state is InstanceState.RUNNING
+    await store.instances.observe(GAME.id, InstanceState.EXITED, now=NOW)
+    (tidying,) = await store.nodes.stop_orders("n1")
+    assert tidying.step_index is None
