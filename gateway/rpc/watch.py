@@ -18,7 +18,7 @@ _log = structlog.get_logger()
 LOOK_SECONDS = 1.0
 """A look comes at least this often; a write anywhere brings it forward."""
 APART_SECONDS = 0.2
-LOOKING_SHARE = 0.1
+LOOKING_SHARE = 0.02
 """Of the time, at most: in a large fleet something is written all the time."""
 
 
