@@ -118,5 +118,7 @@ def pace_of(fleet: int, ttl: timedelta) -> Pace:
     """The pace of `fleet` nodes: `ttl` is the least that it may be, and it grows with the fleet, so
     that the rate of heartbeats stays bounded. By whole seconds: each change is told to everybody,
     and must not be at every node that comes."""
-    heartbeat = max(ttl / BEATS_PER_TTL, timedelta(seconds=ceil(fleet / BEATS_PER_SECOND)))
+    heartbeat = ttl / BEATS_PER_TTL
+    if fleet / BEATS_PER_SECOND > heartbeat.total_seconds():
+        heartbeat = timedelta(seconds=ceil(fleet / BEATS_PER_SECOND))
     return Pace(heartbeat=heartbeat, ttl=heartbeat * BEATS_PER_TTL)

@@ -10,6 +10,9 @@ TTL = timedelta(seconds=30)
 def test_a_small_fleet_beats_six_times_within_the_ttl() -> None:
     assert pace_of(1, TTL) == pace_of(2500, TTL)
     assert pace_of(1, TTL).heartbeat == timedelta(seconds=5)
+    short = timedelta(seconds=3)
+    assert pace_of(0, short) == pace_of(200, short)
+    assert pace_of(200, short).ttl == short
 
 
 def test_a_larger_fleet_beats_more_slowly_and_may_be_silent_for_longer() -> None:
