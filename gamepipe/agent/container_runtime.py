@@ -10,6 +10,7 @@ from aiodocker import Docker
 from gamepipe.agent.container_attempt import ContainerAttempt
 from gamepipe.agent.container_engine import ContainerEngine, EngineUnavailable
 from gamepipe.agent.container_facts import (
+    SERVICE_LABELS,
     ContainerSummary,
     attempt_labels,
     container_name,
@@ -98,6 +99,15 @@ class ContainerRuntime:
             reason=refusal.reason,
             message=refusal.message,
             retryable=refusal.retryable,
+        )
+
+    async def is_up(self, key: AttemptKey) -> bool:
+        """See `Runtime`. Raises `EngineUnavailable`."""
+        facts = await self._engine.inspect(container_name(key))
+        return (
+            facts is not None
+            and facts.has_labels({**attempt_labels(key, self._node_id), **SERVICE_LABELS})
+            and not facts.is_coming_up(after=self._service_up_after, now=self._clock())
         )
 
     async def remove(self, pipeline_id: str, generation: int, *, keep_services: bool) -> None:

@@ -42,6 +42,9 @@ class PipelineRepository(Protocol):
     async def get(self, pipeline_id: str) -> PipelineRecord:
         """Raises `NotFound`; a deleted pipeline is not found."""
 
+    async def state(self, pipeline_id: str) -> PipelineState:
+        """Its state alone, for those who look often. Raises `NotFound`."""
+
     async def list(self, query: PipelineFilter) -> PipelinePage: ...
 
     async def generations(self, pipeline_id: str) -> tuple[GenerationRecord, ...]:

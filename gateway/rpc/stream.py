@@ -130,6 +130,10 @@ class NodeStream:
                 )
             )
 
+    def is_newer_than(self, other: "NodeStream") -> bool:
+        """Both are of one node; a newer session counts above a newer stream of an older one."""
+        return (self.session, self.number) > (other.session, other.number)
+
     def supersede(self, newest: int) -> None:
         """A newer stream is there: tell an older session so, then end."""
         if newest > self.session:
