@@ -1,8 +1,8 @@
-"""`python -m bench.commit`: placements per second, from the request to the committed allocation.
+"""`python -m bench.commit`: placements per second, from the request to the commit.
 
-A store with many nodes; requests of 40 templates with GPU shares, whole GPUs, labels and ports; 1, 8
-and 64 of them at once, on SQLite and on PostgreSQL. Each placed pipeline is a row that exists before
-the clock starts, as the gateway leaves it.
+A store with many nodes; requests of 40 templates with GPU shares, whole GPUs and labels; 1, 8 and 64
+of them at once, on SQLite and on PostgreSQL. Each pipeline is a row that exists before the clock
+starts, as the gateway leaves it.
 """
 
 import argparse
@@ -161,24 +161,27 @@ async def _measure(name: str, url: str, nodes: int, total: int) -> dict[str, Any
         await bench.run(200, 8)
         results = {}
         for at_once in CONCURRENCY:
-            results[at_once] = await bench.run(total if at_once > 1 else total // 4, at_once)
+            found = await bench.run(total if at_once > 1 else total // 4, at_once)
+            results[str(at_once)] = found
             print(
-                f"  {name:<11} {at_once:>3} at once  {results[at_once]['per_second']:8.0f} /s   "
-                f"p50 {results[at_once]['p50_ms']:6.1f} ms   p99 {results[at_once]['p99_ms']:6.1f} ms"
+                f"  {name:<11} {at_once:>3} at once  {found['per_second']:8.0f} /s   "
+                f"p50 {found['p50_ms']:6.1f} ms   p99 {found['p99_ms']:6.1f} ms"
             )
-        return {str(key): value for key, value in results.items()}
+        return results
     finally:
         await store.close()
 
 
 async def _main(options: argparse.Namespace) -> None:
     print(f"{options.nodes} nodes; target: at least {TARGET_PER_SECOND}/s in batches")
-    with tempfile.TemporaryDirectory(prefix="gamepipe-bench-") as folder:
-        with _stores(Path(folder)) as urls:
-            report: dict[str, Any] = {
-                name: await _measure(name, url, options.nodes, options.total)
-                for name, url in urls.items()
-            }
+    with (
+        tempfile.TemporaryDirectory(prefix="gamepipe-bench-") as folder,
+        _stores(Path(folder)) as urls,
+    ):
+        report: dict[str, Any] = {
+            name: await _measure(name, url, options.nodes, options.total)
+            for name, url in urls.items()
+        }
     report["peak_memory_mib"] = peak_memory_mib({"store": os.getpid()})["store"]
     print(f"peak memory of this process: {report['peak_memory_mib']:.0f} MiB")
     if options.json:

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from sqlalchemy import bindparam, update
+from sqlmodel import col, select
+
 from gamepipe.model.errors import LeaseLost, NotFound
 from gamepipe.model.node import NodeMetrics
 from gamepipe.model.record import EventKind
@@ -58,6 +61,8 @@ def open_stream(tx: Transaction, node_id: str, session: int, *, now: datetime) -
     row = tx.session.get(NodeRow, node_id, with_for_update=True)
     if row is None:
         raise NotFound("node", node_id)
+    if session > row.session:  # of a store that went back since, to a backup say
+        raise NotFound("session", f"{session} of node {node_id}")
     if row.session != session:
         raise LeaseLost(
             f"session {session} of node {node_id} is not its newest: {row.session} is",
@@ -86,12 +91,20 @@ def take_state(
 
 
 def beat(tx: Transaction, beats: Sequence[Beat], *, now: datetime) -> tuple[str, ...]:
-    """See `NodeRepository.heartbeat`; rows are locked in one order."""
-    superseded = []
-    for node_id, session, metrics in sorted(beats, key=lambda beat: beat[0]):
-        row = tx.session.get(NodeRow, node_id, with_for_update=True)
-        if row is None or row.session != session:
-            superseded.append(node_id)
-            continue
-        row.metrics, row.last_seen_at = metrics, now
-    return tuple(superseded)
+    """See `NodeRepository.heartbeat`; rows are locked in one order. One statement for all: a fleet
+    sends hundreds a second, and neither facts nor labels matter here."""
+    wanted = {node_id: (session, metrics) for node_id, session, metrics in beats}
+    columns = select(NodeRow.id, NodeRow.session).where(col(NodeRow.id).in_(sorted(wanted)))
+    locked = columns.order_by(col(NodeRow.id)).with_for_update()
+    known = [
+        node_id for node_id, session in tx.session.exec(locked) if wanted[node_id][0] == session
+    ]
+    if known:
+        written = (
+            update(NodeRow)
+            .where(col(NodeRow.id) == bindparam("node"))
+            .values(metrics=bindparam("sample"), last_seen_at=now)
+        )
+        samples = [{"node": node_id, "sample": wanted[node_id][1]} for node_id in known]
+        tx.session.connection().execute(written, samples)
+    return tuple(sorted(wanted.keys() - set(known)))

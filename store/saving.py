@@ -55,11 +55,22 @@ def _add_events(tx: Transaction, request: SaveRequest) -> None:
 
 
 def _apply(tx: Transaction, row: PipelineRow, request: SaveRequest, *, now: datetime) -> None:
-    row.state, row.reason, row.message = request.state.value, request.reason, request.message
-    row.generation, row.node_id = request.generation, request.node_id
-    row.progress = replace(request.progress, total=len(row.spec.steps))
-    row.started_at, row.ended_at = request.started_at, request.ended_at
-    row.run_id, row.revision, row.updated_at = request.run_id, request.revision, now
+    values = {
+        "state": request.state.value,
+        "reason": request.reason,
+        "message": request.message,
+        "generation": request.generation,
+        "node_id": request.node_id,
+        "progress": replace(request.progress, total=len(row.spec.steps)),
+        "started_at": request.started_at,
+        "ended_at": request.ended_at,
+        "run_id": request.run_id,
+        "revision": request.revision,
+        "updated_at": now,
+    }
+    for name, value in values.items():
+        if getattr(row, name) != value:  # setting an attribute of a row is not cheap
+            setattr(row, name, value)
     for step in request.steps:
         tx.session.merge(step_row(row.id, step))
     for instance in request.instances:
@@ -98,6 +109,15 @@ def _release(tx: Transaction, request: SaveRequest, *, now: datetime) -> tuple[O
     if not request.release:
         return ()
     capacity.leave_queue(tx, request.pipeline_id)
+    for index in request.stop_steps:
+        capacity.order_stop(
+            tx,
+            request.node_id,
+            request.pipeline_id,
+            request.generation,
+            step_index=index,
+            now=now,
+        )
     if request.hold_for_node and request.node_id:
         must_wait = capacity.order_stop(
             tx, request.node_id, request.pipeline_id, request.generation, now=now

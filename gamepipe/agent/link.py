@@ -5,7 +5,7 @@ import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Protocol, TypeAlias
+from typing import NoReturn, Protocol, TypeAlias
 
 import grpc
 import structlog
@@ -13,9 +13,10 @@ import structlog
 from gamepipe.agent.channel import GatewayChannel, describe, says
 from gamepipe.agent.hearing import Hearing
 from gamepipe.agent.outbox import Outbox
+from gamepipe.agent.patience import patience
+from gamepipe.agent.registrar import Registrar
 from gamepipe.agent.registration import heartbeat_of
 from gamepipe.agent.stop_order import StopOrdered, StopOrders
-from gamepipe.backoff import backoff
 from gamepipe.model.errors import GamePipeError
 from gamepipe.model.node import NodeMetrics
 from gamepipe.v1 import node_pb2
@@ -23,30 +24,20 @@ from gamepipe.v1 import node_pb2
 _log = structlog.get_logger()
 
 Stream: TypeAlias = "grpc.aio.StreamStreamCall[node_pb2.ConnectRequest, node_pb2.ConnectResponse]"
-_CALL_SECONDS = 10.0
 _HELLO_SECONDS = 10.0
 _STEADY_SECONDS = 5.0
 """A stream that stood so long ends a series of tries."""
-_LONGEST_WAIT_SECONDS = 3.0
-"""Between two tries to register: a gateway that has just come up is found soon."""
-_FATAL = (
-    grpc.StatusCode.UNAUTHENTICATED,
-    grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.INVALID_ARGUMENT,
-)
 _UNKNOWN_SESSION = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION)
-
-
-class RegistrationRefused(GamePipeError):
-    """The gateway will not have this node; asking again changes nothing."""
-
-    reason = "REGISTRATION_REFUSED"
 
 
 class SessionSuperseded(GamePipeError):
     """A newer agent with the same node id has registered."""
 
     reason = "SESSION_SUPERSEDED"
+
+
+class _SessionUnknown(Exception):
+    """The gateway issued no such session: its store went back since, to a backup say."""
 
 
 class LinkHandler(Protocol):
@@ -82,16 +73,14 @@ class GatewayLink:
         heartbeat_interval: float | None = None,
     ) -> None:
         self._channel = channel
-        self._registration = registration
+        self._registrar = Registrar(channel, registration)
         self._sample = sample
         self._handler = handler
         self._interval = heartbeat_interval
-        self._answer = node_pb2.RegisterResponse()
         self._pace = node_pb2.Pace()
         self._outbox = outbox
         self._orders = StopOrders(handler.on_stop_ordered, outbox)
         self._hearing = Hearing()
-        self._declared = asyncio.Event()
         self.welcomed = asyncio.Event()
         """Set for good once a gateway has answered on the stream."""
 
@@ -107,73 +96,35 @@ class GatewayLink:
 
     def declare(self, registration: node_pb2.RegisterRequest) -> None:
         """The node has changed: register anew and go on with that session on a new stream."""
-        if registration != self._registration:
-            self._registration = registration
-            self._declared.set()
+        self._registrar.declare(registration)
 
     async def register(self) -> node_pb2.RegisterResponse:
         """Register; retried until a gateway answers. Raises `RegistrationRefused`."""
-        self._channel.registering = True
-        try:
-            answer = await self._register()
-        finally:
-            self._channel.registering = False
-        self._channel.session = answer.session
-        return answer
-
-    async def _register(self) -> node_pb2.RegisterResponse:
-        self._declared.clear()
-        for wait in backoff(first=0.1, longest=_LONGEST_WAIT_SECONDS):
-            try:
-                self._answer = await self._channel.stub.Register(
-                    self._registration, metadata=self._channel.metadata(), timeout=_CALL_SECONDS
-                )
-            except grpc.aio.AioRpcError as error:
-                if says(error, *_FATAL):
-                    raise RegistrationRefused(self._refusal(error)) from None
-                _log.warning(
-                    "gateway.unreachable",
-                    action="gateway.unreachable",
-                    address=self._channel.address,
-                    error=describe(error),
-                )
-                self._channel.turn()
-                await asyncio.sleep(wait)
-                continue
-            self._hearing.answered()
-            self._pace = node_pb2.Pace(
-                heartbeat_seconds=self._answer.heartbeat_seconds,
-                ttl_seconds=self._answer.ttl_seconds,
-            )
-            _log.info("node.registered", action="node.registered", session=self._answer.session)
-            return self._answer
-        raise AssertionError("backoff never ends")
-
-    def _refusal(self, error: grpc.aio.AioRpcError) -> str:
-        remedy = "check the node's id and facts"
-        if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
-            remedy = "give the gateway's token with --token-file"
-        return (
-            f"the gateway at {self._channel.address} refuses node "
-            f"{self._registration.node_id}: {describe(error)}; {remedy}"
+        answer = await self._registrar.register(self.ttl_seconds)
+        self._hearing.answered()
+        self._pace = node_pb2.Pace(
+            heartbeat_seconds=answer.heartbeat_seconds, ttl_seconds=answer.ttl_seconds
         )
+        return answer
 
     async def run(self) -> None:
         """Keep the stream open until cancelled. Raises `SessionSuperseded`."""
-        waits = backoff()
+        waits = patience(self.ttl_seconds)
         try:
             while True:
                 try:
-                    if self._declared.is_set():
+                    if self._registrar.declared.is_set():
                         await self.register()
                     begun = time.monotonic()
                     async for _ in self._converse():
                         if time.monotonic() > begun + _STEADY_SECONDS:
-                            waits = backoff()
+                            waits = patience(self.ttl_seconds)
                 except grpc.aio.AioRpcError as error:
                     await self._lost(error)
                 except TimeoutError:
                     _log.warning("gateway.silent", action="gateway.silent")
+                except _SessionUnknown:
+                    await self.register()
                 self._channel.turn()
                 await asyncio.sleep(next(waits))
         finally:
@@ -214,7 +165,7 @@ class GatewayLink:
         """What comes next; None when the stream must end because the node has changed, or because
         nothing can be written on it any more."""
         reading = asyncio.ensure_future(call.read())
-        declared = asyncio.ensure_future(self._declared.wait())
+        declared = asyncio.ensure_future(self._registrar.declared.wait())
         try:
             await asyncio.wait((reading, declared, writer), return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
@@ -227,7 +178,7 @@ class GatewayLink:
             declared.cancel()
 
     def _hello(self) -> node_pb2.Hello:
-        return node_pb2.Hello(node_id=self._registration.node_id, session=self._answer.session)
+        return node_pb2.Hello(node_id=self._registrar.node_id, session=self._channel.session)
 
     # --- up -------------------------------------------------------------------------------------
 
@@ -274,10 +225,17 @@ class GatewayLink:
             case "pace":
                 self._pace = message.pace
             case "superseded":
-                raise SessionSuperseded(
-                    f"another agent has registered as node {self._registration.node_id}: give one "
-                    "of them another --node-id, and start this one again",
-                )
+                self._give_way(message.superseded.newest_session)
+
+    def _give_way(self, newest: int) -> NoReturn:
+        """To a newer session; an older one says that the gateway knows nothing of ours."""
+        if newest <= self._channel.session:
+            _log.warning("session.unknown", action="session.unknown", newest=newest)
+            raise _SessionUnknown
+        raise SessionSuperseded(
+            f"another agent has registered as node {self._registrar.node_id}: give one of them "
+            "another --node-id, and start this one again",
+        )
 
     def _take_work(self, work: node_pb2.Work) -> None:
         """What cannot be understood is not accepted, and so counts as not delivered."""

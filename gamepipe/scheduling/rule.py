@@ -7,6 +7,7 @@ from itertools import chain
 import numpy as np
 
 from gamepipe.model.node import GameNode
+from gamepipe.model.record import Verdict
 from gamepipe.model.spec import Match
 from gamepipe.model.state import Connectivity, NodeState
 from gamepipe.scheduling import shortage
@@ -32,11 +33,17 @@ _CLOSED: dict[str, tuple[Test, Say]] = {
     ),
     "STOP_UNCONFIRMED": (
         lambda node: node.stop_orders > 0,
-        lambda node: f"has not confirmed {node.stop_orders} stop order(s)",
+        lambda node: (
+            f"has not confirmed {node.stop_orders} stop order(s): its agent goes on trying; its "
+            "log says what is in the way"
+        ),
     ),
     "INSTANCES_UNACCOUNTED": (
         lambda node: node.unaccounted > 0,
-        lambda node: f"has not said yet how {node.unaccounted} instance(s) are",
+        lambda node: (
+            f"has not said yet how {node.unaccounted} instance(s) are: its agent says so once "
+            "Docker answers there; start Docker"
+        ),
     ),
 }
 _REMEDIES = {
@@ -47,7 +54,15 @@ _REMEDIES = {
 
 def takes_pipelines(node: GameNode) -> bool:
     """Whether the node takes anything new at all."""
-    return not any(test(node) for test, _ in _CLOSED.values())
+    return closed_by(node) is None
+
+
+def closed_by(node: GameNode) -> Verdict | None:
+    """Why the node takes nothing new, whatever it is; None: it takes what fits."""
+    for code, (test, say) in _CLOSED.items():
+        if test(node):
+            return Verdict(node_id=node.id, code=code, message=say(node))
+    return None
 
 
 def obstacles(need: Need, snapshot: Snapshot, rows: Some = ALL_ROWS) -> Iterator[Obstacle]:

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from gamepipe.model import reason as reasons
 from gamepipe.model.errors import InvalidRequest
 from gamepipe.model.lease import Outcome
 from gamepipe.model.record import AttemptKey
@@ -11,6 +12,7 @@ from gamepipe.v1 import node_pb2
 from gamepipe.wire import ReportKind
 from gamepipe.wire.message import attempt_key
 from gateway.rpc import translate
+from gateway.rpc.plain import check_values
 from gateway.rpc.token import check_end, unmark
 from gateway.work import WorkService
 
@@ -61,10 +63,22 @@ class StreamLeases:
             return await self._work.fail(token, reason=failed.reason, message=failed.message)
         if kind == "run_step" and not ended.HasField("key"):
             raise InvalidRequest("the end of a step names its attempt: `key` is missing")
+        try:
+            check_values(ended)
+            result = translate.work_result(ended)
+        except InvalidRequest as error:
+            return await self._give_up(token, error)
         key = attempt_key(ended.key) if kind == "run_step" else None
-        outcome = await self._work.complete(token, translate.work_result(ended), key=key)
+        outcome = await self._work.complete(token, result, key=key)
         if outcome is not Outcome.RETRY:
             self._renewed.pop(ended.task_token, None)
             if key is not None:
                 self._progressed.pop(key, None)
+        return outcome
+
+    async def _give_up(self, token: bytes, error: InvalidRequest) -> Outcome:
+        """An end that cannot be read would be as wrong again: whoever waits for it must know."""
+        outcome = await self._work.fail(token, reason=reasons.RUNNER_ERROR, message=error.message)
+        if outcome is Outcome.OK:
+            raise error
         return outcome

@@ -26,6 +26,8 @@ PROTOCOL = 1
 FEATURES = ("work_on_stream", "pace")
 REQUESTS_AHEAD = 64
 """Requests of one stream of lines that are read before the first of them is acknowledged."""
+GREETED_AT_ONCE = 8
+"""Agents that come are greeted in turn: when a whole fleet comes, the store has room for others."""
 TRANSPORTS = ("temporal", "grpc")
 _Written = tuple[step_pb2.AttemptKey, "asyncio.Future[int]"]
 _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -43,6 +45,7 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
         self._beats = beats
         self._sessions = SessionCheck(agents.newest_session)
         self._streams: dict[str, NodeStream] = {}
+        self._greeting = asyncio.Semaphore(GREETED_AT_ONCE)
         self.watch = StreamWatch(agents, self._streams, ttl=settings.node_ttl)
 
     @translated
@@ -51,7 +54,8 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
     ) -> node_pb2.RegisterResponse:
         del context
         _check(request)
-        node = await self._agents.register(translate.registration(request))
+        async with self._greeting:
+            node = await self._agents.register(translate.registration(request))
         _log.info(
             "node.registered", action="node.registered", node_id=node.id, session=node.session
         )
@@ -96,10 +100,14 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
         if first is None or first.WhichOneof("message") != "hello":
             raise InvalidRequest("the first message on the stream must be `hello`")
         stream = NodeStream(first.hello, agents=self._agents, beats=self._beats)
-        await stream.open(self.watch.pace)
-        older = self._streams.get(stream.node_id)
-        if older is not None:
-            older.supersede(stream.session)
+        async with self._greeting:
+            await stream.open(self.watch.pace)
+        other = self._streams.get(stream.node_id)
+        if other is not None and other.is_newer_than(stream):
+            stream.supersede(other.session)
+            return stream
+        if other is not None:
+            other.supersede(stream.session)
         self._streams[stream.node_id] = stream
         return stream
 

@@ -130,6 +130,10 @@ class NodeStream:
                 )
             )
 
+    def is_newer_than(self, other: "NodeStream") -> bool:
+        """Both are of one node; a newer session counts above a newer stream of an older one."""
+        return (self.session, self.number) > (other.session, other.number)
+
     def supersede(self, newest: int) -> None:
         """A newer stream is there: tell an older session so, then end."""
         if newest > self.session:
@@ -211,7 +215,10 @@ class NodeStream:
 
     async def _take_one(self, message: node_pb2.ConnectRequest) -> None:
         try:
-            check_values(message)
+            if not message.HasField(
+                "work_ended"
+            ):  # what is wrong with an end, its waiter must know
+                check_values(message)
             outcome, said = await self._work_for(message)(), ""
         except Unavailable as error:
             outcome, said = Outcome.RETRY, error.message

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import structlog
@@ -18,6 +18,8 @@ _log = structlog.get_logger()
 LOOK_SECONDS = 1.0
 """A look comes at least this often; a write anywhere brings it forward."""
 APART_SECONDS = 0.2
+LOOKING_SHARE = 0.02
+"""Of the time, at most: in a large fleet something is written all the time."""
 
 
 class StreamWatch:
@@ -37,23 +39,40 @@ class StreamWatch:
         wakeup = self._agents.wakeup()
         while True:
             await wakeup.wait(timeout_seconds=LOOK_SECONDS)
+            begun = time.monotonic()
             try:
                 if self._streams:
-                    await self._look(await self._agents.marks())
+                    # Those that are open now: the marks are newer than each of them.
+                    await self._look(list(self._streams.values()), await self._agents.marks())
             except GamePipeError as error:
                 _log.warning("streams.unwatched", action="streams.unwatched", error=error.message)
             except Exception as error:  # the next look may go well
                 _log.error("streams.unwatched", action="streams.unwatched", exc_info=error)
-            await asyncio.sleep(APART_SECONDS)
+            took = time.monotonic() - begun
+            await asyncio.sleep(min(LOOK_SECONDS, max(APART_SECONDS, took / LOOKING_SHARE)))
 
-    async def _look(self, marks: Mapping[str, NodeMark]) -> None:
+    async def _look(self, streams: Sequence[NodeStream], marks: Mapping[str, NodeMark]) -> None:
         pace = self.pace = pace_of(len(marks), self._ttl)
-        for stream in list(self._streams.values()):
+        for stream in streams:
             mark = marks.get(stream.node_id)
-            if mark is not None:
-                await stream.heed(mark)
+            if mark is None or mark.session < stream.session:
+                self._end_unknown(stream)
+                continue
+            await stream.heed(mark)
             stream.set_pace(pace)
             self._end_if_silent(stream, pace)
+
+    @staticmethod
+    def _end_unknown(stream: NodeStream) -> None:
+        """The store went back, to a backup say: nothing that this agent says is stored any more,
+        until it registers anew."""
+        _log.warning(
+            "stream.unknown",
+            action="stream.unknown",
+            node_id=stream.node_id,
+            session=stream.session,
+        )
+        stream.close()
 
     def _end_if_silent(self, stream: NodeStream, pace: Pace) -> None:
         """Nothing came for three heartbeats: the other end is gone without a word, and its queue
