@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlmodel import Session
 
 from gamepipe.model.errors import InvalidRequest, StoreUnavailable
+from store.known import LatencyCache
 from store.text import clean_statements
 from store.transaction import PlacementLockNeeded, Transaction
 
@@ -64,6 +65,8 @@ class Database:
             self._reader = sqlite_engine(self.url, begin="BEGIN")
             self._write_threads = ThreadPoolExecutor(1, thread_name_prefix="store-write")
             self._read_threads = ThreadPoolExecutor(SQLITE_READERS, thread_name_prefix="store-read")
+        self.latencies = LatencyCache()
+        self._info = {LatencyCache: self.latencies}
         self.on_commit: Callable[[], None] = lambda: None
         """Called in the event loop behind every committed write: wakes readers of this process."""
 
@@ -108,7 +111,7 @@ class Database:
         raise AssertionError("unreachable")
 
     def _write_once(self, work: Callable[[Transaction], T], placing: bool) -> T:
-        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with self._session(self._writer) as session, session.begin():
             if placing and self.is_postgres:
                 session.connection().execute(
                     text("SELECT pg_advisory_xact_lock(:key)"), {"key": PLACEMENT_LOCK}
@@ -118,9 +121,12 @@ class Database:
             transaction.flush_events()
             return result
 
+    def _session(self, engine: Engine) -> Session:
+        return Session(engine, expire_on_commit=False, info=self._info)
+
     def _read(self, work: Callable[[Session], T]) -> T:
         try:
-            with Session(self._reader, expire_on_commit=False) as session, session.begin():
+            with self._session(self._reader) as session, session.begin():
                 return work(session)
         except (DBAPIError, TimeoutError) as error:
             raise self._translated(error) from error

@@ -8,6 +8,7 @@ from gamepipe.logchunk import LogChunk
 from gamepipe.ports.repository import (
     EventRepository,
     InstanceRepository,
+    LatencyRepository,
     LogRepository,
     NodeRepository,
     PipelineRepository,
@@ -30,6 +31,7 @@ from gamepipe.ports.value import (
 __all__ = [
     "EventRepository",
     "InstanceRepository",
+    "LatencyRepository",
     "LogChunk",
     "LogQuery",
     "LogRepository",
