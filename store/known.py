@@ -11,8 +11,8 @@ from gamepipe.model.latency import REGION, Measured
 from gamepipe.scheduling.distance import Spot
 from gamepipe.scheduling.latency import Latencies
 from gamepipe.scheduling.network import Network
+from store.measurement import NetworkRow, ProbeRow, RegionRow
 from store.packing import unpack_network
-from store.table import NetworkRow, ProbeRow, RegionRow
 
 FRESH = timedelta(seconds=2)
 """Other processes' probes are read so often; those of this one at once."""

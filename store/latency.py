@@ -27,9 +27,10 @@ from gamepipe.scheduling.place import region_spots, regions_of
 from gamepipe.scheduling.probe import FORGOTTEN, Sample, kept, measured_by, sample_of
 from store.database import Database
 from store.known import LatencyCache
+from store.measurement import NetworkRow, ProbeRow, RegionRow
 from store.packing import pack_network
 from store.record import load_nodes
-from store.table import NetworkRow, NodeRow, ProbeRow, RegionRow
+from store.table import NodeRow
 from store.transaction import Transaction
 
 Key = tuple[str, str, str]

@@ -5,10 +5,10 @@ Times are aware and UTC; `now` comes from the caller, so that tests and replays 
 """
 
 from gamepipe.logchunk import LogChunk
+from gamepipe.ports.latency import LatencyRepository
 from gamepipe.ports.repository import (
     EventRepository,
     InstanceRepository,
-    LatencyRepository,
     LogRepository,
     NodeRepository,
     PipelineRepository,
