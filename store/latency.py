@@ -205,7 +205,7 @@ def _estimates(session: Session, node_id: str, *, now: datetime) -> tuple[Estima
     nodes = load_nodes(session)
     known = load_latencies(session, Fleet(nodes), now=now)
     alone = Fleet(node for node in nodes if node.id == node_id)
-    names = {*known.regions, *(source.name for source in ways if source.kind != NODE)}
+    names = {*known.regions, *known.probes}
     found = [
         _estimate(region(name), known.toward(name, alone), ways.get(region(name)))
         for name in sorted(names)

@@ -36,7 +36,7 @@ TOLERANCE_MS, TOLERANCE_SHARE = 3.0, 0.05
 USUAL_STRETCH, STRETCH_PRIOR = 1.4, 10.0
 """Of routes over great circles, and how many measured ways it takes to doubt it."""
 _SHORT_MS = 2.0
-ROBUST = 2.0
+ROBUST = 1.0
 """Beyond so many tolerances a spring pulls no harder: a detour is no reason to move a place."""
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 
@@ -40,12 +41,12 @@ class Latency:
     source: Rows
     """[n]: index into `SOURCES`, by what counts for the most."""
 
-    @property
+    @cached_property
     def measured(self) -> Mask:
         """[n]: from probes; the others are predicted."""
         return self.source == MEASURED
 
-    @property
+    @cached_property
     def cautious_ms(self) -> Numbers:
         """[n]: an uncertain figure counts as a longer one."""
         return self.ms + CAUTION * self.error_ms

@@ -7,7 +7,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gamepipe.model import latency as ends
@@ -98,6 +98,7 @@ def test_many_probes_take_no_more_room_than_few() -> None:
     assert len(kept(Sample(at=60.0 * n, rtt_ms=20) for n in range(1000))) == KEPT
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.builds(
@@ -266,6 +267,7 @@ def worlds(draw: st.DrawFn) -> tuple[list[GameNode], dict[tuple[str, str], Measu
     return nodes, ways
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_a_latency_is_never_negative_and_its_error_is_known_with_it(
     world: tuple[list[GameNode], dict[tuple[str, str], Measured]],
@@ -281,6 +283,7 @@ def test_a_latency_is_never_negative_and_its_error_is_known_with_it(
         assert np.isfinite(found.cautious_ms[is_known]).all()
 
 
+@settings(deadline=None)
 @given(worlds(), st.randoms(use_true_random=False))
 def test_the_same_measurements_give_the_same_figures_in_whatever_order(
     world: tuple[list[GameNode], dict[tuple[str, str], Measured]],
@@ -294,6 +297,7 @@ def test_the_same_measurements_give_the_same_figures_in_whatever_order(
     assert ms_of(first, ordered) == pytest.approx(ms_of(second, ordered), nan_ok=True)
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_what_is_stored_of_a_network_is_the_network(
     world: tuple[list[GameNode], dict[tuple[str, str], Measured]],
@@ -304,6 +308,7 @@ def test_what_is_stored_of_a_network_is_the_network(
     assert ms_of(read, nodes) == pytest.approx(ms_of(whole, nodes), abs=1e-3, nan_ok=True)
 
 
+@settings(deadline=None)
 @given(worlds(), st.integers(0, 7))
 def test_no_figure_depends_on_which_other_nodes_are_asked_for(
     world: tuple[list[GameNode], dict[tuple[str, str], Measured]], row: int
