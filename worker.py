@@ -112,6 +112,7 @@ class Sweeper:
                 await self._attempt(self._nodes.run_once)
                 await self._attempt(self._emptier.run_once)
                 await self._attempt(self._stops.run_once)
+                await self._attempt(lambda: self._store.latencies.settle(now=utc_now()))
             await _wait(shutdown, self._interval)
 
     async def _hold_lease(self) -> bool:

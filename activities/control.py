@@ -117,7 +117,8 @@ class ControlActivities:
     @activity.defn(name="clean_up_pipelines")
     async def clean_up_pipelines(self, clean_up: CleanUp) -> int:
         """Remove terminal pipelines that ended before the retention, with what hangs on them, then
-        events as old, then gateways that are gone; batch by batch. The number of pipelines."""
+        events as old, then forgotten probes and gateways that are gone; batch by batch. The number
+        of pipelines."""
         now, limit = self._now(), clean_up.batch
         before = now - timedelta(seconds=clean_up.retention_seconds)
         pipelines, events = self._store.pipelines, self._store.events
@@ -125,6 +126,8 @@ class ControlActivities:
             lambda: pipelines.cleanup(ended_before=before, limit=limit, now=now), limit
         )
         await _in_batches(lambda: events.cleanup(before=before, limit=limit), limit)
+        latencies = self._store.latencies
+        await _in_batches(lambda: latencies.cleanup(limit=limit, now=now), limit)
         await self._store.nodes.forget_gateways(silent_since=now - GATEWAY_GONE_AFTER)
         return removed
 

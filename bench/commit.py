@@ -1,6 +1,6 @@
 """`python -m bench.commit`: placements per second, from the request to the commit.
 
-A store with many nodes; requests of 40 templates with GPU shares, whole GPUs and labels; 1, 8 and 64
+Many nodes, and requests of 40 templates with GPU shares, whole GPUs and labels: 1, 8 and 64
 of them at once, on SQLite and on PostgreSQL. Each pipeline is a row that exists before the clock
 starts, as the gateway leaves it.
 """

@@ -28,6 +28,7 @@ from gateway.ending import PipelineEnder
 from gateway.events import POLL_SECONDS, EventReader
 from gateway.fleet import FleetService, check_grace
 from gateway.identifier import check_pipeline_id, new_pipeline_id
+from gateway.latency import LatencyService
 from gateway.logs import LogReader
 from gateway.status import StatusService
 
@@ -64,7 +65,8 @@ class Change:
 
 
 class GamePipelineService:
-    """Pipelines; `fleet` has nodes and instances, `logs` and `events` read and follow."""
+    """Pipelines; `fleet` has nodes and instances, `latency` what is known of the network, `logs`
+    and `events` read and follow."""
 
     def __init__(
         self,
@@ -83,6 +85,7 @@ class GamePipelineService:
         self.status = StatusService(store, client, self._ender)
         self.logs = LogReader(store)
         self.events = EventReader(store)
+        self.latency = LatencyService(store=store, offers=self._offers, now=now)
         self.fleet = FleetService(
             store=store,
             ender=self._ender,

@@ -11,6 +11,7 @@ from gamepipe.scheduling.choose import Chooser, Refusal, verdicts
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.need import Need, need_of
 from gamepipe.scheduling.snapshot import Snapshot
+from store.latency import load_latencies
 from store.record import allocation_record, load_nodes
 from store.table import (
     AllocationRow,
@@ -36,8 +37,9 @@ def load_fleet(session: Session) -> Fleet:
     return Fleet(load_nodes(session), [allocation_record(row) for row in live])
 
 
-def load_chooser(session: Session) -> Chooser:
-    return Chooser(Snapshot(fleet=load_fleet(session)))
+def load_chooser(session: Session, *, now: datetime) -> Chooser:
+    fleet = load_fleet(session)
+    return Chooser(Snapshot(fleet=fleet, latencies=load_latencies(session, fleet, now=now)))
 
 
 def explain(need: Need, chooser: Chooser) -> tuple[Verdict, ...]:

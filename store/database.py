@@ -21,6 +21,7 @@ from sqlmodel import Session
 from gamepipe.model.errors import InvalidRequest, StoreUnavailable
 from gamepipe.scheduling.policy import Policy
 from store.fleet import FleetCache
+from store.known import LatencyCache
 from store.stamp import stamp_changes
 from store.text import clean_statements
 from store.transaction import PlacementLockNeeded, Transaction
@@ -58,7 +59,8 @@ class Database:
 
     def __init__(self, url: str, *, policy: Policy | None = None) -> None:
         self.url = parse_url(url)
-        self._fleet = FleetCache(policy or Policy())
+        self.latencies = LatencyCache()
+        self._fleet = FleetCache(policy or Policy(), self.latencies)
         self._placing = threading.Lock()
         """Held with the placement lock, and for the fleet in memory."""
         self.is_postgres = self.url.get_backend_name() == "postgresql"
@@ -72,6 +74,7 @@ class Database:
             self._reader = sqlite_engine(self.url, begin="BEGIN")
             self._write_threads = ThreadPoolExecutor(1, thread_name_prefix="store-write")
             self._read_threads = ThreadPoolExecutor(SQLITE_READERS, thread_name_prefix="store-read")
+        self._info = {LatencyCache: self.latencies}
         self.on_commit: Callable[[], None] = lambda: None
         """Called in the event loop behind every committed write: wakes readers of this process."""
 
@@ -118,7 +121,7 @@ class Database:
     def _write_once(self, work: Callable[[Transaction], T], placing: bool) -> T:
         with (
             self._placing if placing else nullcontext(),
-            Session(self._writer, expire_on_commit=False) as session,
+            self._session(self._writer) as session,
         ):
             transaction = Transaction(
                 session, is_postgres=self.is_postgres, placing=placing, fleet=self._fleet
@@ -143,9 +146,12 @@ class Database:
             raise
         self._fleet.settle(transaction.revision)
 
+    def _session(self, engine: Engine) -> Session:
+        return Session(engine, expire_on_commit=False, info=self._info)
+
     def _read(self, work: Callable[[Session], T]) -> T:
         try:
-            with Session(self._reader, expire_on_commit=False) as session, session.begin():
+            with self._session(self._reader) as session, session.begin():
                 return work(session)
         except (DBAPIError, TimeoutError) as error:
             raise self._translated(error) from error

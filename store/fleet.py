@@ -6,6 +6,7 @@ commits. Whoever holds that lock needs to read only what has a higher number tha
 Rows that were deleted show in the number of live allocations.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,12 +17,15 @@ from sqlmodel import Session, col, func, select
 
 from gamepipe.model.state import PipelineState
 from gamepipe.scheduling.choose import Chooser
+from gamepipe.scheduling.distance import Spot
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.mix import Mix
 from gamepipe.scheduling.need import Need
+from gamepipe.scheduling.place import regions_of
 from gamepipe.scheduling.policy import Policy
 from gamepipe.scheduling.snapshot import Snapshot
 from gamepipe.scheduling.values import Numbers
+from store.known import LatencyCache
 from store.record import allocation_record, load_nodes
 from store.table import AllocationRow, FleetClockRow, NodeRow, PipelineRow
 
@@ -43,8 +47,11 @@ def next_revision(session: Session) -> int:
 class FleetCache:
     """One process's copy. Only who holds the placement lock may touch it."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, latencies: LatencyCache) -> None:
         self._policy = policy
+        self._latencies = latencies
+        self._middles: Mapping[str, Spot] = {}
+        """Where regions are of which nobody said it."""
         self._mix = Mix()
         self._known = -1
         self._chooser: Chooser | None = None
@@ -65,6 +72,9 @@ class FleetCache:
             self._catch_up(session, self._chooser.snapshot.fleet)
         self._known = value
         self._observe(session, now)
+        latencies = self._latencies.known(session, self._middles, now=now)
+        if latencies is not self.chooser.snapshot.latencies:
+            self._renew(latencies=latencies)
 
     def learn(self, need: Need) -> None:
         """One more request: from now on it counts in the mix of the work."""
@@ -92,6 +102,7 @@ class FleetCache:
         self._chooser = Chooser(
             Snapshot(fleet=fleet, profile=self._mix.profile, policy=self._policy)
         )
+        self._middles = regions_of(fleet)
         self._observed_at = None
 
     def _learn_from_recent(self, session: Session) -> None:
@@ -122,6 +133,8 @@ class FleetCache:
             return False
         for node in load_nodes(session, *ids) if ids else ():
             fleet.put(node)
+        if ids:
+            self._middles = regions_of(fleet)
         return True
 
     @staticmethod

@@ -10,6 +10,7 @@ from store import lease
 from store.database import Database, parse_url
 from store.event import EventStore
 from store.instance import InstanceStore
+from store.latency import LatencyStore
 from store.log import LogStore
 from store.migration import migrate
 from store.node import NodeStore
@@ -28,6 +29,7 @@ class GamePipelineStore:
         self.pipelines = PipelineStore(database)
         self.placements = PlacementStore(database)
         self.nodes = NodeStore(database)
+        self.latencies = LatencyStore(database)
         self.instances = InstanceStore(database)
         self.logs = LogStore(database)
         self.events = EventStore(database)

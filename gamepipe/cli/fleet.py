@@ -8,6 +8,7 @@ from rich.text import Text
 from gamepipe.cli import show
 from gamepipe.cli.client import client
 from gamepipe.cli.drain import drain
+from gamepipe.cli.latency import latency
 from gamepipe.cli.option import Output, TokenFile, Url, check_id
 from gamepipe.cli.show import OutputFormat
 from gamepipe.model.state import NodeState
@@ -17,6 +18,7 @@ _UNSEEN = ("STOP_UNCONFIRMED", "INSTANCES_UNACCOUNTED")
 
 nodes_app = typer.Typer()
 nodes_app.command("drain")(drain)
+nodes_app.command("latency")(latency)
 
 
 @nodes_app.callback(invoke_without_command=True)
@@ -26,7 +28,7 @@ def nodes(
     url: Url = "",
     token_file: TokenFile = None,
 ) -> None:
-    """List the game nodes, or drain one of them."""
+    """List the game nodes, drain one of them, or show how far players are from it."""
     if context.invoked_subcommand is not None:
         return
     found = client(url, token_file).call("GET", "/nodes")

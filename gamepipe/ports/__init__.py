@@ -5,6 +5,7 @@ Times are aware and UTC; `now` comes from the caller, so that tests and replays 
 """
 
 from gamepipe.logchunk import LogChunk
+from gamepipe.ports.latency import LatencyRepository
 from gamepipe.ports.repository import (
     EventRepository,
     InstanceRepository,
@@ -30,6 +31,7 @@ from gamepipe.ports.value import (
 __all__ = [
     "EventRepository",
     "InstanceRepository",
+    "LatencyRepository",
     "LogChunk",
     "LogQuery",
     "LogRepository",

@@ -20,6 +20,7 @@ from gamepipe.model.record import (
     StoredEvent,
 )
 from gamepipe.model.state import Connectivity, InstanceState, NodeState, PipelineState
+from gamepipe.ports.latency import LatencyRepository
 from gamepipe.ports.value import (
     LogQuery,
     LogTail,
@@ -269,6 +270,8 @@ class Store(Protocol):
     def placements(self) -> PlacementRepository: ...
     @property
     def nodes(self) -> NodeRepository: ...
+    @property
+    def latencies(self) -> LatencyRepository: ...
     @property
     def instances(self) -> InstanceRepository: ...
     @property

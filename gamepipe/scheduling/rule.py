@@ -179,8 +179,8 @@ def _latency(need: Need, snapshot: Snapshot, rows: Some) -> Iterator[Obstacle]:
     unsaid = f"has no known latency to {region}: {remedy}"
 
     def say(row: int) -> str:
-        how = "measured" if latency.measured[row] else "predicted"
-        return f"is {latency.ms[row]:.0f} ms from {region} ({how}), above {limit:g} ms"
+        ms = f"{latency.ms[row]:.0f} ms from {region} ({latency.said(row)})"
+        return f"is {ms}, above {limit:g} ms"
 
     ms = latency.ms[rows]
     yield Obstacle(code="LATENCY_UNKNOWN", where=np.isnan(ms), say=lambda _: unsaid)

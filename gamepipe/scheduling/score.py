@@ -72,7 +72,9 @@ def _latency(need: Need, snapshot: Snapshot, rows: Some) -> Numbers | None:
     region = need.placement.player_region
     if not region:
         return None
-    return np.nan_to_num(snapshot.toward(region).ms[rows] / LATENCY_UNIT_MS, nan=UNKNOWN_LATENCY)
+    return np.nan_to_num(
+        snapshot.toward(region).cautious_ms[rows] / LATENCY_UNIT_MS, nan=UNKNOWN_LATENCY
+    )
 
 
 def _locality(need: Need, snapshot: Snapshot, rows: Some) -> Numbers | None:

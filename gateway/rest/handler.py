@@ -9,6 +9,7 @@ from gateway.auth import Access
 from gateway.rest import problem
 from gateway.rest.fleet import FleetRoutes
 from gateway.rest.guard import RequestGuard
+from gateway.rest.latency import LatencyRoutes
 from gateway.rest.pipelines import PipelineRoutes
 from gateway.rest.stream import Shutdown
 from gateway.service import GamePipelineService
@@ -52,6 +53,7 @@ class GamePipelineHandler:
         api = APIRouter(prefix="/api/v1", dependencies=[bearer])
         api.include_router(pipelines.router())
         api.include_router(fleet.router())
+        api.include_router(LatencyRoutes(self._service.latency).router())
         app.include_router(api)
         app.add_middleware(RequestGuard, access=self._access)
         app.get("/", include_in_schema=False)(self.root)

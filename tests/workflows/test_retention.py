@@ -6,8 +6,11 @@ from datetime import timedelta
 import pytest
 from temporalio.client import Client, ScheduleHandle
 
+from gamepipe.model import latency as ends
+from gamepipe.model.latency import Probe
 from gamepipe.model.record import EventKind
 from gamepipe.model.state import PipelineState
+from gamepipe.scheduling.probe import FORGOTTEN
 from gamepipe.wire import CONTROL_QUEUE, CleanUp
 from tests.workflows.conftest import Stack
 from tests.workflows.node import now, register
@@ -36,6 +39,9 @@ async def test_old_pipelines_events_and_gateways_are_removed_batch_by_batch(stac
     for name, ago in (("gone", 3 * DAY), ("here", timedelta())):
         at = now() - ago
         await stack.store.nodes.gateway_beat(name, started_at=at, ttl=DAY, now=at)
+    for region, ago in (("silent", FORGOTTEN + DAY), ("told", DAY)):
+        probe = Probe(source=ends.region(region), node_id="node-of-today", rtt_ms=9, at=now() - ago)
+        await stack.store.latencies.report([probe], now=now())
     last = await stack.store.events.last_id()
     removed = await stack.client.execute_workflow(
         "Retention",
@@ -48,6 +54,8 @@ async def test_old_pipelines_events_and_gateways_are_removed_batch_by_batch(stac
     assert [one.id for one in await stack.store.pipelines.list_live()] == []
     assert (await stack.store.pipelines.get("young")).state is PipelineState.CANCELED
     assert [name for name, _, _ in await stack.store.nodes.gateways()] == ["here"]
+    ways = await stack.store.latencies.ways("node-of-today")
+    assert [way.source.name for way in ways] == ["told"]
     assert len(await stack.store.events.read(after_id=last)) == 5, "PIPELINE_DELETED, each"
 
 

@@ -12,12 +12,15 @@ from temporalio.client import Client
 
 from gamepipe.config import Settings
 from gamepipe.definition import bind, content_digest, parse_pipeline
+from gamepipe.model.latency import Probe, region
+from gamepipe.model.node import Location
 from gamepipe.model.record import NewPipeline
 from gamepipe.model.state import PipelineState
+from gamepipe.ports import NodeChange
 from tests.temporal_fixtures import TemporalServer
 from tests.waiting import eventually
 from tests.workflows.conftest import Stack
-from tests.workflows.node import now
+from tests.workflows.node import now, register
 from tests.workflows.test_run import THREE
 from worker import Sweeper
 
@@ -93,3 +96,19 @@ async def test_a_row_that_cannot_be_read_does_not_stop_the_others(stack: Stack) 
 
     async with sweeping(Sweeper(stack.client, stack.store, FAST)):
         await eventually(completed)
+
+
+async def test_what_was_probed_is_made_use_of_for_other_nodes(stack: Stack) -> None:
+    for name in ("n1", "n2"):
+        await register(stack.store, name)
+        place = NodeChange(location=Location(zone="z"))
+        await stack.store.nodes.update(name, place, now=now())
+    probe = Probe(source=region("se"), node_id="n1", rtt_ms=30, at=now())
+    await stack.store.latencies.report([probe], now=now())
+
+    async def known() -> bool:
+        found = await stack.store.latencies.estimates("n2", now=now())
+        return [one.how for one in found] == ["predicted"]
+
+    async with sweeping(Sweeper(stack.client, stack.store, FAST)):
+        await eventually(known, what="a prediction for the other node of the zone")
