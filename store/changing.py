@@ -8,7 +8,7 @@ from gamepipe.model.errors import IllegalTransition
 from gamepipe.model.record import EventKind, Progress
 from gamepipe.model.spec import PipelineSpec
 from gamepipe.ports import OfferMade, PipelineChange
-from store import capacity
+from store import capacity, queue
 from store.adding import put_labels, put_steps
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
 from store.transaction import NewEvent, Transaction
@@ -74,6 +74,6 @@ def _requeue(tx: Transaction, row: PipelineRow, *, now: datetime) -> tuple[Offer
     entry = tx.session.get(QueueEntryRow, row.id)
     if entry is None:
         return ()
-    entry.priority = row.priority
+    queue.redefine(entry, row)
     tx.session.flush()
     return capacity.offer_queue(tx, now=now)

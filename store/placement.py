@@ -5,11 +5,11 @@ from datetime import datetime
 
 from sqlmodel import col, select
 
-from gamepipe.model import reason as reasons
-from gamepipe.model.record import Allocation, QueueEntry, Verdict
+from gamepipe.model.record import Allocation, QueueEntry
 from gamepipe.ports import OfferMade
-from gamepipe.scheduling.choose import Refusal
+from gamepipe.scheduling.choose import Choice
 from gamepipe.scheduling.need import need_of
+from gamepipe.scheduling.order import Line, Waiting
 from gamepipe.scheduling.rule import takes_pipelines
 from gamepipe.wire import (
     PlaceAnswer,
@@ -20,7 +20,7 @@ from gamepipe.wire import (
     SaveStatus,
     WithdrawRequest,
 )
-from store import capacity
+from store import capacity, queue, serving
 from store.database import Database
 from store.record import allocation_record, load_nodes, load_pipelines, queue_record
 from store.saving import save
@@ -57,10 +57,11 @@ class PlacementStore:
         )
 
     async def offer(self, *, now: datetime) -> tuple[OfferMade, ...]:
-        if not await self.queue():
+        waits = select(QueueEntryRow.pipeline_id).limit(1)
+        if await self._database.read(lambda session: session.exec(waits).first()) is None:
             return ()
         return await self._database.write(
-            lambda tx: capacity.offer_queue(tx, now=now), placing=True
+            lambda tx: capacity.offer_queue(tx, now=now, telling=True), placing=True
         )
 
     async def untaken_offers(self) -> tuple[OfferMade, ...]:
@@ -124,10 +125,10 @@ def _place(tx: Transaction, request: PlaceRequest, *, now: datetime) -> PlaceAns
         return PlaceAnswer(status=PlaceStatus.CLOSED)
     held = _standing(tx, row, request.generation)
     if held is None:
-        held_or_why_not = _decide(tx, row, request, now=now)
-        if isinstance(held_or_why_not, tuple):
-            return _enqueue(tx, row, request, *held_or_why_not, now=now)
-        held = held_or_why_not
+        decided = _decide(tx, row, request, now=now)
+        if isinstance(decided, PlaceAnswer):
+            return decided
+        held = decided
     held.taken_at = held.taken_at or now
     capacity.leave_queue(tx, row.id)
     save(tx, _filled_in(request.placed, held.node_id), now=now)
@@ -153,51 +154,34 @@ def _standing(tx: Transaction, row: PipelineRow, generation: int) -> AllocationR
 
 def _decide(
     tx: Transaction, row: PipelineRow, request: PlaceRequest, *, now: datetime
-) -> AllocationRow | tuple[Refusal, tuple[Verdict, ...]]:
-    """Whoever waits before this one is served first: a newcomer never passes it."""
-    if tx.session.get(QueueEntryRow, row.id) is None:
-        _offer_those_before(tx, row, now=now)
-    chooser = capacity.load_chooser(tx.session)
-    held = capacity.allocate(
-        tx, row, request.generation, avoid=request.avoid, now=now, chooser=chooser
-    )
-    if not isinstance(held, Refusal):
-        return held
-    return held, capacity.explain(need_of(row.spec, row.args, avoid=request.avoid), chooser)
-
-
-def _offer_those_before(tx: Transaction, row: PipelineRow, *, now: datetime) -> None:
-    """Offers made here are sent by the sweep; usually there are none, for what frees is offered
-    in the transaction that frees it."""
-    ahead = select(QueueEntryRow.pipeline_id).where(QueueEntryRow.priority >= row.priority)
-    if tx.session.exec(ahead).first() is not None:
-        capacity.offer_queue(tx, now=now)
-
-
-def _enqueue(
-    tx: Transaction,
-    row: PipelineRow,
-    request: PlaceRequest,
-    refusal: Refusal,
-    verdicts: tuple[Verdict, ...],
-    *,
-    now: datetime,
-) -> PlaceAnswer:
+) -> AllocationRow | PlaceAnswer:
+    """Whoever waits before this one is served first: a newcomer never passes it, nor takes a node
+    that is reserved. Offers made here are sent by the sweep; usually there are none, for what frees
+    is offered in the transaction that frees it."""
     entry = tx.session.get(QueueEntryRow, row.id)
-    tx.session.merge(
-        QueueEntryRow(
-            pipeline_id=row.id,
-            generation=request.generation,
-            priority=row.priority,
-            queued_at=entry.queued_at if entry else now,
-            summary=refusal.summary,
-            verdicts=verdicts,
-            avoid=request.avoid,
-        )
+    waits = entry is not None and entry.generation == request.generation
+    if not waits:
+        capacity.leave_queue(tx, row.id)
+    chooser = capacity.load_chooser(tx.session)
+    served = serving.serve_queue(tx, chooser, now=now, least=None if waits else row.priority)
+    if waits and (held := _standing(tx, row, request.generation)) is not None:
+        return held
+    need = need_of(row.spec, row.args, avoid=request.avoid)
+    queued_at = entry.queued_at if entry else now
+    newcomer = Line(
+        priority=row.priority,
+        need=need,
+        labels=queue.labels_of(tx, row.id),
+        head=Waiting(pipeline_id=row.id, generation=request.generation, queued_at=queued_at),
     )
-    row.reason, row.message, row.updated_at = reasons.NO_CAPACITY, refusal.summary, now
-    answer = PlaceAnswer(status=PlaceStatus.QUEUED, summary=refusal.summary)
-    return _with_definition(tx, row, request, answer)
+    answer = served.turns.place(newcomer)
+    if isinstance(answer, Choice):
+        return serving.allocate(tx, row, request.generation, need, answer, now=now, chooser=chooser)
+    verdicts = serving.explain(need, chooser, served.turns.closed_to(newcomer), answer)
+    queue.put(tx, row, newcomer.head, avoid=request.avoid, why=answer, verdicts=verdicts)
+    row.updated_at = now
+    queued = PlaceAnswer(status=PlaceStatus.QUEUED, summary=answer.summary, reason=answer.reason)
+    return _with_definition(tx, row, request, queued)
 
 
 def _filled_in(placed: SaveRequest, node_id: str) -> SaveRequest:
