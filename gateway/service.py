@@ -101,6 +101,7 @@ class GamePipelineService:
         Raises:
             InvalidPipeline: with every mistake, before anything is stored.
             AlreadyExists: the id exists with other content.
+            QueueFull: as many of its tenant wait as may.
             StoreUnavailable: nothing was stored.
         """
         bound = await asyncio.to_thread(submission.bind)  # a hostile file takes seconds
@@ -189,7 +190,7 @@ class GamePipelineService:
         """
         if force:
             await self._ender.end(pipeline_id)
-        await self.store.pipelines.delete(pipeline_id, now=self._now())
+        await self._offers.send(await self.store.pipelines.delete(pipeline_id, now=self._now()))
 
     async def step_index(self, pipeline_id: str, step: str) -> int | None:
         """Index of the step with this name or number; None for "". Raises `NotFound` for no

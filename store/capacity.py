@@ -120,10 +120,10 @@ def let_go(
     everything stopped before it takes anything new, so that what was released is not sold while it
     is still in use."""
     entry = tx.session.get(QueueEntryRow, pipeline_id)
-    if entry is not None and entry.generation != besides:
-        leave_queue(tx, pipeline_id)
+    had_place = entry is not None and entry.generation != besides
+    reserved = had_place and leave_queue(tx, pipeline_id, now=now)
     held = live_allocations(tx, pipeline_id, besides=besides)
-    if not held:
+    if not held and not reserved:
         return ()
     tx.hold_placement_lock()
     for allocation in held:
@@ -134,11 +134,14 @@ def let_go(
     return offer_queue(tx, now=now)
 
 
-def leave_queue(tx: Transaction, pipeline_id: str) -> None:
+def leave_queue(tx: Transaction, pipeline_id: str, *, now: datetime) -> bool:
+    """Whether it may have reserved a node, which others can have now."""
     entry = tx.session.get(QueueEntryRow, pipeline_id)
-    if entry is not None:
-        tx.session.delete(entry)
-        tx.session.flush()
+    if entry is None:
+        return False
+    tx.session.delete(entry)
+    tx.session.flush()
+    return now - entry.queued_at >= tx.order.reserve_after
 
 
 def order_tidying(tx: Transaction, pipeline_id: str, generation: int, *, now: datetime) -> None:

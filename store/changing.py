@@ -31,7 +31,7 @@ def change(
         row.priority = wanted.priority
     row.updated_at = now
     _tell(tx, row, wanted, now=now)
-    return _requeue(tx, row, now=now)
+    return _requeue(tx, row, wanted, now=now)
 
 
 def _hold_unplaced(tx: Transaction, row: PipelineRow) -> None:
@@ -70,10 +70,15 @@ def _tell(tx: Transaction, row: PipelineRow, wanted: PipelineChange, *, now: dat
     )
 
 
-def _requeue(tx: Transaction, row: PipelineRow, *, now: datetime) -> tuple[OfferMade, ...]:
+def _requeue(
+    tx: Transaction, row: PipelineRow, wanted: PipelineChange, *, now: datetime
+) -> tuple[OfferMade, ...]:
+    """A label that a running pipeline loses may free a limit."""
     entry = tx.session.get(QueueEntryRow, row.id)
-    if entry is None:
+    relabelled = wanted.labels is not None or wanted.definition is not None
+    if entry is None and not (relabelled and tx.order.limits.label_keys):
         return ()
-    queue.redefine(entry, row)
+    if entry is not None:
+        queue.redefine(entry, row)
     tx.session.flush()
     return capacity.offer_queue(tx, now=now)

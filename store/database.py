@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlmodel import Session
 
 from gamepipe.model.errors import InvalidRequest, StoreUnavailable
-from gamepipe.scheduling.order import OrderPolicy
+from gamepipe.scheduling.order_policy import OrderPolicy
 from store.text import clean_statements
 from store.transaction import PlacementLockNeeded, Transaction
 

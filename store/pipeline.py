@@ -116,8 +116,10 @@ class PipelineStore:
                 )
         return tuple(found)
 
-    async def delete(self, pipeline_id: str, *, force: bool = False, now: datetime) -> None:
-        await self._database.write(
+    async def delete(
+        self, pipeline_id: str, *, force: bool = False, now: datetime
+    ) -> tuple[OfferMade, ...]:
+        return await self._database.write(
             lambda tx: removing.delete_one(tx, _locked(tx, pipeline_id), force=force, now=now),
             placing=True,
         )

@@ -43,9 +43,10 @@ class PlacementStore:
             if row is None or row.incarnation != request.incarnation:
                 return ()
             entry = tx.session.get(QueueEntryRow, request.pipeline_id)
-            if entry is not None and entry.generation == request.generation:
-                capacity.leave_queue(tx, request.pipeline_id)
-            return capacity.release(tx, request.pipeline_id, request.generation, now=now)
+            waits = entry is not None and entry.generation == request.generation
+            reserved = waits and capacity.leave_queue(tx, request.pipeline_id, now=now)
+            freed = capacity.release(tx, request.pipeline_id, request.generation, now=now)
+            return freed or (capacity.offer_queue(tx, now=now) if reserved else ())
 
         return await self._database.write(work, placing=True)
 
@@ -130,7 +131,7 @@ def _place(tx: Transaction, request: PlaceRequest, *, now: datetime) -> PlaceAns
             return decided
         held = decided
     held.taken_at = held.taken_at or now
-    capacity.leave_queue(tx, row.id)
+    capacity.leave_queue(tx, row.id, now=now)
     save(tx, _filled_in(request.placed, held.node_id), now=now)
     placement = _placement(tx, held)
     return _with_definition(
@@ -161,7 +162,7 @@ def _decide(
     entry = tx.session.get(QueueEntryRow, row.id)
     waits = entry is not None and entry.generation == request.generation
     if not waits:
-        capacity.leave_queue(tx, row.id)
+        capacity.leave_queue(tx, row.id, now=now)
     chooser = capacity.load_chooser(tx.session)
     served = serving.serve_queue(tx, chooser, now=now, least=None if waits else row.priority)
     if waits and (held := _standing(tx, row, request.generation)) is not None:

@@ -98,7 +98,7 @@ def _release(tx: Transaction, request: SaveRequest, *, now: datetime) -> tuple[O
     """The end of a generation: its queue entry goes; its allocation goes, or waits for the node."""
     if not request.release:
         return ()
-    capacity.leave_queue(tx, request.pipeline_id)
+    capacity.leave_queue(tx, request.pipeline_id, now=now)
     if request.hold_for_node and request.node_id:
         must_wait = capacity.order_stop(
             tx, request.node_id, request.pipeline_id, request.generation, now=now

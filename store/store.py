@@ -6,7 +6,7 @@ from typing import Self
 
 from sqlalchemy import text
 
-from gamepipe.scheduling.order import OrderPolicy
+from gamepipe.scheduling.order_policy import OrderPolicy
 from store import lease
 from store.database import Database, parse_url
 from store.event import EventStore

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import Session, SQLModel, select
 
 from gamepipe.model.record import EventKind
-from gamepipe.scheduling.order import OrderPolicy
+from gamepipe.scheduling.order_policy import OrderPolicy
 from store.table import EventRow, PipelineRow
 
 EVENT_LOCK = 0x67616D65_0002

@@ -14,38 +14,21 @@ pass, and the node empties. Nothing of that is written down: each pass works it 
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import groupby
 
 import numpy as np
 
 from gamepipe.model import reason as reasons
-from gamepipe.scheduling.choose import Choice, Chooser, Refusal
+from gamepipe.scheduling.choose import DECIMALS, Choice, Chooser, Refusal
 from gamepipe.scheduling.holding import amounts_held, gpus_asked
-from gamepipe.scheduling.limit import EVERY, LABEL, Label, Limits, kinds_of
+from gamepipe.scheduling.limit import LABEL, Label, kinds_of
 from gamepipe.scheduling.need import Need
+from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.scheduling.reservation import node_to_reserve
 from gamepipe.scheduling.unit import MILLIONTHS
 from gamepipe.scheduling.values import Amounts
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OrderPolicy:
-    """What an operator sets of the queue."""
-
-    tenant_weights: Mapping[str, float] = field(default_factory=dict)
-    """A tenant with twice the weight gets twice the share; `*` is that of all others, else 1."""
-    reserve_after: timedelta = timedelta(minutes=5)
-    """Wait behind which one that fits nowhere reserves a node."""
-    reservations: int = 2
-    """Nodes that may be reserved at a time; 0: none ever."""
-    limits: Limits = field(default_factory=Limits)
-    longest_queue: int | None = None
-    """Pipelines of one tenant that may wait; None: any number."""
-
-    def weight(self, tenant: str) -> float:
-        return self.tenant_weights.get(tenant, self.tenant_weights.get(EVERY, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,7 +159,8 @@ class Turns:
                 heapq.heappush(turns, self._turn(name, tenant))
 
     def _turn(self, name: str, tenant: "_Tenant") -> tuple[float, tuple[datetime, str], str]:
-        return self.share(name) / self._policy.weight(name), tenant.oldest.head.age, name
+        share = self.share(name) / self._policy.weight(name)
+        return round(share, DECIMALS), tenant.oldest.head.age, name
 
     def share(self, tenant: str) -> float:
         """0..1: the largest share that a tenant holds of any resource of the fleet, with what is

@@ -13,7 +13,8 @@ from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.limit import Label
 from gamepipe.scheduling.lineup import Lineup
 from gamepipe.scheduling.need import Need
-from gamepipe.scheduling.order import OrderPolicy, Turns, Waiting
+from gamepipe.scheduling.order import Turns, Waiting
+from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.scheduling.snapshot import Snapshot
 from tests.store.conftest import NOW
 
