@@ -48,7 +48,8 @@ def offer_queue(tx: Transaction, *, now: datetime, telling: bool = False) -> tup
     chooser = load_chooser(tx.session)
     served = serving.serve_queue(tx, chooser, now=now)
     if telling:
-        serving.tell_refused(tx, served.turns, chooser)
+        serving.tell_refused(tx, served.turns)
+    served.turns.lift()
     return served.offers
 
 

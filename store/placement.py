@@ -9,7 +9,7 @@ from gamepipe.model.record import Allocation, QueueEntry
 from gamepipe.ports import OfferMade
 from gamepipe.scheduling.choose import Choice
 from gamepipe.scheduling.need import need_of
-from gamepipe.scheduling.order import Line, Waiting
+from gamepipe.scheduling.order import Line, Turns, Waiting
 from gamepipe.scheduling.rule import takes_pipelines
 from gamepipe.wire import (
     PlaceAnswer,
@@ -164,21 +164,37 @@ def _decide(
     if not waits:
         capacity.leave_queue(tx, row.id, now=now)
     chooser = capacity.load_chooser(tx.session)
-    served = serving.serve_queue(tx, chooser, now=now, least=None if waits else row.priority)
-    if waits and (held := _standing(tx, row, request.generation)) is not None:
-        return held
-    need = need_of(row.spec, row.args, avoid=request.avoid)
+    least = None if waits else row.priority
+    turns = serving.serve_queue(tx, chooser, now=now, least=least).turns
+    held = _standing(tx, row, request.generation) if waits else None
     queued_at = entry.queued_at if entry else now
+    decided = held or _decide_behind(tx, row, request, turns, queued_at=queued_at, now=now)
+    turns.lift()
+    return decided
+
+
+def _decide_behind(
+    tx: Transaction,
+    row: PipelineRow,
+    request: PlaceRequest,
+    turns: Turns,
+    *,
+    queued_at: datetime,
+    now: datetime,
+) -> AllocationRow | PlaceAnswer:
+    need = need_of(row.spec, row.args, avoid=request.avoid)
     newcomer = Line(
         priority=row.priority,
         need=need,
         labels=queue.labels_of(tx, row.id),
         head=Waiting(pipeline_id=row.id, generation=request.generation, queued_at=queued_at),
     )
-    answer = served.turns.place(newcomer)
+    answer = turns.place(newcomer)
     if isinstance(answer, Choice):
-        return serving.allocate(tx, row, request.generation, need, answer, now=now, chooser=chooser)
-    verdicts = serving.explain(need, chooser, served.turns.closed_to(newcomer), answer)
+        return serving.allocate(
+            tx, row, request.generation, need, answer, now=now, chooser=turns.chooser
+        )
+    verdicts = serving.explain(turns, newcomer, answer)
     queue.put(tx, row, newcomer.head, avoid=request.avoid, why=answer, verdicts=verdicts)
     row.updated_at = now
     queued = PlaceAnswer(status=PlaceStatus.QUEUED, summary=answer.summary, reason=answer.reason)

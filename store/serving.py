@@ -7,9 +7,9 @@ from functools import partial
 from gamepipe.model.record import Verdict
 from gamepipe.model.state import PipelineState
 from gamepipe.ports import OfferMade
-from gamepipe.scheduling.choose import Choice, Chooser, Closed, Refusal, verdicts
+from gamepipe.scheduling.choose import Choice, Chooser, Refusal
 from gamepipe.scheduling.need import Need
-from gamepipe.scheduling.order import Grant, Turns
+from gamepipe.scheduling.order import Grant, Line, Turns
 from store import queue
 from store.record import allocation_record
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
@@ -19,11 +19,9 @@ VERDICTS_KEPT = 50
 """Nodes of which a waiting pipeline says why not; its summary counts them all."""
 
 
-def explain(need: Need, chooser: Chooser, closed: Closed, why: Refusal) -> tuple[Verdict, ...]:
+def explain(turns: Turns, line: Line, why: Refusal) -> tuple[Verdict, ...]:
     """Why the first nodes do not fit; nothing where the nodes are not why."""
-    if not why.counts:
-        return ()
-    return verdicts(need, chooser.snapshot, closed)[:VERDICTS_KEPT]
+    return turns.verdicts(line)[:VERDICTS_KEPT] if why.counts else ()
 
 
 def allocate(
@@ -69,12 +67,12 @@ class Served:
     offers: tuple[OfferMade, ...]
 
 
-def tell_refused(tx: Transaction, turns: Turns, chooser: Chooser) -> None:
+def tell_refused(tx: Transaction, turns: Turns) -> None:
+    """Whoever got nothing hears why, as things are now."""
     for line in turns.refused:
         why = turns.place(line)
         if isinstance(why, Refusal):
-            closed = turns.closed_to(line)
-            queue.tell(tx, line, why, partial(explain, line.need, chooser, closed, why))
+            queue.tell(tx, line, why, partial(explain, turns, line, why))
 
 
 def serve_queue(

@@ -5,7 +5,7 @@ from collections.abc import Hashable
 import numpy as np
 
 from gamepipe.model.spec import GpuRequest, Resources
-from gamepipe.scheduling.device import Devices, shares_of
+from gamepipe.scheduling.device import shares_of
 from gamepipe.scheduling.unit import MILLIONTHS, millionths
 from gamepipe.scheduling.values import Amounts
 
@@ -31,14 +31,6 @@ def gpus_held(request: GpuRequest, totals: Amounts) -> int:
         return 0
     parts = np.divide(shares_of(request), totals[0], where=totals[0] > 0, out=np.zeros(3))
     return min(millionths(float(parts.max())), MILLIONTHS)
-
-
-def gpus_asked(request: GpuRequest, devices: Devices) -> int:
-    """As `gpus_held`, before a node is known: by the largest devices of the fleet."""
-    if request.is_empty or not devices.width:
-        return 0
-    count = devices.width if request.count < 0 else max(request.count, 1)
-    return gpus_held(request, np.tile(devices.total.max(axis=(0, 1), initial=0), (count, 1)))
 
 
 class Holdings:

@@ -6,14 +6,15 @@ holds the least of the fleet for its weight: of the resource of which it holds t
 the longest. Whoever fits nowhere is passed over, and so is everybody who asks for the same; the
 others go on. Shares follow every grant, so that the next pick is right.
 
-Passed over for long enough, the oldest of a tenant *reserves*, when its turn has come: a node on
-which it would fit is closed to all who come later in the order, and counts as held by its tenant.
-So the tenant gets nothing else for it meanwhile, its share falls, its turn comes first in every
-pass, and the node empties. Nothing of that is written down: each pass works it out anew.
+Passed over for long enough, the oldest of a tenant *reserves*, when its turn has come: what it
+needs of one node is closed to all who come later in the order, and counts as held by its tenant. So
+the tenant gets nothing else for it meanwhile, its share falls, its turn comes first in every pass,
+and the room grows. Nothing of that is written down: each pass works it out anew.
 """
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
@@ -21,12 +22,12 @@ from itertools import groupby
 import numpy as np
 
 from gamepipe.model import reason as reasons
-from gamepipe.scheduling.choose import DECIMALS, Choice, Chooser, Refusal
-from gamepipe.scheduling.holding import amounts_held, gpus_asked
+from gamepipe.model.record import Verdict
+from gamepipe.scheduling.choose import DECIMALS, Choice, Chooser, Refusal, verdicts
 from gamepipe.scheduling.limit import LABEL, Label, kinds_of
 from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.order_policy import OrderPolicy
-from gamepipe.scheduling.reservation import node_to_reserve
+from gamepipe.scheduling.reservation import Reservation, reserve
 from gamepipe.scheduling.unit import MILLIONTHS
 from gamepipe.scheduling.values import Amounts
 
@@ -67,18 +68,10 @@ class Grant:
     choice: Choice
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reservation:
-    """A node that is kept for one that waits."""
-
-    row: int
-    waiting: Waiting
-    priority: int
-
-
 class Turns:
     """One pass over the queue. Each grant must be held in the chooser's fleet, and its pipeline
-    have left the queue, before the next one is asked for.
+    have left the queue, before the next one is asked for. Behind the pass, what is reserved counts
+    in the fleet until it is lifted.
 
     Args:
         lines: of the whole queue.
@@ -95,14 +88,12 @@ class Turns:
         labelled: Mapping[Label, int] | None = None,
     ) -> None:
         self._lines = sorted(lines, key=lambda line: (-line.priority, line.head.age))
-        self._chooser = chooser
+        self.chooser = chooser
         self._fleet = chooser.snapshot.fleet
         self._policy = policy
         self._now = now
         self._labelled = dict(labelled or {})
         self._no_room: set[Need] = set()
-        self._reserved_for: dict[str, Amounts] = {}
-        """By tenant what its reservation counts as."""
         self.reservations: list[Reservation] = []
         self.refused: list[Line] = []
         """Lines whose head got nothing."""
@@ -116,21 +107,49 @@ class Turns:
         behind all of its priority who are, a node."""
         if over := self._over_limit(line):
             return Refusal(counts={}, summary=over, reason=reasons.LIMIT_REACHED)
-        answer = self._chooser.choose(line.need, self.closed_to(line))
-        kept = [one.row for one in self.reservations if one.waiting == line.head]
-        if kept and isinstance(answer, Refusal):
-            node = self._fleet.nodes[kept[0]].id
-            return replace(
-                answer, summary=f"node {node} is kept for it until it fits: {answer.summary}"
-            )
-        return answer
+        with self._without([one for one in self.reservations if not _is_kept_from(line, one)]):
+            choice = self.chooser.find(line.need)
+        return choice or self._refusal(line)
 
-    def closed_to(self, line: Line) -> dict[int, str]:
-        """Rows that are reserved for others of the same or a higher priority."""
+    def _refusal(self, line: Line) -> Refusal:
+        with self._without(self.reservations):
+            answer = self.chooser.choose(line.need, self._kept_from(line))
+        said = answer.summary if isinstance(answer, Refusal) else ""
+        counts = answer.counts if isinstance(answer, Refusal) else {}
+        own = [one for one in self.reservations if one.kept.pipeline_id == line.head.pipeline_id]
+        if own:
+            said = f"it has waited for long, and node {own[0].kept.node_id} is kept for it: {said}"
+        return Refusal(counts=counts, summary=said)
+
+    def verdicts(self, line: Line) -> tuple[Verdict, ...]:
+        """Of each node why it is not for the head of a line."""
+        with self._without(self.reservations):
+            return verdicts(line.need, self.chooser.snapshot, self._kept_from(line))
+
+    def lift(self) -> None:
+        """Let go what was reserved: it is worked out anew by the next pass."""
+        self._free(self.reservations)
+        self.reservations.clear()
+
+    @contextmanager
+    def _without(self, reservations: list[Reservation]) -> Iterator[None]:
+        self._free(reservations)
+        yield
+        for one in reservations:
+            self._fleet.hold(one.kept)
+
+    def _free(self, reservations: list[Reservation]) -> None:
+        for one in reservations:
+            key = (one.kept.pipeline_id, one.kept.generation)
+            if self._fleet.held.get(key) is one.kept:  # not what it was granted since
+                self._fleet.free(*key)
+
+    def _kept_from(self, line: Line) -> dict[int, str]:
+        """Rows of which something is reserved for others of its class or above, and what to say."""
         return {
-            one.row: f"is reserved for {one.waiting.pipeline_id}, which waits for all of it"
+            one.row: f"has room that is reserved for {one.kept.pipeline_id}, which waits for long"
             for one in self.reservations
-            if one.priority >= line.priority and one.waiting != line.head
+            if _is_kept_from(line, one)
         }
 
     # --- one class ------------------------------------------------------------------------------
@@ -165,7 +184,7 @@ class Turns:
     def share(self, tenant: str) -> float:
         """0..1: the largest share that a tenant holds of any resource of the fleet, with what is
         reserved for it."""
-        held = self._fleet.holdings.of(tenant) + self._reserved_for.get(tenant, 0)
+        held = self._fleet.holdings.of(tenant)
         return float((held / self._whole).max())
 
     @property
@@ -179,7 +198,7 @@ class Turns:
         over = bool(self._over_limit(line))
         choice = None
         if not over and kind not in self._no_room:
-            choice = self._chooser.find(line.need, self.closed_to(line))
+            choice = self.chooser.find(line.need)
         if choice is None:
             self.refused.append(line)
             if not over:
@@ -209,22 +228,24 @@ class Turns:
     def _may_reserve(self, line: Line) -> bool:
         return (
             len(self.reservations) < self._policy.reservations
-            and line.need.tenant not in self._reserved_for
+            and all(one.kept.tenant != line.need.tenant for one in self.reservations)
             and self._now - line.head.queued_at >= self._policy.reserve_after
             and not self._over_limit(line)
         )
 
     def _reserve(self, line: Line) -> None:
-        taken = np.zeros(len(self._fleet), dtype=bool)
-        taken[[one.row for one in self.reservations]] = True
-        row = node_to_reserve(line.need, self._chooser.snapshot, taken)
-        if row is None:
-            return
-        kept = Reservation(row=row, waiting=line.head, priority=line.priority)
-        self.reservations.append(kept)
-        resources = line.need.resources
-        asked = amounts_held(resources, gpus_asked(resources.gpu, self._fleet.devices))
-        self._reserved_for[line.need.tenant] = asked
+        waiting = line.head
+        reservation = reserve(
+            line.need,
+            self.chooser.snapshot,
+            pipeline_id=waiting.pipeline_id,
+            generation=waiting.generation,
+            priority=line.priority,
+            since=self._now,
+        )
+        if reservation is not None:
+            self._fleet.hold(reservation.kept)
+            self.reservations.append(reservation)
 
 
 class _Tenant:
@@ -242,6 +263,12 @@ class _Tenant:
 
     def take(self) -> Line:
         return heapq.heappop(self.lines)[1]
+
+
+def _is_kept_from(line: Line, reservation: Reservation) -> bool:
+    """It is for another one, of its class or above."""
+    kept = reservation.kept
+    return kept.pipeline_id != line.head.pipeline_id and kept.priority >= line.priority
 
 
 def _kind(need: Need) -> Need:

@@ -73,6 +73,7 @@ class Queueing:
 
     def serve(self) -> list[str]:
         """One pass: who was granted a node, in order."""
+        self.turns.lift()
         self.turns = self._turns()
         granted = []
         for grant in self.turns:
@@ -92,4 +93,4 @@ class Queueing:
     def reserved(self) -> dict[str, str]:
         """Node by whom it is kept for in the last pass."""
         rows = self.turns.reservations
-        return {one.waiting.pipeline_id: self.fleet.nodes[one.row].id for one in rows}
+        return {one.kept.pipeline_id: one.kept.node_id for one in rows}

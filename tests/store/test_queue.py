@@ -20,14 +20,14 @@ from gamepipe.model.record import Instance
 from gamepipe.model.state import Connectivity, InstanceState, PipelineState
 from gamepipe.ports import OfferMade, PipelineChange
 from gamepipe.scheduling.limit import Limits
-from gamepipe.scheduling.need import need_of
+from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.wire import PlaceAnswer, PlaceStatus, WithdrawRequest
 from store.database import parse_url
 from store.queue import line_of
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
-from tests.store.shapes import LIFE, new, place_request, registration, save_request, spec
+from tests.store.shapes import LIFE, new, place_request, registration, save_request
 
 LATER = NOW + timedelta(minutes=6)
 
@@ -282,8 +282,8 @@ async def _statements(store: GamePipelineStore) -> int:
 def test_a_line_has_the_same_name_in_every_process() -> None:
     """Sets have another order in each."""
     code = (
-        "from tests.store.test_queue import line_of, need_of, spec;"
-        "print(line_of(need_of(spec(), {}, avoid=('n1', 'n2'))))"
+        "from gamepipe.scheduling.need import Need; from store.queue import line_of;"
+        "print(line_of(Need(features=frozenset(('command', 'container')))))"
     )
     said = {
         subprocess.run(
@@ -295,4 +295,4 @@ def test_a_line_has_the_same_name_in_every_process() -> None:
         ).stdout.strip()
         for seed in "12"
     }
-    assert said == {line_of(need_of(spec(), {}, avoid=("n1", "n2")))}
+    assert said == {line_of(Need(features=frozenset(("command", "container"))))}
