@@ -21,14 +21,24 @@ FACTS = node_pb2.NodeFacts(cpu=8, memory_bytes=1 << 35, disk_bytes=1 << 40, feat
 class Simulated:
     """One agent."""
 
-    def __init__(self, stub: GameNodeServiceStub, node_id: str, interval: float) -> None:
+    def __init__(
+        self,
+        stub: GameNodeServiceStub,
+        node_id: str,
+        interval: float,
+        *,
+        transport: str = "grpc",
+        facts: node_pb2.NodeFacts = FACTS,
+    ) -> None:
         self._stub = stub
         self._node_id = node_id
         self._interval = interval
+        self._transport = transport
+        self._facts = facts
 
     async def connect(self) -> None:
         request = node_pb2.RegisterRequest(
-            node_id=self._node_id, facts=FACTS, transport="grpc", protocol=1
+            node_id=self._node_id, facts=self._facts, transport=self._transport, protocol=1
         )
         session = (await self._stub.Register(request)).session
         self._call = self._stub.Connect()
