@@ -65,8 +65,9 @@ def build_worker(
 ) -> Worker:
     """The Temporal worker on the control queue; `grace` is that of games on a drained node."""
     emptier = build_emptier(client, store, grace)
-    drains = DrainActivities(store=store, emptier=emptier, now=utc_now)
-    control = ControlActivities(store=store, client=client, offers=OfferSender(client), now=utc_now)
+    offers = OfferSender(client)
+    drains = DrainActivities(store=store, emptier=emptier, offers=offers, now=utc_now)
+    control = ControlActivities(store=store, client=client, offers=offers, now=utc_now)
     return Worker(
         client,
         task_queue=CONTROL_QUEUE,
@@ -174,7 +175,7 @@ def _updated(present: ScheduleUpdateInput, wanted: Schedule) -> ScheduleUpdate:
 
 async def run(settings: Settings, shutdown: asyncio.Event) -> None:
     """Run the control worker until `shutdown`."""
-    store = await GamePipelineStore.open(settings.store_url)
+    store = await GamePipelineStore.open(settings.store_url, order=settings.order())
     try:
         client = await connect_temporal(settings.temporal_address, settings.temporal_namespace)
         await register_search_attributes(client)

@@ -8,6 +8,7 @@ from temporalio import activity
 
 from activities.emptying import NodeEmptier
 from gamepipe.model.state import NodeState
+from gamepipe.offer import OfferSender
 from gamepipe.ports import NodeChange, Store
 from gamepipe.wire.drain import Drain, DrainLook, DrainWatch
 
@@ -18,8 +19,16 @@ LOOK_SECONDS = 5.0
 class DrainActivities:
     """Each one may be repeated."""
 
-    def __init__(self, *, store: Store, emptier: NodeEmptier, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        emptier: NodeEmptier,
+        offers: OfferSender,
+        now: Callable[[], datetime],
+    ) -> None:
         self._store = store
+        self._offers = offers
         self._emptier = emptier
         self._now = now
 
@@ -29,11 +38,12 @@ class DrainActivities:
 
     @activity.defn(name="begin_drain")
     async def begin_drain(self, drain: Drain) -> None:
-        """Nothing new comes to the node from now on."""
+        """Nothing new comes to the node from now on; what it was offered goes elsewhere."""
         node = await self._store.nodes.get(drain.node_id)
         if node.state is NodeState.NORMAL:
             change = NodeChange(state=NodeState.MAINTENANCE)
             await self._store.nodes.update(drain.node_id, change, now=self._now())
+            await self._offers.send(await self._store.placements.untaken_offers())
 
     @activity.defn(name="watch_drain")
     async def watch_drain(self, watch: DrainWatch) -> DrainLook:

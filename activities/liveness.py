@@ -18,6 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from gamepipe.model.node import GameNode, pace_of
 from gamepipe.model.state import Connectivity
+from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
 from gamepipe.wire import NodeBack, NodeLost, node_identity, node_queue, workflow_id
 
@@ -45,6 +46,7 @@ class NodeSweep:
         """
         self._store = store
         self._client = client
+        self._offers = OfferSender(client)
         self._least_ttl = self._ttl = ttl
         self._interval = interval
         self._now = now
@@ -65,9 +67,11 @@ class NodeSweep:
         nodes = await self._store.nodes.list()
         self._ttl = pace_of(len(nodes), self._least_ttl).ttl
         audible = await self._audible()
+        changed = False
         for node in nodes:
             target = await self._judge(node, audible=audible)
             if target is not node.connectivity:
+                changed = True
                 await self._store.nodes.mark(node.id, target, now=self._now())
                 _log.warning(
                     "node.connectivity",
@@ -79,6 +83,13 @@ class NodeSweep:
                 await self._tell_lost(node)
             elif target is Connectivity.ONLINE:
                 await self._tell_back(node)
+        if changed:
+            await self._offer()
+
+    async def _offer(self) -> None:
+        """Nodes that are back take pipelines again; what was offered of lost ones is of others."""
+        await self._store.placements.offer(now=self._now())
+        await self._offers.send(await self._store.placements.untaken_offers())
 
     async def _audible(self) -> bool:
         """Whether this worker and at least one gateway listened for a whole TTL."""

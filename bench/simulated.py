@@ -27,7 +27,14 @@ class Simulated:
     """One agent: the handler of its own link."""
 
     def __init__(
-        self, address: str, node_id: str, interval: float, came: Callable[[], None]
+        self,
+        address: str,
+        node_id: str,
+        interval: float,
+        came: Callable[[], None],
+        *,
+        transport: str = "grpc",
+        facts: node_pb2.NodeFacts = FACTS,
     ) -> None:
         own = [("grpc.use_local_subchannel_pool", 1)]
         self._channel = GatewayChannel((address,), lambda: None, options=own)
@@ -35,7 +42,7 @@ class Simulated:
         self.welcomes = 0
         self.link = GatewayLink(
             self._channel,
-            node_pb2.RegisterRequest(node_id=node_id, facts=FACTS, transport="grpc", protocol=1),
+            node_pb2.RegisterRequest(node_id=node_id, facts=facts, transport=transport, protocol=1),
             sample=lambda: SAMPLE,
             outbox=Outbox(),
             handler=self,

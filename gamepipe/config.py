@@ -11,6 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gamepipe.logs import LogLevel
 from gamepipe.model.errors import InvalidRequest
+from gamepipe.quota import checked_limits, checked_weights
+from gamepipe.scheduling.limit import Limits
+from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.wire import RunSettings
 
 
@@ -62,6 +65,16 @@ class Settings(BaseSettings):
     sweep_interval: Duration = timedelta(seconds=5)
     retention: Duration = timedelta(days=30)
     """Terminal pipelines older than this are removed with their logs."""
+    tenant_weights: Annotated[dict[str, Any], BeforeValidator(checked_weights)] = {}
+    """Of the shares of tenants in the queue; `*`: of all others."""
+    limits: Annotated[dict[str, dict[str, int]], BeforeValidator(checked_limits)] = {}
+    """Pipelines that may be placed at a time, by `tenant`, `template` or `label:KEY`, and name."""
+    longest_queue: Annotated[int, Field(ge=1)] | None = None
+    """Pipelines of one tenant that may wait."""
+    reserve_after: Duration = timedelta(minutes=5)
+    """Wait behind which a pipeline that fits nowhere reserves a node."""
+    reservations: Annotated[int, Field(ge=0)] = 2
+    """Nodes that are reserved at a time, at most."""
     log_level: LogLevel = "INFO"
 
     @field_validator("temporal_address", "temporal_address_for_agents")
@@ -78,6 +91,16 @@ class Settings(BaseSettings):
             schedule_to_start_seconds=self.schedule_to_start.total_seconds(),
             node_ttl_seconds=self.node_ttl.total_seconds(),
             grace_seconds=self.grace.total_seconds(),
+        )
+
+    def order(self) -> OrderPolicy:
+        """By what the queue is served."""
+        return OrderPolicy(
+            tenant_weights=self.tenant_weights,
+            limits=Limits(most=self.limits),
+            longest_queue=self.longest_queue,
+            reserve_after=self.reserve_after,
+            reservations=self.reservations,
         )
 
     @property

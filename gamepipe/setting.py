@@ -1,5 +1,6 @@
 """Reads settings from the environment, so that a wrong one is a sentence."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ def read_settings(
     try:
         return kind(**(given or {}))
     except SettingsError as error:
-        raise BadSettings(str(error)) from None
+        raise BadSettings(_unreadable(kind, str(error))) from None
     except ValidationError as error:
         prefix = kind.model_config["env_prefix"]
         mistakes = []
@@ -39,3 +40,12 @@ def read_settings(
             problem = one["msg"].removeprefix("Value error, ")
             mistakes.append(f"{place}: {problem.replace('datetime.timedelta(0)', '0')}")
         raise BadSettings("; ".join(mistakes)) from None
+
+
+def _unreadable(kind: type[BaseSettings], said: str) -> str:
+    """A mapping is JSON in the environment; the library's words do not name the variable."""
+    field = re.search(r'field "(\w+)"', said)
+    if field is None:
+        return said
+    name = f"{kind.model_config['env_prefix']}{field[1]}".upper()
+    return f'{name}: must be JSON, such as {{"name": 1}}'

@@ -59,7 +59,8 @@ class FleetService:
         node = await self._store.nodes.update(node_id, change, now=self._now())
         if change.state is NodeState.DISABLED:
             await self._emptier.empty(node_id, reason=f"node {node_id} was disabled")
-        await self._offers.send(await self._store.placements.offer(now=self._now()))
+        await self._store.placements.offer(now=self._now())
+        await self._offers.send(await self._store.placements.untaken_offers())
         return node
 
     async def instances(

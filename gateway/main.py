@@ -70,7 +70,7 @@ async def serve(settings: Settings, shutdown: asyncio.Event) -> None:
     """
     check_binding(settings)
     listener = _listen(settings)
-    store = await GamePipelineStore.open(settings.store_url)
+    store = await GamePipelineStore.open(settings.store_url, order=settings.order())
     # Lazy: the gateway takes pipelines while Temporal is away.
     client = await Client.connect(
         settings.temporal_address,

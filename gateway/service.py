@@ -104,6 +104,7 @@ class GamePipelineService:
         Raises:
             InvalidPipeline: with every mistake, before anything is stored.
             AlreadyExists: the id exists with other content.
+            QueueFull: as many of its tenant wait as may.
             StoreUnavailable: nothing was stored.
         """
         bound = await asyncio.to_thread(submission.bind)  # a hostile file takes seconds
@@ -193,9 +194,10 @@ class GamePipelineService:
         record = await self.store.pipelines.get(pipeline_id)
         if force:
             await self._ender.end(record)
-        await self.store.pipelines.delete(
+        deleted = self.store.pipelines.delete(
             pipeline_id, incarnation=record.incarnation, now=self._now()
         )
+        await self._offers.send(await deleted)
 
     async def step_index(self, pipeline_id: str, step: str) -> int | None:
         """Index of the step with this name or number; None for "". Raises `NotFound` for no

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlmodel import col, delete
+from sqlmodel import col, delete, func, select
 
-from gamepipe.model.errors import AlreadyExists, NotFound
+from gamepipe.model.errors import AlreadyExists, NotFound, QueueFull
 from gamepipe.model.record import EventKind, NewPipeline, PipelineRecord, Progress, StepRecord
 from gamepipe.model.spec import PipelineSpec
 from gamepipe.model.state import PipelineState
@@ -15,6 +15,8 @@ from store.record import load_pipelines, step_row
 from store.table import PipelineLabelRow, PipelineRow, StepRow
 from store.transaction import NewEvent, Transaction
 from store.value import ENV, SECRET, put_values
+
+_WAITING = [PipelineState.NOT_STARTED.value, PipelineState.PENDING.value]
 
 
 def add(tx: Transaction, new: NewPipeline, *, now: datetime) -> tuple[PipelineRecord, bool]:
@@ -26,6 +28,7 @@ def add(tx: Transaction, new: NewPipeline, *, now: datetime) -> tuple[PipelineRe
     if not created:
         _hold_same(row, new)
     else:
+        _hold_room(tx, new.spec.tenant)
         _fill(tx, new, now=now)
     return load_pipelines(tx.session, [row])[0], created
 
@@ -35,6 +38,22 @@ def _hold_same(row: PipelineRow, new: NewPipeline) -> None:
         raise AlreadyExists(
             f"pipeline {new.id!r} exists with other content: choose another id, or delete it first",
             pipeline_id=new.id,
+        )
+
+
+def _hold_room(tx: Transaction, tenant: str) -> None:
+    """Raises `QueueFull` when this one is more than may wait."""
+    most = tx.order.longest_queue
+    if most is None:
+        return
+    waiting = select(func.count()).where(
+        PipelineRow.tenant == tenant, col(PipelineRow.state).in_(_WAITING)
+    )
+    if tx.session.exec(waiting).one() > most:
+        raise QueueFull(
+            f"{most} pipelines of tenant {tenant!r} wait already, and no more may: submit it "
+            "again when some of them have been placed, or raise GAMEPIPE_LONGEST_QUEUE",
+            tenant=tenant,
         )
 
 

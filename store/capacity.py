@@ -4,13 +4,17 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from gamepipe.model.record import EventKind, Verdict
+from gamepipe.model.record import EventKind
 from gamepipe.model.state import Connectivity, InstanceState, PipelineState
 from gamepipe.ports import OfferMade
-from gamepipe.scheduling.choose import Chooser, Refusal, verdicts
+from gamepipe.scheduling.choose import (
+    Chooser,
+    Refusal,
+)
 from gamepipe.scheduling.fleet import Fleet
-from gamepipe.scheduling.need import Need, need_of
+from gamepipe.scheduling.order import Waiting
 from gamepipe.scheduling.snapshot import Snapshot
+from store import queue, serving
 from store.latency import load_latencies
 from store.record import allocation_record, load_nodes
 from store.table import (
@@ -27,10 +31,6 @@ TERMINAL_PIPELINES = [state.value for state in PipelineState if state.is_termina
 TERMINAL_INSTANCES = [state.value for state in InstanceState if state.is_terminal]
 
 
-VERDICTS_KEPT = 50
-"""Nodes of which a waiting pipeline says why not; its summary counts them all."""
-
-
 def load_fleet(session: Session) -> Fleet:
     """The fleet that placement decides on."""
     live = session.exec(select(AllocationRow).where(col(AllocationRow.released_at).is_(None)))
@@ -42,90 +42,16 @@ def load_chooser(session: Session, *, now: datetime) -> Chooser:
     return Chooser(Snapshot(fleet=fleet, latencies=load_latencies(session, fleet, now=now)))
 
 
-def explain(need: Need, chooser: Chooser) -> tuple[Verdict, ...]:
-    """Why the first nodes do not fit."""
-    return verdicts(need, chooser.snapshot)[:VERDICTS_KEPT]
-
-
-def allocate(
-    tx: Transaction,
-    row: PipelineRow,
-    generation: int,
-    *,
-    avoid: tuple[str, ...],
-    now: datetime,
-    offered: QueueEntryRow | None = None,
-    chooser: Chooser,
-) -> AllocationRow | Refusal:
-    """Hold a node for a generation (for whom an entry of the queue is `offered` it, or who asks and
-    so takes it), or say why none fits."""
-    need = need_of(row.spec, row.args, avoid=avoid)
-    decision = chooser.choose(need)
-    if isinstance(decision, Refusal):
-        return decision
-    allocation = AllocationRow(
-        pipeline_id=row.id,
-        generation=generation,
-        node_id=decision.node_id,
-        resources=row.spec.resources,
-        gpu_devices=decision.gpu_devices,
-        host_ports=need.host_ports,
-        tenant=need.tenant,
-        template=need.template,
-        priority=row.priority,
-        preemptible=row.spec.placement.preemptible,
-        created_at=now,
-        taken_at=None if offered else now,
-        queued_at=offered.queued_at if offered else None,
-        avoid=avoid,
-    )
-    held = tx.put(allocation)  # a released one, of a run that was reset, is replaced
-    chooser.snapshot.fleet.hold(allocation_record(held))
-    return held
-
-
-def offer_queue(tx: Transaction, *, now: datetime) -> tuple[OfferMade, ...]:
-    """Try the queue in order (priority, then age); an allocation for each that fits."""
-    waiting = (
-        select(QueueEntryRow, PipelineRow)
-        .join(PipelineRow, col(PipelineRow.id) == col(QueueEntryRow.pipeline_id))
-        .order_by(col(QueueEntryRow.priority).desc(), col(QueueEntryRow.queued_at))
-    )
-    entries = tx.session.exec(waiting).all()
-    if not entries:
+def offer_queue(tx: Transaction, *, now: datetime, telling: bool = False) -> tuple[OfferMade, ...]:
+    """Serve the queue in its order: an allocation for each that fits. `telling`: those that do not
+    hear why, as things are now."""
+    if queue.is_empty(tx):
         return ()
-    chooser = tx.fleet(now).chooser
-    offers = []
-    for entry, row in entries:
-        held = _offer(tx, entry, row, chooser, now=now)
-        if held is not None:
-            offers.append(
-                OfferMade(pipeline_id=row.id, generation=entry.generation, node_id=held.node_id)
-            )
-    tx.session.flush()
-    return tuple(offers)
-
-
-def _offer(
-    tx: Transaction,
-    entry: QueueEntryRow,
-    row: PipelineRow,
-    chooser: Chooser,
-    *,
-    now: datetime,
-) -> AllocationRow | None:
-    if row.state in TERMINAL_PIPELINES:
-        tx.session.delete(entry)
-        return None
-    avoid = tuple(entry.avoid)
-    held = allocate(tx, row, entry.generation, avoid=avoid, now=now, offered=entry, chooser=chooser)
-    if isinstance(held, Refusal):
-        need = need_of(row.spec, row.args, avoid=avoid)
-        entry.summary, entry.verdicts = held.summary, explain(need, chooser)
-        row.message = held.summary
-        return None
-    tx.session.delete(entry)
-    return held
+    served = serving.serve_queue(tx, tx.fleet(now).chooser, now=now)
+    if telling:
+        serving.tell_refused(tx, served.turns)
+    served.turns.lift()
+    return served.offers
 
 
 def withdraw_offers(tx: Transaction, node_id: str, *, now: datetime) -> tuple[OfferMade, ...]:
@@ -145,17 +71,13 @@ def withdraw_offers(tx: Transaction, node_id: str, *, now: datetime) -> tuple[Of
 def withdraw_offer(tx: Transaction, allocation: AllocationRow) -> None:
     """Nobody took it: it becomes the entry in the queue again that it was."""
     row = tx.session.get_one(PipelineRow, allocation.pipeline_id)
-    tx.put(
-        QueueEntryRow(
-            pipeline_id=row.id,
-            generation=allocation.generation,
-            priority=row.priority,
-            queued_at=allocation.queued_at or allocation.created_at,
-            summary=f"node {allocation.node_id}, which was offered, takes nothing new any more",
-            verdicts=(),
-            avoid=tuple(allocation.avoid),
-        )
+    said = f"node {allocation.node_id}, which was offered, takes nothing new any more"
+    waiting = Waiting(
+        pipeline_id=row.id,
+        generation=allocation.generation,
+        queued_at=allocation.queued_at or allocation.created_at,
     )
+    queue.put(tx, row, waiting, avoid=allocation.avoid, why=Refusal(counts={}, summary=said))
     tx.session.delete(allocation)
     tx.session.flush()
 
@@ -200,10 +122,10 @@ def let_go(
     everything stopped before it takes anything new, so that what was released is not sold while it
     is still in use."""
     entry = tx.session.get(QueueEntryRow, pipeline_id)
-    if entry is not None and entry.generation != besides:
-        leave_queue(tx, pipeline_id)
+    had_place = entry is not None and entry.generation != besides
+    reserved = had_place and leave_queue(tx, pipeline_id, now=now)
     held = live_allocations(tx, pipeline_id, besides=besides)
-    if not held:
+    if not held and not reserved:
         return ()
     tx.hold_placement_lock()
     for allocation in held:
@@ -214,11 +136,14 @@ def let_go(
     return offer_queue(tx, now=now)
 
 
-def leave_queue(tx: Transaction, pipeline_id: str) -> None:
+def leave_queue(tx: Transaction, pipeline_id: str, *, now: datetime) -> bool:
+    """Whether it may have reserved a node, which others can have now."""
     entry = tx.find(QueueEntryRow, pipeline_id)
-    if entry is not None:
-        tx.session.delete(entry)
-        tx.session.flush()
+    if entry is None:
+        return False
+    tx.session.delete(entry)
+    tx.session.flush()
+    return now - entry.queued_at >= tx.order.reserve_after
 
 
 def order_tidying(tx: Transaction, pipeline_id: str, generation: int, *, now: datetime) -> None:

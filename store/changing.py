@@ -8,7 +8,7 @@ from gamepipe.model.errors import IllegalTransition
 from gamepipe.model.record import EventKind, Progress
 from gamepipe.model.spec import PipelineSpec
 from gamepipe.ports import OfferMade, PipelineChange
-from store import capacity
+from store import capacity, queue
 from store.adding import put_labels, put_steps
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
 from store.transaction import NewEvent, Transaction
@@ -31,7 +31,7 @@ def change(
         row.priority = wanted.priority
     row.updated_at = now
     _tell(tx, row, wanted, now=now)
-    return _requeue(tx, row, now=now)
+    return _requeue(tx, row, wanted, now=now)
 
 
 def _hold_unplaced(tx: Transaction, row: PipelineRow) -> None:
@@ -70,10 +70,15 @@ def _tell(tx: Transaction, row: PipelineRow, wanted: PipelineChange, *, now: dat
     )
 
 
-def _requeue(tx: Transaction, row: PipelineRow, *, now: datetime) -> tuple[OfferMade, ...]:
+def _requeue(
+    tx: Transaction, row: PipelineRow, wanted: PipelineChange, *, now: datetime
+) -> tuple[OfferMade, ...]:
+    """A label that a running pipeline loses may free a limit."""
     entry = tx.session.get(QueueEntryRow, row.id)
-    if entry is None:
+    relabelled = wanted.labels is not None or wanted.definition is not None
+    if entry is None and not (relabelled and tx.order.limits.label_keys):
         return ()
-    entry.priority = row.priority
+    if entry is not None:
+        queue.redefine(entry, row)
     tx.session.flush()
     return capacity.offer_queue(tx, now=now)

@@ -76,7 +76,7 @@ def account(
     elif not capacity.stop_is_ordered(tx, row.pipeline_id, row.generation):
         capacity.order_stop(tx, row.node_id, row.pipeline_id, row.generation, now=now)
     tx.session.flush()
-    return ()
+    return capacity.offer_queue(tx, now=now)  # the last one that it owed may open the node
 
 
 def _is_wanted(tx: Transaction, row: InstanceRow) -> bool:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlmodel import Session
 
 from gamepipe.model.errors import InvalidRequest, StoreUnavailable
+from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.scheduling.policy import Policy
 from store.fleet import FleetCache
 from store.known import LatencyCache
@@ -57,8 +58,11 @@ def parse_url(url: str) -> URL:
 class Database:
     """Runs transactions on one database; closed with `close`."""
 
-    def __init__(self, url: str, *, policy: Policy | None = None) -> None:
+    def __init__(
+        self, url: str, *, policy: Policy | None = None, order: OrderPolicy | None = None
+    ) -> None:
         self.url = parse_url(url)
+        self.order = order or OrderPolicy()
         self.latencies = LatencyCache()
         self._fleet = FleetCache(policy or Policy(), self.latencies)
         self._placing = threading.Lock()
@@ -124,7 +128,11 @@ class Database:
             self._session(self._writer) as session,
         ):
             transaction = Transaction(
-                session, is_postgres=self.is_postgres, placing=placing, fleet=self._fleet
+                session,
+                is_postgres=self.is_postgres,
+                placing=placing,
+                fleet=self._fleet,
+                order=self.order,
             )
             stamp_changes(transaction)
             with self._fleet_follows(transaction), session.begin():

@@ -125,14 +125,14 @@ class PipelineStore:
 
     async def delete(
         self, pipeline_id: str, *, force: bool = False, incarnation: str = "", now: datetime
-    ) -> None:
-        def work(tx: Transaction) -> None:
+    ) -> tuple[OfferMade, ...]:
+        def work(tx: Transaction) -> tuple[OfferMade, ...]:
             row = _locked(tx, pipeline_id)
             if incarnation not in ("", row.incarnation):
                 raise NotFound("pipeline", pipeline_id)
-            removing.delete_one(tx, row, force=force, now=now)
+            return removing.delete_one(tx, row, force=force, now=now)
 
-        await self._database.write(work, placing=True)
+        return await self._database.write(work, placing=True)
 
     async def cleanup(self, *, ended_before: datetime, limit: int, now: datetime) -> int:
         return await self._database.write(

@@ -39,9 +39,10 @@ class PlacementStore:
             if row is None or row.incarnation != request.incarnation:
                 return ()
             entry = tx.session.get(QueueEntryRow, request.pipeline_id)
-            if entry is not None and entry.generation == request.generation:
-                capacity.leave_queue(tx, request.pipeline_id)
-            return capacity.release(tx, request.pipeline_id, request.generation, now=now)
+            waits = entry is not None and entry.generation == request.generation
+            reserved = waits and capacity.leave_queue(tx, request.pipeline_id, now=now)
+            freed = capacity.release(tx, request.pipeline_id, request.generation, now=now)
+            return freed or (capacity.offer_queue(tx, now=now) if reserved else ())
 
         return await self._database.write(work, placing=True)
 
@@ -53,10 +54,11 @@ class PlacementStore:
         )
 
     async def offer(self, *, now: datetime) -> tuple[OfferMade, ...]:
-        if not await self.queue():
+        waits = select(QueueEntryRow.pipeline_id).limit(1)
+        if await self._database.read(lambda session: session.exec(waits).first()) is None:
             return ()
         return await self._database.write(
-            lambda tx: capacity.offer_queue(tx, now=now), placing=True
+            lambda tx: capacity.offer_queue(tx, now=now, telling=True), placing=True
         )
 
     async def untaken_offers(self) -> tuple[OfferMade, ...]:

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlmodel import func, select
-
-from gamepipe.model import reason as reasons
-from gamepipe.scheduling.choose import Refusal
+from gamepipe.scheduling.choose import Choice
 from gamepipe.scheduling.need import need_of
+from gamepipe.scheduling.order import Line, Turns, Waiting
 from gamepipe.scheduling.rule import takes_pipelines
 from gamepipe.wire import PlaceAnswer, Placement, PlaceRequest, PlaceStatus, SaveRequest, SaveStatus
-from store import capacity
+from store import capacity, queue, serving
 from store.record import load_pipelines
 from store.saving import save
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
@@ -28,18 +26,17 @@ def place_all(tx: Transaction, asked: Sequence[Asked]) -> Sequence[PlaceAnswer]:
     tx.preload(PipelineRow, ids)
     tx.preload(QueueEntryRow, ids)
     tx.preload(AllocationRow, [(request.pipeline_id, request.generation) for request, _ in asked])
-    turn = _Turn(tx, asked[-1][1])
-    return [turn.place(request, now=now) for request, now in asked]
+    group = _Group(tx, asked[-1][1])
+    return [group.place(request, now=now) for request, now in asked]
 
 
-class _Turn:
+class _Group:
     """The requests of one transaction."""
 
     def __init__(self, tx: Transaction, now: datetime) -> None:
         self._tx = tx
         self._fleet = tx.fleet(now)
-        self._before: int | None = tx.session.exec(select(func.max(QueueEntryRow.priority))).one()
-        """The highest priority of those who wait already; None once they had their chance."""
+        self._nobody_waits = queue.is_empty(tx)
 
     def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
         tx, row = self._tx, self._tx.lock_pipeline(request.pipeline_id)
@@ -53,10 +50,10 @@ class _Turn:
         ):
             return PlaceAnswer(status=PlaceStatus.CLOSED)
         held = self._standing(row, request.generation) or self._decide(row, request, now=now)
-        if isinstance(held, Refusal):
-            return self._enqueue(row, request, held, now=now)
+        if isinstance(held, PlaceAnswer):
+            return held
         held.taken_at = held.taken_at or now
-        capacity.leave_queue(tx, row.id)
+        capacity.leave_queue(tx, row.id, now=now)
         save(tx, _filled_in(request.placed, held.node_id), now=now)
         answer = PlaceAnswer(status=PlaceStatus.PLACED, placement=self._placement(held))
         return _with_definition(tx, row, request, answer)
@@ -70,45 +67,63 @@ class _Turn:
         if held.taken_at is not None or takes_pipelines(fleet.nodes[fleet.row_of[held.node_id]]):
             return held
         capacity.withdraw_offer(self._tx, held)
+        self._nobody_waits = False
         return None
 
     def _decide(
         self, row: PipelineRow, request: PlaceRequest, *, now: datetime
-    ) -> AllocationRow | Refusal:
-        """Whoever waits before this one is served first: a newcomer never passes it."""
-        if self._tx.find(QueueEntryRow, row.id) is None:
-            self._fleet.learn(need_of(row.spec, row.args))
-            self._offer_those_before(row, now=now)
-        chooser = self._fleet.chooser
-        return capacity.allocate(
-            self._tx, row, request.generation, avoid=request.avoid, now=now, chooser=chooser
-        )
-
-    def _offer_those_before(self, row: PipelineRow, *, now: datetime) -> None:
-        """Once for all newcomers. Offers made here are sent by the sweep; usually there are none,
-        for what frees is offered in the transaction that frees it."""
-        if self._before is not None and row.priority <= self._before:
-            self._before = None
-            capacity.offer_queue(self._tx, now=now)
-
-    def _enqueue(
-        self, row: PipelineRow, request: PlaceRequest, refusal: Refusal, *, now: datetime
-    ) -> PlaceAnswer:
+    ) -> AllocationRow | PlaceAnswer:
+        """Whoever waits before this one is served first: a newcomer never passes it, nor takes a
+        node that is reserved. Offers made here are sent by the sweep; usually there are none, for
+        what frees is offered in the transaction that frees it."""
         tx, entry = self._tx, self._tx.find(QueueEntryRow, row.id)
-        need = need_of(row.spec, row.args, avoid=request.avoid)
-        waits = QueueEntryRow(
-            pipeline_id=row.id,
-            generation=request.generation,
+        waits = entry is not None and entry.generation == request.generation
+        if not waits:
+            capacity.leave_queue(tx, row.id, now=now)
+            self._fleet.learn(need_of(row.spec, row.args))
+        turns = self._serve(None if waits else row.priority, now=now)
+        held = self._standing(row, request.generation) if waits else None
+        queued_at = entry.queued_at if entry else now
+        decided = held or self._decide_behind(row, request, turns, queued_at=queued_at, now=now)
+        turns.lift()
+        return decided
+
+    def _serve(self, least: int | None, *, now: datetime) -> Turns:
+        """Those before, if there are any."""
+        tx, chooser = self._tx, self._fleet.chooser
+        if self._nobody_waits:
+            return Turns([], chooser, tx.order, now=now, labelled=queue.labelled(tx))
+        return serving.serve_queue(tx, chooser, now=now, least=least).turns
+
+    def _decide_behind(
+        self,
+        row: PipelineRow,
+        request: PlaceRequest,
+        turns: Turns,
+        *,
+        queued_at: datetime,
+        now: datetime,
+    ) -> AllocationRow | PlaceAnswer:
+        tx, need = self._tx, need_of(row.spec, row.args, avoid=request.avoid)
+        newcomer = Line(
             priority=row.priority,
-            queued_at=entry.queued_at if entry else now,
-            summary=refusal.summary,
-            verdicts=capacity.explain(need, self._fleet.chooser),
-            avoid=request.avoid,
+            need=need,
+            labels=queue.labels_of(tx, row.id),
+            head=Waiting(pipeline_id=row.id, generation=request.generation, queued_at=queued_at),
         )
-        tx.put(waits)
-        row.reason, row.message, row.updated_at = reasons.NO_CAPACITY, refusal.summary, now
-        answer = PlaceAnswer(status=PlaceStatus.QUEUED, summary=refusal.summary)
-        return _with_definition(tx, row, request, answer)
+        answer = turns.place(newcomer)
+        if isinstance(answer, Choice):
+            return serving.allocate(
+                tx, row, request.generation, need, answer, now=now, chooser=turns.chooser
+            )
+        verdicts = serving.explain(turns, newcomer, answer)
+        queue.put(tx, row, newcomer.head, avoid=request.avoid, why=answer, verdicts=verdicts)
+        self._nobody_waits = False
+        row.updated_at = now
+        queued = PlaceAnswer(
+            status=PlaceStatus.QUEUED, summary=answer.summary, reason=answer.reason
+        )
+        return _with_definition(tx, row, request, queued)
 
     def _placement(self, held: AllocationRow) -> Placement:
         fleet = self._fleet.chooser.snapshot.fleet

@@ -108,7 +108,7 @@ def _release(tx: Transaction, request: SaveRequest, *, now: datetime) -> tuple[O
     """The end of a generation: its queue entry goes; its allocation goes, or waits for the node."""
     if not request.release:
         return ()
-    capacity.leave_queue(tx, request.pipeline_id)
+    capacity.leave_queue(tx, request.pipeline_id, now=now)
     for index in request.stop_steps:
         capacity.order_stop(
             tx,

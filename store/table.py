@@ -24,6 +24,7 @@ from sqlmodel import Field, Index, SQLModel
 from gamepipe.model.node import Location, NodeFacts, NodeMetrics
 from gamepipe.model.record import Progress, Verdict
 from gamepipe.model.spec import PipelineSpec, Resources
+from gamepipe.scheduling.need import Need
 from store.column import json_column, time_column
 
 SERIAL = BigInteger().with_variant(Integer, "sqlite")
@@ -32,7 +33,10 @@ SERIAL = BigInteger().with_variant(Integer, "sqlite")
 
 class PipelineRow(SQLModel, table=True):
     __tablename__ = "pipeline"
-    __table_args__ = (Index("ix_pipeline_state_ended", "state", "ended_at"),)
+    __table_args__ = (
+        Index("ix_pipeline_state_ended", "state", "ended_at"),
+        Index("ix_pipeline_tenant_state", "tenant", "state"),
+    )
 
     id: str = Field(primary_key=True)
     incarnation: str = Field(
@@ -144,7 +148,10 @@ class FleetClockRow(SQLModel, table=True):
 
 
 class QueueEntryRow(SQLModel, table=True):
+    """`line` names all that wait with the same need; empty: it is not worked out yet."""
+
     __tablename__ = "queue_entry"
+    __table_args__ = (Index("ix_queue_entry_line", "priority", "line", "queued_at"),)
 
     pipeline_id: str = Field(primary_key=True, foreign_key="pipeline.id", ondelete="CASCADE")
     generation: int
@@ -153,6 +160,9 @@ class QueueEntryRow(SQLModel, table=True):
     summary: str = Field(sa_column=Column(Text, nullable=False))
     verdicts: tuple[Verdict, ...] = Field(sa_column=json_column(tuple[Verdict, ...]))
     avoid: tuple[str, ...] = Field(sa_column=json_column(tuple[str, ...]))
+    reason: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    line: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    need: Need | None = Field(default=None, sa_column=json_column(Need, nullable=True))
 
 
 class NodeRow(SQLModel, table=True):

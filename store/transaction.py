@@ -11,6 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import Session, SQLModel, select
 
 from gamepipe.model.record import EventKind
+from gamepipe.scheduling.order_policy import OrderPolicy
 from store.fleet import FleetCache, next_revision
 from store.table import EventRow, PipelineRow
 
@@ -46,9 +47,11 @@ class Transaction:
         is_postgres: bool,
         placing: bool = False,
         fleet: FleetCache | None = None,
+        order: OrderPolicy | None = None,
     ) -> None:
         self.session = session
         self.is_postgres = is_postgres
+        self.order = order or OrderPolicy()
         self.revision: int | None = None
         """Its number, once it changed what placements depend on."""
         self.chose = False

@@ -45,6 +45,7 @@ class Placing:
             if answer.placement is not None:
                 self._hold(answer.placement)
                 return answer.placement
+            workflow.set_current_details(answer.summary)  # for the Web UI; no part of the history
             if not await self._wait_for_offer(began):
                 break
         await self._give_up()
@@ -52,6 +53,7 @@ class Placing:
 
     def _hold(self, placement: Placement) -> None:
         self._context.placement = placement
+        workflow.set_current_details("")
         searching.show_placement(self._context.start, placement)
 
     def _use_offer(self) -> None:

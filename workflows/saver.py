@@ -104,7 +104,7 @@ class Saver:
             self.node_id = answer.placement.node_id
             self._book.confirm_running()
         else:
-            self._book.forget_running(answer.summary)
+            self._book.forget_running(answer.summary, answer.reason)
             self.closed = self.closed or answer.status is PlaceStatus.CLOSED
 
     def _request(self, unsaved: Unsaved, **changes: Any) -> SaveRequest:

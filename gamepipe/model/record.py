@@ -216,6 +216,8 @@ class QueueEntry:
     queued_at: datetime
     summary: str
     verdicts: tuple[Verdict, ...] = ()
+    reason: str = ""
+    """NO_CAPACITY or LIMIT_REACHED."""
 
 
 class LogStream(StrEnum):

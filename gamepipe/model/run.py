@@ -113,10 +113,10 @@ class RunBook:
     def confirm_running(self) -> None:
         self.state, self.reason, self.message = PipelineState.RUNNING, "", ""
 
-    def forget_running(self, summary: str) -> None:
+    def forget_running(self, summary: str, reason: str = reasons.NO_CAPACITY) -> None:
         """No room: the store keeps `summary` as the message while the pipeline waits."""
         self._changes.give_back_number()
-        self.reason, self.message = reasons.NO_CAPACITY, summary
+        self.reason, self.message = reason, summary
 
     def explain(self, reason: str, message: str) -> None:
         """Change reason and message only (CANCELING, WAITING_FOR_NODE)."""

@@ -38,7 +38,8 @@ from gamepipe.wire import PlaceAnswer, PlaceRequest, SaveAck, SaveRequest, Withd
 class PipelineRepository(Protocol):
     async def add(self, new: NewPipeline, *, now: datetime) -> tuple[PipelineRecord, bool]:
         """Store as `not_started`; (record, True) when created, (existing, False) when the same id
-        with the same `content_digest` is there. Raises `AlreadyExists` for other content."""
+        with the same `content_digest` is there. Raises `AlreadyExists` for other content, and
+        `QueueFull` when as many of its tenant wait as may."""
 
     async def get(self, pipeline_id: str) -> PipelineRecord:
         """Raises `NotFound`; a deleted pipeline is not found."""
@@ -92,7 +93,7 @@ class PipelineRepository(Protocol):
 
     async def delete(
         self, pipeline_id: str, *, force: bool = False, incarnation: str = "", now: datetime
-    ) -> None:
+    ) -> tuple[OfferMade, ...]:
         """Remove a terminal pipeline with its logs, steps and values; its events stay and
         PIPELINE_DELETED follows them. Raises `IllegalTransition` while it is live (unless `force`:
         also a live row goes; the caller canceled it before) or has a live instance (always), and
@@ -112,7 +113,7 @@ class PlacementRepository(Protocol):
     async def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
         """Under the lock: the standing allocation (or an offer, while its node takes pipelines),
         else a new one, else a queue entry with a verdict per node. A newcomer never passes a queued
-        pipeline that would fit."""
+        pipeline that would fit, nor takes a node that is reserved for one."""
 
     async def withdraw(self, request: WithdrawRequest, *, now: datetime) -> tuple[OfferMade, ...]:
         """Leave the queue, release an untaken or taken allocation. Idempotent."""
@@ -123,7 +124,8 @@ class PlacementRepository(Protocol):
         """Release unless a live instance holds it. Idempotent."""
 
     async def offer(self, *, now: datetime) -> tuple[OfferMade, ...]:
-        """Try the queue in order (priority, then age); an allocation for each that fits."""
+        """Serve the queue in its order (`gamepipe.scheduling.order`): an allocation for each that
+        fits. Those that do not hear why, as things are now."""
 
     async def untaken_offers(self) -> tuple[OfferMade, ...]: ...
 

@@ -1,12 +1,13 @@
 """The choice: of the nodes that nothing stands in the way of, the one that costs the least."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 
+from gamepipe.model import reason as reasons
 from gamepipe.model.record import Verdict
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.need import Need
@@ -36,6 +37,12 @@ class Refusal:
     """How many nodes each cause rules out, by its code; the first cause of each node counts."""
     summary: str
     """One sentence for people."""
+    reason: str = reasons.NO_CAPACITY
+
+
+Closed = Mapping[int, str]
+"""Rows that are kept for others, and what to say about each."""
+NONE_CLOSED: Closed = {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,11 +61,21 @@ class Chooser:
         self.snapshot = snapshot
         self._standings = Standings(snapshot)
 
-    def choose(self, need: Need) -> Choice | Refusal:
+    def choose(self, need: Need, closed: Closed = NONE_CLOSED) -> Choice | Refusal:
         """The node for `need`. Every node is looked at; ties go to the lowest node id."""
+        choice = self.find(need, closed)
+        if choice is not None:
+            return choice
+        return _refusal(_sift(need, self.snapshot, closed), self.snapshot.fleet)
+
+    def find(self, need: Need, closed: Closed = NONE_CLOSED) -> Choice | None:
+        """What `choose` chooses, without a word about why there is nothing."""
         open_, cost = self._standings.of(need)
+        if closed:
+            open_ = open_.copy()
+            open_[list(closed)] = False
         if not open_.any():
-            return _refusal(_sift(need, self.snapshot), self.snapshot.fleet)
+            return None
         row = int(np.where(open_, cost.round(DECIMALS), np.inf).argmin())
         fleet = self.snapshot.fleet
         devices = fleet.devices.pick(need.resources.gpu, row)
@@ -85,13 +102,13 @@ def choose(need: Need, snapshot: Snapshot) -> Choice | Refusal:
     return Chooser(snapshot).choose(need)
 
 
-def verdicts(need: Need, snapshot: Snapshot) -> tuple[Verdict, ...]:
+def verdicts(need: Need, snapshot: Snapshot, closed: Closed = NONE_CLOSED) -> tuple[Verdict, ...]:
     """Of each node that does not fit the first thing that stands in the way, in order of ids."""
     said = {
         int(row): Verdict(
             node_id=snapshot.fleet.nodes[row].id, code=obstacle.code, message=obstacle.say(int(row))
         )
-        for obstacle, first in _sift(need, snapshot)
+        for obstacle, first in _sift(need, snapshot, closed)
         for row in np.flatnonzero(first)
     }
     return tuple(said[row] for row in sorted(said))
@@ -101,15 +118,25 @@ Found = list[tuple[Obstacle, Mask]]
 """Each obstacle, with the rows for which it is the first."""
 
 
-def _sift(need: Need, snapshot: Snapshot) -> Found:
-    open_ = np.ones(len(snapshot.fleet), dtype=bool)
+def _sift(need: Need, snapshot: Snapshot, closed: Closed) -> Found:
+    fleet = snapshot.fleet
+    open_ = np.ones(len(fleet), dtype=bool)
     found: Found = []
-    for obstacle in chain(obstacles(need, snapshot), crowded_places(need, snapshot.fleet)):
+    for obstacle in chain(
+        obstacles(need, snapshot), crowded_places(need, fleet), _kept(closed, fleet)
+    ):
         first = open_ & obstacle.where
         if first.any():
             found.append((obstacle, first))
             open_ &= ~first
     return found
+
+
+def _kept(closed: Closed, fleet: Fleet) -> Iterator[Obstacle]:
+    if closed:
+        where = np.zeros(len(fleet), dtype=bool)
+        where[list(closed)] = True
+        yield Obstacle(code="NODE_RESERVED", where=where, say=lambda row: closed[row])
 
 
 def _refusal(found: Found, fleet: Fleet) -> Refusal:

@@ -56,6 +56,11 @@ class Devices:
         """The node's own number of a device."""
         return next(index for index, at in self._slots[row].items() if at == slot)
 
+    def totals_of(self, row: int, devices: Sequence[int]) -> Amounts:
+        """[d, 3]: what these devices of a node have, by its own numbers of them."""
+        slots = [self._slots[row][index] for index in devices if index in self._slots[row]]
+        return self.total[row, slots]
+
     # --- changes --------------------------------------------------------------------------------
 
     def put(self, row: int, gpus: Sequence[GpuFacts]) -> None:

@@ -11,6 +11,7 @@ from gamepipe.model.node import GameNode, NodeMetrics
 from gamepipe.model.record import Allocation
 from gamepipe.model.spec import Resources
 from gamepipe.scheduling.device import Devices
+from gamepipe.scheduling.holding import Holdings, amounts_held, gpus_held
 from gamepipe.scheduling.policy import Capacity
 from gamepipe.scheduling.unit import MILLIONTHS, millionths
 from gamepipe.scheduling.values import ALL_ROWS, Amounts, Mask, Numbers, Rows, Some, are_few
@@ -56,6 +57,7 @@ class Fleet:
         """By host port the rows that use it, with how many allocations do."""
         self.groups: dict[tuple[str, str], dict[int, int]] = {}
         """Live allocations by row of each ("tenant" | "template", name)."""
+        self.holdings = Holdings()
         self.load = np.zeros(count)
         """Measured, 0..1: the busiest of CPU, memory and GPUs."""
         self.clock = 0
@@ -131,7 +133,17 @@ class Fleet:
             _tally(self.ports, port, row, sign)
         for group in (("tenant", allocation.tenant), ("template", allocation.template)):
             _tally(self.groups, group, row, sign)
+        self._hold_for_tenant(allocation, row, sign)
         self._touch(row)
+
+    def _hold_for_tenant(self, allocation: Allocation, row: int, sign: int) -> None:
+        key = (allocation.pipeline_id, allocation.generation)
+        if sign < 0:
+            self.holdings.give(key, allocation.tenant)
+            return
+        totals = self.devices.totals_of(row, allocation.gpu_devices)
+        gpus = gpus_held(allocation.resources.gpu, totals)
+        self.holdings.take(key, allocation.tenant, amounts_held(allocation.resources, gpus))
 
     # --- columns --------------------------------------------------------------------------------
 
@@ -151,6 +163,10 @@ class Fleet:
         for row, count in self.groups.get((kind, name), {}).items():
             counts[row] = count
         return counts
+
+    def count_group(self, kind: str, name: str) -> int:
+        """Live allocations of a tenant or a template on all nodes."""
+        return sum(self.groups.get((kind, name), {}).values())
 
     def column(self, name: str, make: Callable[["Fleet"], T]) -> T:
         """What `make` says of the nodes, kept until one of them changes."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from gamepipe.model.reason import NO_CAPACITY
 from gamepipe.model.record import Instance, PipelineEvent, Progress, StepRecord
 from gamepipe.model.spec import PipelineSpec
 from gamepipe.model.state import PipelineState
@@ -100,6 +101,8 @@ class PlaceAnswer:
     placement: Placement | None = None
     summary: str = ""
     """Why it waits, for people."""
+    reason: str = NO_CAPACITY
+    """The code of that: NO_CAPACITY or LIMIT_REACHED."""
     definition: PipelineSpec | None = None
     """Set when the definition changed since the workflow's revision."""
     definition_revision: int = 1

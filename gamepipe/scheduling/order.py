@@ -1,0 +1,278 @@
+"""Who is served next: one queue over all tenants.
+
+Priority classes come first, the highest before the others. Within a class the tenant is next that
+holds the least of the fleet for its weight: of the resource of which it holds the largest share
+(Dominant Resource Fairness, Ghodsi et al., NSDI'11). Of a tenant the one is next that has waited
+the longest. Whoever fits nowhere is passed over, and so is everybody who asks for the same; the
+others go on. Shares follow every grant, so that the next pick is right.
+
+Passed over for long enough, the oldest of a tenant *reserves*, when its turn has come: what it
+needs of one node is closed to all who come later in the order, and counts as held by its tenant. So
+the tenant gets nothing else for it meanwhile, its share falls, its turn comes first in every pass,
+and the room grows. Nothing of that is written down: each pass works it out anew.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import groupby
+
+import numpy as np
+
+from gamepipe.model import reason as reasons
+from gamepipe.model.record import Verdict
+from gamepipe.scheduling.choose import DECIMALS, Choice, Chooser, Refusal, verdicts
+from gamepipe.scheduling.limit import LABEL, Label, kinds_of
+from gamepipe.scheduling.need import Need
+from gamepipe.scheduling.order_policy import OrderPolicy
+from gamepipe.scheduling.reservation import Reservation, reserve
+from gamepipe.scheduling.unit import MILLIONTHS
+from gamepipe.scheduling.values import Amounts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """One that waits."""
+
+    pipeline_id: str
+    generation: int = 1
+    queued_at: datetime
+
+    @property
+    def age(self) -> tuple[datetime, str]:
+        """Orders by age, the oldest first."""
+        return self.queued_at, self.pipeline_id
+
+
+@dataclass(kw_only=True, slots=True)
+class Line:
+    """All that wait with the same priority, need and limited labels: the oldest stands ahead."""
+
+    priority: int = 0
+    need: Need
+    labels: tuple[Label, ...] = ()
+    """Those whose keys are limited."""
+    head: Waiting
+    follow: Callable[[], Waiting | None] = lambda: None
+    """Who stands ahead once the head has left the queue; None: nobody."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grant:
+    """A node for the head of a line."""
+
+    line: Line
+    waiting: Waiting
+    choice: Choice
+
+
+class Turns:
+    """One pass over the queue. Each grant must be held in the chooser's fleet, and its pipeline
+    have left the queue, before the next one is asked for. Behind the pass, what is reserved counts
+    in the fleet until it is lifted.
+
+    Args:
+        lines: of the whole queue.
+        labelled: how many live allocations there are with each limited label.
+    """
+
+    def __init__(
+        self,
+        lines: Iterable[Line],
+        chooser: Chooser,
+        policy: OrderPolicy,
+        *,
+        now: datetime,
+        labelled: Mapping[Label, int] | None = None,
+    ) -> None:
+        self._lines = sorted(lines, key=lambda line: (-line.priority, line.head.age))
+        self.chooser = chooser
+        self._fleet = chooser.snapshot.fleet
+        self._policy = policy
+        self._now = now
+        self._labelled = dict(labelled or {})
+        self._no_room: set[Need] = set()
+        self.reservations: list[Reservation] = []
+        self.refused: list[Line] = []
+        """Lines whose head got nothing."""
+
+    def __iter__(self) -> Iterator[Grant]:
+        for _, lines in groupby(self._lines, key=lambda line: line.priority):
+            yield from self._serve(list(lines))
+
+    def place(self, line: Line) -> Choice | Refusal:
+        """For a head that got nothing, why not; and for one who is not in the queue, and comes
+        behind all of its priority who are, a node."""
+        if over := self._over_limit(line):
+            return Refusal(counts={}, summary=over, reason=reasons.LIMIT_REACHED)
+        with self._without([one for one in self.reservations if not _is_kept_from(line, one)]):
+            choice = self.chooser.find(line.need)
+        return choice or self._refusal(line)
+
+    def _refusal(self, line: Line) -> Refusal:
+        with self._without(self.reservations):
+            answer = self.chooser.choose(line.need, self._kept_from(line))
+        said = answer.summary if isinstance(answer, Refusal) else ""
+        counts = answer.counts if isinstance(answer, Refusal) else {}
+        own = [one for one in self.reservations if one.kept.pipeline_id == line.head.pipeline_id]
+        if own:
+            said = f"it has waited for long, and node {own[0].kept.node_id} is kept for it: {said}"
+        return Refusal(counts=counts, summary=said)
+
+    def verdicts(self, line: Line) -> tuple[Verdict, ...]:
+        """Of each node why it is not for the head of a line."""
+        with self._without(self.reservations):
+            return verdicts(line.need, self.chooser.snapshot, self._kept_from(line))
+
+    def lift(self) -> None:
+        """Let go what was reserved: it is worked out anew by the next pass."""
+        self._free(self.reservations)
+        self.reservations.clear()
+
+    @contextmanager
+    def _without(self, reservations: list[Reservation]) -> Iterator[None]:
+        self._free(reservations)
+        yield
+        for one in reservations:
+            self._fleet.hold(one.kept)
+
+    def _free(self, reservations: list[Reservation]) -> None:
+        for one in reservations:
+            key = (one.kept.pipeline_id, one.kept.generation)
+            if self._fleet.held.get(key) is one.kept:  # not what it was granted since
+                self._fleet.free(*key)
+
+    def _kept_from(self, line: Line) -> dict[int, str]:
+        """Rows of which something is reserved for others of its class or above, and what to say."""
+        return {
+            one.row: f"has room that is reserved for {one.kept.pipeline_id}, which waits for long"
+            for one in self.reservations
+            if _is_kept_from(line, one)
+        }
+
+    # --- one class ------------------------------------------------------------------------------
+
+    def _serve(self, lines: list[Line]) -> Iterator[Grant]:
+        """Tenants by what they hold for their weight; of each its oldest, as far as it fits."""
+        tenants: dict[str, _Tenant] = {}
+        for line in lines:
+            tenants.setdefault(line.need.tenant, _Tenant()).add(line)
+        turns = [self._turn(name, tenant) for name, tenant in tenants.items()]
+        heapq.heapify(turns)
+        while turns:
+            _, _, name = heapq.heappop(turns)
+            tenant = tenants[name]
+            line = tenant.take()
+            choice = self._find(line)
+            if choice is not None:
+                yield Grant(line=line, waiting=line.head, choice=choice)
+                self._count(line)
+                if (behind := line.follow()) is not None:
+                    line.head = behind
+                    tenant.add(line)
+            elif self._may_reserve(line):
+                self._reserve(line)
+            if tenant.lines:
+                heapq.heappush(turns, self._turn(name, tenant))
+
+    def _turn(self, name: str, tenant: "_Tenant") -> tuple[float, tuple[datetime, str], str]:
+        share = self.share(name) / self._policy.weight(name)
+        return round(share, DECIMALS), tenant.oldest.head.age, name
+
+    def share(self, tenant: str) -> float:
+        """0..1: the largest share that a tenant holds of any resource of the fleet, with what is
+        reserved for it."""
+        held = self._fleet.holdings.of(tenant)
+        return float((held / self._whole).max())
+
+    @property
+    def _whole(self) -> Amounts:
+        fleet = self._fleet
+        gpus = int((fleet.devices.model >= 0).sum()) * MILLIONTHS
+        return np.maximum([*fleet.total.sum(axis=0), gpus], 1)
+
+    def _find(self, line: Line) -> Choice | None:
+        kind = _kind(line.need)
+        over = bool(self._over_limit(line))
+        choice = None
+        if not over and kind not in self._no_room:
+            choice = self.chooser.find(line.need)
+        if choice is None:
+            self.refused.append(line)
+            if not over:
+                self._no_room.add(kind)
+        return choice
+
+    def _count(self, line: Line) -> None:
+        for label in line.labels:
+            self._labelled[label] = self._labelled.get(label, 0) + 1
+
+    def _over_limit(self, line: Line) -> str:
+        limits = self._policy.limits
+        if not limits.most:
+            return ""
+        return limits.over(
+            (kind, name, self._placed(kind, name))
+            for kind, name in kinds_of(line.need, line.labels)
+        )
+
+    def _placed(self, kind: str, name: str) -> int:
+        if kind.startswith(LABEL):
+            return self._labelled.get((kind[len(LABEL) :], name), 0)
+        return self._fleet.count_group(kind, name)
+
+    # --- reservations ---------------------------------------------------------------------------
+
+    def _may_reserve(self, line: Line) -> bool:
+        return (
+            len(self.reservations) < self._policy.reservations
+            and all(one.kept.tenant != line.need.tenant for one in self.reservations)
+            and self._now - line.head.queued_at >= self._policy.reserve_after
+            and not self._over_limit(line)
+        )
+
+    def _reserve(self, line: Line) -> None:
+        waiting = line.head
+        reservation = reserve(
+            line.need,
+            self.chooser.snapshot,
+            pipeline_id=waiting.pipeline_id,
+            generation=waiting.generation,
+            priority=line.priority,
+            since=self._now,
+        )
+        if reservation is not None:
+            self._fleet.hold(reservation.kept)
+            self.reservations.append(reservation)
+
+
+class _Tenant:
+    """Its lines in one class, by the age of their heads."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[tuple[datetime, str], Line]] = []
+
+    def add(self, line: Line) -> None:
+        heapq.heappush(self.lines, (line.head.age, line))
+
+    @property
+    def oldest(self) -> Line:
+        return self.lines[0][1]
+
+    def take(self) -> Line:
+        return heapq.heappop(self.lines)[1]
+
+
+def _is_kept_from(line: Line, reservation: Reservation) -> bool:
+    """It is for another one, of its class or above."""
+    kept = reservation.kept
+    return kept.pipeline_id != line.head.pipeline_id and kept.priority >= line.priority
+
+
+def _kind(need: Need) -> Need:
+    """What decides alone whether it fits, so that what does not is found out once."""
+    if need.placement.spread:
+        return need
+    return replace(need, tenant="", template="", avoid=(), images=())

@@ -1,0 +1,114 @@
+"""What is kept free of one node for a pipeline that fits nowhere as things are."""
+
+from copy import copy
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+
+from gamepipe.model.record import Allocation
+from gamepipe.model.spec import GpuRequest
+from gamepipe.scheduling.device import Devices
+from gamepipe.scheduling.fleet import Fleet, amounts_of
+from gamepipe.scheduling.need import Need
+from gamepipe.scheduling.rule import crowding, obstacles
+from gamepipe.scheduling.snapshot import Snapshot
+from gamepipe.scheduling.values import Mask, Numbers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reservation:
+    """Counted like an allocation while it stands: the node's row, and what is kept of it."""
+
+    row: int
+    kept: Allocation
+
+
+def reserve(
+    need: Need,
+    snapshot: Snapshot,
+    *,
+    pipeline_id: str,
+    generation: int,
+    priority: int,
+    since: datetime,
+) -> Reservation | None:
+    """What the pipeline needs, of the node on which it would fit if that were empty and which lacks
+    the least of it now; then of the one with the fewest pipelines. None: it would fit on none.
+
+    What is lacking only shrinks while nobody else may use it, so another node is preferred later
+    only if that lacks even less.
+    """
+    candidates = _would_fit(need, snapshot)
+    if not candidates.any():
+        return None
+    fleet = snapshot.fleet
+    lack = np.where(candidates, lacking(need, fleet).round(9), np.inf)
+    row = int(np.lexsort((fleet.pipelines, lack))[0])
+    kept = Allocation(
+        pipeline_id=pipeline_id,
+        generation=generation,
+        node_id=fleet.nodes[row].id,
+        resources=need.resources,
+        gpu_devices=_devices(need.resources.gpu, fleet.devices, row),
+        host_ports=need.host_ports,
+        created_at=since,
+        tenant=need.tenant,
+        template=need.template,
+        priority=priority,
+    )
+    return Reservation(row=row, kept=kept)
+
+
+def lacking(need: Need, fleet: Fleet) -> Numbers:
+    """[n]: the part of each node that would still have to become free, summed over resources."""
+    short = np.maximum(amounts_of(need.resources) - fleet.left, 0) / np.maximum(fleet.total, 1)
+    ports = np.sum([fleet.port_taken(port) for port in need.host_ports], axis=0)
+    return short.sum(axis=1) + _gpus_lacking(need.resources.gpu, fleet.devices) + ports
+
+
+def _gpus_lacking(request: GpuRequest, devices: Devices) -> Numbers:
+    """[n]: of the emptiest devices that would do, as many as are wanted, what is in use."""
+    if request.is_empty:
+        return np.zeros(len(devices.left))
+    in_use = np.sort(np.where(devices.suit(request), 1 - devices.left, np.inf), axis=1)
+    if not request.count:  # a device that has room lacks nothing, whatever else is in use
+        in_use[devices.fit(request).any(axis=1), 0] = 0.0
+    counted = np.arange(devices.width) < devices.wanted(request)[:, None]
+    there = np.maximum((devices.model >= 0).sum(axis=1), 1)
+    return np.where(counted, in_use, 0.0).sum(axis=1) / there
+
+
+def _devices(request: GpuRequest, devices: Devices, row: int) -> tuple[int, ...]:
+    """The emptiest that would do, by the node's own numbers."""
+    if request.is_empty:
+        return ()
+    rows = slice(row, row + 1)
+    left = np.where(devices.suit(request, rows)[0], devices.left[row], -1.0)
+    wanted = int(devices.wanted(request, rows)[0])
+    slots = np.argsort(-left, kind="stable")[:wanted]
+    return tuple(sorted(devices.index_of(row, int(slot)) for slot in slots))
+
+
+def _would_fit(need: Need, snapshot: Snapshot) -> Mask:
+    """Were each node empty; what stands against a node for what runs elsewhere stays so."""
+    empty = replace(snapshot, fleet=_emptied(snapshot.fleet))
+    found = [*obstacles(need, empty), *crowding(need, snapshot.fleet)]
+    return ~np.logical_or.reduce([obstacle.where for obstacle in found])
+
+
+def _emptied(fleet: Fleet) -> Fleet:
+    """The same nodes with nothing on them; it shares their columns, and is only read."""
+    empty = copy(fleet)
+    empty.used = np.zeros_like(fleet.used)
+    empty.ports, empty.groups = {}, {}
+    empty.devices = _unused(fleet.devices)
+    return empty
+
+
+def _unused(devices: Devices) -> Devices:
+    unused = copy(devices)
+    unused.used = np.zeros_like(devices.used)
+    unused.whole = np.zeros_like(devices.whole)
+    unused.left = (devices.model >= 0).astype(float)
+    return unused

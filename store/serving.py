@@ -1,0 +1,104 @@
+"""Serving the queue inside a transaction that holds the placement lock: turns become offers."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from gamepipe.model.record import Verdict
+from gamepipe.model.state import PipelineState
+from gamepipe.ports import OfferMade
+from gamepipe.scheduling.choose import Choice, Chooser, Refusal
+from gamepipe.scheduling.need import Need
+from gamepipe.scheduling.order import Grant, Line, Turns
+from store import queue
+from store.record import allocation_record
+from store.table import AllocationRow, PipelineRow, QueueEntryRow
+from store.transaction import Transaction
+
+VERDICTS_KEPT = 50
+"""Nodes of which a waiting pipeline says why not; its summary counts them all."""
+
+
+def explain(turns: Turns, line: Line, why: Refusal) -> tuple[Verdict, ...]:
+    """Why the first nodes do not fit; nothing where the nodes are not why."""
+    return turns.verdicts(line)[:VERDICTS_KEPT] if why.counts else ()
+
+
+def allocate(
+    tx: Transaction,
+    row: PipelineRow,
+    generation: int,
+    need: Need,
+    choice: Choice,
+    *,
+    now: datetime,
+    chooser: Chooser,
+    queued_at: datetime | None = None,
+) -> AllocationRow:
+    """Hold a node for a generation: an offer for one who waits since `queued_at`; who asks, and
+    does not wait, takes it."""
+    allocation = AllocationRow(
+        pipeline_id=row.id,
+        generation=generation,
+        node_id=choice.node_id,
+        resources=need.resources,
+        gpu_devices=choice.gpu_devices,
+        host_ports=need.host_ports,
+        tenant=need.tenant,
+        template=need.template,
+        priority=row.priority,
+        preemptible=need.placement.preemptible,
+        created_at=now,
+        taken_at=None if queued_at else now,
+        queued_at=queued_at,
+        avoid=need.avoid,
+    )
+    held = tx.put(allocation)  # a released one, of a run that was reset, is replaced
+    chooser.snapshot.fleet.hold(allocation_record(held))
+    return held
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Served:
+    """What a pass over the queue came to."""
+
+    turns: Turns
+    offers: tuple[OfferMade, ...]
+
+
+def tell_refused(tx: Transaction, turns: Turns) -> None:
+    """Whoever got nothing hears why, as things are now."""
+    for line in turns.refused:
+        why = turns.place(line)
+        if isinstance(why, Refusal):
+            queue.tell(tx, line, why, partial(explain, turns, line, why))
+
+
+def serve_queue(
+    tx: Transaction, chooser: Chooser, *, now: datetime, least: int | None = None
+) -> Served:
+    """One pass over all entries, or over those of at least that priority."""
+    lines = [] if queue.is_empty(tx) else queue.lines(tx, least=least)
+    turns = Turns(lines, chooser, tx.order, now=now, labelled=queue.labelled(tx))
+    made = [_offer(tx, grant, chooser, now=now) for grant in turns]
+    tx.session.flush()
+    return Served(turns=turns, offers=tuple(offer for offer in made if offer is not None))
+
+
+def _offer(tx: Transaction, grant: Grant, chooser: Chooser, *, now: datetime) -> OfferMade | None:
+    waiting, need = grant.waiting, grant.line.need
+    tx.session.delete(tx.session.get_one(QueueEntryRow, waiting.pipeline_id))
+    row = tx.session.get_one(PipelineRow, waiting.pipeline_id)
+    if PipelineState(row.state).is_terminal:
+        return None
+    held = allocate(
+        tx,
+        row,
+        waiting.generation,
+        need,
+        grant.choice,
+        now=now,
+        chooser=chooser,
+        queued_at=waiting.queued_at,
+    )
+    return OfferMade(pipeline_id=row.id, generation=waiting.generation, node_id=held.node_id)
