@@ -9,8 +9,9 @@ from gamepipe.model.node import Location, NodeMetrics
 from gamepipe.model.state import Connectivity, NodeState, PipelineState
 from gamepipe.ports import NodeChange
 from gamepipe.scheduling.fleet import Fleet
+from gamepipe.scheduling.need import need_of
 from gamepipe.wire import PlaceStatus, WithdrawRequest
-from store import capacity
+from store import capacity, serving
 from store.fleet import FleetCache
 from store.store import GamePipelineStore
 from store.transaction import Transaction
@@ -111,7 +112,10 @@ async def test_what_was_rolled_back_was_never_there(store: GamePipelineStore) ->
         row = tx.lock_pipeline("p1")
         assert row is not None
         chooser = tx.fleet(NOW).chooser
-        capacity.allocate(tx, row, 1, avoid=(), now=NOW, chooser=chooser)
+        need = need_of(row.spec, row.args)
+        choice = chooser.find(need)
+        assert choice is not None
+        serving.allocate(tx, row, 1, need, choice, now=NOW, chooser=chooser)
         raise GamePipeError("on purpose")
 
     with pytest.raises(GamePipeError):
