@@ -72,9 +72,9 @@ class Settings(BaseSettings):
     longest_queue: Annotated[int, Field(ge=1)] | None = None
     """Pipelines of one tenant that may wait."""
     reserve_after: Duration = timedelta(minutes=5)
-    """Wait behind which a pipeline that fits nowhere reserves a node."""
+    """Wait behind which a pipeline that fits nowhere reserves room on a node."""
     reservations: Annotated[int, Field(ge=0)] = 2
-    """Nodes that are reserved at a time, at most."""
+    """Pipelines that reserve at a time, at most."""
     log_level: LogLevel = "INFO"
 
     @field_validator("temporal_address", "temporal_address_for_agents")

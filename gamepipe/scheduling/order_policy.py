@@ -14,9 +14,9 @@ class OrderPolicy:
     tenant_weights: Mapping[str, float] = field(default_factory=dict)
     """A tenant with twice the weight gets twice the share; `*` is that of all others, else 1."""
     reserve_after: timedelta = timedelta(minutes=5)
-    """Wait behind which one that fits nowhere reserves a node."""
+    """Wait behind which one that fits nowhere reserves room on a node."""
     reservations: int = 2
-    """Nodes that may be reserved at a time; 0: none ever."""
+    """Pipelines that may reserve at a time; 0: none ever."""
     limits: Limits = field(default_factory=Limits)
     longest_queue: int | None = None
     """Pipelines of one tenant that may wait; None: any number."""
