@@ -15,11 +15,8 @@ from gamepipe.scheduling.rule import crowding as crowded_places
 from gamepipe.scheduling.rule import obstacles
 from gamepipe.scheduling.score import crowding, terms
 from gamepipe.scheduling.snapshot import Snapshot
-from gamepipe.scheduling.standing import Standings
+from gamepipe.scheduling.standing import DECIMALS, Standings
 from gamepipe.scheduling.values import Mask
-
-DECIMALS = 9
-"""Costs that differ by less are equal: float noise decides nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,10 +53,9 @@ class Chooser:
 
     def choose(self, need: Need) -> Choice | Refusal:
         """The node for `need`. Every node is looked at; ties go to the lowest node id."""
-        open_, cost = self._standings.of(need)
-        if not open_.any():
+        row = self._standings.best(need)
+        if row is None:
             return _refusal(_sift(need, self.snapshot), self.snapshot.fleet)
-        row = int(np.where(open_, cost.round(DECIMALS), np.inf).argmin())
         fleet = self.snapshot.fleet
         devices = fleet.devices.pick(need.resources.gpu, row)
         return Choice(node_id=fleet.nodes[row].id, gpu_devices=devices)
