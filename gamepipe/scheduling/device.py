@@ -176,11 +176,8 @@ class Devices:
         after[here, slot] = np.where(picked[here, slot], less, after[here, slot])
         return after
 
-    def taken(self, request: GpuRequest, rows: Some = ALL_ROWS) -> Numbers:
+    def taken(self, request: GpuRequest, picked: Mask, rows: Some = ALL_ROWS) -> Numbers:
         """[n]: by how much less would be left."""
-        if request.is_empty:
-            return np.zeros(len(self.left[rows]))
-        picked, _ = self.picked(request, rows)
         return (self.left[rows] - self.left_behind(request, picked, rows)).sum(axis=1)
 
 
