@@ -39,6 +39,7 @@ COMMANDS = {
     "stop": ("gamepipe.cli.fleet", "stop"),
     "validate": ("gamepipe.cli.definition", "validate"),
     "schema": ("gamepipe.cli.definition", "schema"),
+    "simulate": ("gamepipe.cli.simulate", "simulate"),
     "agent": ("gamepipe.cli.agent", "agent"),
 }
 EXTRAS = {
@@ -47,10 +48,15 @@ EXTRAS = {
     "gamepipe.cli.pipelines": "client",
     "gamepipe.cli.logs": "client",
     "gamepipe.cli.fleet": "client",
+    "gamepipe.cli.simulate": "simulate",
 }
 """Of the modules of commands; the others need none."""
 
-SIGNS = {"client": ["httpx"], "embedded": ["httpx", "fastapi", "sqlmodel"]}
+SIGNS = {
+    "client": ["httpx"],
+    "embedded": ["httpx", "fastapi", "sqlmodel"],
+    "simulate": ["numpy"],
+}
 """Modules that are there when an extra is."""
 
 

@@ -16,11 +16,8 @@ from gamepipe.scheduling.rule import crowding as crowded_places
 from gamepipe.scheduling.rule import obstacles
 from gamepipe.scheduling.score import crowding, terms
 from gamepipe.scheduling.snapshot import Snapshot
-from gamepipe.scheduling.standing import Standings
+from gamepipe.scheduling.standing import DECIMALS, Standings
 from gamepipe.scheduling.values import Mask
-
-DECIMALS = 9
-"""Costs that differ by less are equal: float noise decides nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,13 +67,9 @@ class Chooser:
 
     def find(self, need: Need, closed: Closed = NONE_CLOSED) -> Choice | None:
         """What `choose` chooses, without a word about why there is nothing."""
-        open_, cost = self._standings.of(need)
-        if closed:
-            open_ = open_.copy()
-            open_[list(closed)] = False
-        if not open_.any():
+        row = self._standings.best(need, closed)
+        if row is None:
             return None
-        row = int(np.where(open_, cost.round(DECIMALS), np.inf).argmin())
         fleet = self.snapshot.fleet
         devices = fleet.devices.pick(need.resources.gpu, row)
         return Choice(node_id=fleet.nodes[row].id, gpu_devices=devices)

@@ -9,7 +9,7 @@ from gamepipe.model.gpu import ALL
 from gamepipe.model.node import GameNode, GpuFacts
 from gamepipe.model.spec import GpuRequest
 from gamepipe.scheduling.policy import Capacity
-from gamepipe.scheduling.unit import MILLIONTHS, millionths
+from gamepipe.scheduling.unit import MILLIONTHS, millionths, whole
 from gamepipe.scheduling.values import ALL_ROWS, Amounts, Mask, Numbers, Some
 
 T = TypeVar("T")
@@ -102,9 +102,9 @@ class Devices:
     def _sold(self, gpu: GpuFacts) -> tuple[int, int, int]:
         by = self._capacity
         return (
-            int(MILLIONTHS * by.share_factor),
-            int(gpu.memory_bytes * by.vram_factor),
-            int(gpu.encoders * by.encoder_factor),
+            whole(MILLIONTHS * by.share_factor),
+            whole(gpu.memory_bytes * by.vram_factor),
+            whole(gpu.encoders * by.encoder_factor),
         )
 
     def _weigh(self, row: int) -> None:
@@ -127,15 +127,19 @@ class Devices:
 
     def free(self, rows: Some = ALL_ROWS) -> Mask:
         """[n, d]: of which nothing is taken."""
-        return self._there(rows) & ~self.used[rows].any(axis=2)
+        used = self.used[rows]
+        return self._there(rows) & ((used[..., 0] | used[..., 1] | used[..., 2]) == 0)
 
     def fit(self, request: GpuRequest, rows: Some = ALL_ROWS) -> Mask:
         """[n, d]: devices that the request can have, or have a share of."""
         suitable = self.suit(request, rows)
         if request.count:
             return suitable & self.free(rows)
-        room = (self.used[rows] + shares_of(request) <= self.total[rows]).all(axis=2)
-        return suitable & self._there(rows) & room
+        used, total = self.used[rows], self.total[rows]
+        fits = suitable & self._there(rows)
+        for kind, asked in enumerate(shares_of(request)):
+            fits &= used[..., kind] + asked <= total[..., kind]
+        return fits
 
     def wanted(self, request: GpuRequest, rows: Some = ALL_ROWS) -> Amounts:
         """[n]: how many devices the request wants of each node."""
@@ -164,13 +168,22 @@ class Devices:
 
     def left_behind(self, request: GpuRequest, picked: Mask, rows: Some = ALL_ROWS) -> Numbers:
         """[n, d]: `left` once the request has got what it picked."""
-        if request.is_empty:
-            return self.left[rows]
+        left = self.left[rows]
+        if request.is_empty or not self.width:
+            return left
         if request.count:
-            return np.where(picked, 0.0, self.left[rows])
-        used = self.used[rows] + shares_of(request)
-        after = fraction_left(self.total[rows], used, self._there(rows))
-        return np.where(picked, after, self.left[rows])
+            return np.where(picked, 0.0, left)
+        after, here = left.copy(), np.arange(len(left))
+        slot = picked.argmax(axis=1)
+        used = self.used[rows][here, slot] + shares_of(request)
+        there = self._there(rows)[here, slot]
+        less = fraction_left(self.total[rows][here, slot], used, there)
+        after[here, slot] = np.where(picked[here, slot], less, after[here, slot])
+        return after
+
+    def taken(self, request: GpuRequest, picked: Mask, rows: Some = ALL_ROWS) -> Numbers:
+        """[n]: by how much less would be left."""
+        return (self.left[rows] - self.left_behind(request, picked, rows)).sum(axis=1)
 
 
 def fraction_left(total: Amounts, used: Amounts, there: Mask) -> Numbers:

@@ -150,7 +150,11 @@ class Fleet:
     @property
     def left(self) -> Amounts:
         """[node, 3]: what is not held; below zero where a node shrank."""
-        return self.total - self.used
+        return self.left_of()
+
+    def left_of(self, rows: Some = ALL_ROWS) -> Amounts:
+        """`left` of some rows."""
+        return self.total[rows] - self.used[rows]
 
     def port_taken(self, port: str) -> Mask:
         taken = np.zeros(len(self), dtype=bool)
@@ -176,7 +180,7 @@ class Fleet:
 
     def that(self, name: str, test: Callable[[GameNode], bool], rows: Some = ALL_ROWS) -> Mask:
         """Nodes that pass a test, which has this name; it is asked of each node once."""
-        if are_few(rows):
+        if are_few(rows) and name not in self._columns:
             return np.array([test(self.nodes[row]) for row in rows], dtype=bool)
 
         def make(fleet: "Fleet") -> Mask:

@@ -37,6 +37,7 @@ class Fragmentation:
             self._per_unit = np.where(amounts > 0, 1 / amounts, 0.0)
             self._at_least = np.where(amounts > 0, 0.0, np.inf)
         self._present = np.zeros(len(fleet))
+        self._known = np.zeros(len(fleet), dtype=bool)
         self._clock = -1
 
     def growth(self, resources: Resources, rows: Some = ALL_ROWS) -> Numbers:
@@ -45,16 +46,20 @@ class Fragmentation:
         devices = self._fleet.devices
         picked, _ = devices.picked(resources.gpu, rows)
         left = devices.left_behind(resources.gpu, picked, rows)
-        spare = self._fleet.left[rows] - amounts_of(resources)
+        spare = self._fleet.left_of(rows) - amounts_of(resources)
         return self.of(left, spare, rows) - self.present(rows)
 
     def present(self, rows: Some = ALL_ROWS) -> Numbers:
         """[n]: GPUs that are left and not usable, as things stand."""
         fleet = self._fleet
         if self._clock != fleet.clock:
-            stale = ALL_ROWS if self._clock < 0 else fleet.changed_since(self._clock)
-            self._present[stale] = self.of(fleet.devices.left[stale], fleet.left[stale], stale)
+            self._known[fleet.changed_since(self._clock)] = False
             self._clock = fleet.clock
+        unknown = np.arange(len(fleet))[rows][~self._known[rows]]
+        if len(unknown):
+            left = fleet.devices.left[unknown]
+            self._present[unknown] = self.of(left, fleet.left_of(unknown), unknown)
+            self._known[unknown] = True
         return self._present[rows]
 
     def of(self, left: Numbers, spare: Amounts, rows: Some = ALL_ROWS) -> Numbers:
@@ -110,15 +115,20 @@ class Fragmentation:
 
 
 def _single(left: Numbers, part: Numbers, times: Numbers) -> Numbers:
-    """Classes that take one device, or a part of one."""
-    usable = np.zeros(part.shape, dtype=np.float32)
-    ordered = -np.sort(-left.astype(np.float32), axis=1)
-    for device in ordered.T[:, :, None]:
-        if not device.any():
-            break
-        served = np.clip(times, 0.0, 1.0)
-        served *= device
-        served *= device >= part
-        usable += served
-        times = times - 1
-    return usable
+    """Classes that take one device, or a part of one: of the devices that could take one the
+    emptiest, as many as the rest carries, the last of them in part."""
+    count, width = left.shape
+    ordered = np.zeros((count, width + 1), dtype=np.float32)
+    ordered[:, :width] = -np.sort(-left, axis=1)
+    able = np.zeros(part.shape, dtype=np.int16)
+    for device in ordered.T[:-1, :, None]:
+        able += device >= part
+    before = np.zeros_like(ordered)
+    np.cumsum(ordered[:, :-1], axis=1, out=before[:, 1:])
+    served = np.minimum(times, able)
+    whole = served.astype(np.int64)
+    served -= whole
+    whole += np.arange(count)[:, None] * (width + 1)
+    served *= ordered.ravel().take(whole)
+    served += before.ravel().take(whole)
+    return served

@@ -57,6 +57,16 @@ class Latency:
         return f"{how}, give or take {self.error_ms[row]:.0f}"
 
 
+def certain(ms: Numbers) -> Latency:
+    """Of figures that are known for sure; NaN: nothing is known."""
+    known = ~np.isnan(ms)
+    return Latency(
+        ms=ms,
+        error_ms=np.where(known, 0.0, np.nan),
+        source=np.where(known, MEASURED, UNKNOWN),
+    )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Latencies:
     """What is known at one time. No figure of a node depends on which others are in a fleet."""

@@ -23,11 +23,12 @@ import numpy as np
 
 from gamepipe.model import reason as reasons
 from gamepipe.model.record import Verdict
-from gamepipe.scheduling.choose import DECIMALS, Choice, Chooser, Refusal, verdicts
+from gamepipe.scheduling.choose import Choice, Chooser, Refusal, verdicts
 from gamepipe.scheduling.limit import LABEL, Label, kinds_of
 from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.scheduling.reservation import Reservation, reserve
+from gamepipe.scheduling.standing import DECIMALS
 from gamepipe.scheduling.unit import MILLIONTHS
 from gamepipe.scheduling.values import Amounts
 

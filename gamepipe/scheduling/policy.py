@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from gamepipe.scheduling.unit import whole
 from gamepipe.scheduling.values import Amounts
 
 
@@ -23,12 +24,12 @@ class Capacity:
     reserve_memory_bytes: int = 0
     reserve_disk_bytes: int = 0
 
-    def of(self, whole: Sequence[float]) -> Amounts:
+    def of(self, there: Sequence[float]) -> Amounts:
         """Of millionths of cores, bytes of memory and of disk what is sold; never below zero."""
         factors = (self.cpu_factor, self.memory_factor, self.disk_factor)
         reserve = (self.reserve_cpu * 1e6, self.reserve_memory_bytes, self.reserve_disk_bytes)
-        sold = np.array(whole) * factors - reserve
-        return np.maximum(sold, 0).astype(np.int64)
+        sold = np.array(there) * factors - reserve
+        return np.array([max(whole(amount), 0) for amount in sold], dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

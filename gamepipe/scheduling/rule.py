@@ -67,15 +67,25 @@ def closed_by(node: GameNode) -> Verdict | None:
 
 def obstacles(need: Need, snapshot: Snapshot, rows: Some = ALL_ROWS) -> Iterator[Obstacle]:
     """What each node by itself has against it, in the order in which people would ask."""
-    fleet = snapshot.fleet
+    return chain(
+        _closed(need, snapshot.fleet, rows),
+        shortage.obstacles(need.resources, snapshot.fleet, rows),
+        _latency(need, snapshot, rows),
+    )
+
+
+def obstacles_besides_shortage(need: Need, snapshot: Snapshot, rows: Some) -> Iterator[Obstacle]:
+    """All but that there may be too little of something."""
+    return chain(_closed(need, snapshot.fleet, rows), _latency(need, snapshot, rows))
+
+
+def _closed(need: Need, fleet: Fleet, rows: Some) -> Iterator[Obstacle]:
     return chain(
         _state(fleet, rows),
         _place(need, fleet, rows),
         _matches(need, fleet, rows),
         _features(need, fleet, rows),
         _ports(need, fleet, rows),
-        shortage.obstacles(need.resources, fleet, rows),
-        _latency(need, snapshot, rows),
     )
 
 

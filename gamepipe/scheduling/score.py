@@ -26,10 +26,14 @@ AVOIDED = 1_000.0
 """A node that lost this pipeline before: only when nothing else fits."""
 
 
-def terms(need: Need, snapshot: Snapshot, rows: Some = ALL_ROWS) -> dict[str, Numbers]:
+def terms(
+    need: Need, snapshot: Snapshot, rows: Some = ALL_ROWS, *, without: str = ""
+) -> dict[str, Numbers]:
     """By name, the weighted cost of each term that has something to say about this need."""
     found = {}
     for name, make in _TERMS.items():
+        if name == without:
+            continue
         weight = 1.0 if name == "avoided" else getattr(snapshot.policy.weights, name)
         cost = make(need, snapshot, rows) if weight else None
         if cost is not None:
@@ -51,7 +55,7 @@ def _fragmentation(need: Need, snapshot: Snapshot, rows: Some) -> Numbers:
 
 def _packing(_: Need, snapshot: Snapshot, rows: Some) -> Numbers:
     """What is free now: little is good, for what is large needs a node that is empty."""
-    left = snapshot.fleet.left[rows]
+    left = snapshot.fleet.left_of(rows)
     cores, memory = (left[:, kind] / LARGE_NODE[kind] for kind in (CPU, MEMORY))
     return snapshot.fleet.devices.left[rows].sum(axis=1) / LARGE_GPUS + cores / 2 + memory / 4
 

@@ -9,3 +9,8 @@ MILLIONTHS = 1_000_000
 def millionths(amount: float) -> int:
     """`amount` rounded up, so that nothing is handed out for free; float noise is not an amount."""
     return math.ceil(round(amount * MILLIONTHS, 3))
+
+
+def whole(amount: float) -> int:
+    """Of an amount what can be handed out, in whole units; float noise takes none away."""
+    return math.floor(round(amount, 3))

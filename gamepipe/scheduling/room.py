@@ -1,0 +1,107 @@
+"""Where there is room for what a pipeline asks for, and what its taking it would leave unusable.
+
+Both depend on the resources alone, so needs that ask for the same share them, wherever their
+players are. What would be unusable takes long to work out: until a node is promising, it is enough
+to know what it cannot be less than.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from gamepipe.model.spec import GpuRequest, Resources
+from gamepipe.scheduling import shortage
+from gamepipe.scheduling.snapshot import Snapshot
+from gamepipe.scheduling.values import ALL_ROWS, Mask, Numbers, Rows
+
+K = TypeVar("K")
+T = TypeVar("T")
+KEPT_CELLS = 4_000_000
+"""Requests times nodes that are kept; what was asked for the longest ago goes."""
+_NOISE = 1e-5
+
+
+@dataclass(kw_only=True, slots=True)
+class Room:
+    """On all nodes for one request, at one time of the fleet's clock."""
+
+    clock: int = -1
+    fits: Mask
+    """[n]: of nothing there is too little."""
+    growth: Numbers
+    """[n]: of what is unusable, in GPUs; what it is at least, where it is not `known`."""
+    known: Mask
+    """[n]"""
+
+
+@dataclass(kw_only=True, slots=True)
+class Slots:
+    """On all nodes for one request for GPUs, at one time of the fleet's clock."""
+
+    clock: int = -1
+    enough: Mask
+    """[n]"""
+    taken: Numbers
+    """[n]: by how much less would be left, in GPUs."""
+
+
+class Rooms:
+    """Of one snapshot; the fleet in it may change."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._rooms: OrderedDict[Resources, Room] = OrderedDict()
+        self._slots: OrderedDict[GpuRequest, Slots] = OrderedDict()
+
+    def of(self, resources: Resources) -> Room:
+        room = self._kept(self._rooms, resources, self._room)
+        fleet = self._snapshot.fleet
+        if room.clock != fleet.clock:
+            rows = ALL_ROWS if room.clock < 0 else fleet.changed_since(room.clock)
+            slots = self._slots_of(resources.gpu)
+            room.fits[rows] = slots.enough[rows]
+            for obstacle in shortage.obstacles(replace(resources, gpu=GpuRequest()), fleet, rows):
+                room.fits[rows] &= ~obstacle.where
+            # Who takes so much of the devices makes no more than that of it usable.
+            room.growth[rows] = -slots.taken[rows] - _NOISE
+            room.known[rows] = False
+            room.clock = fleet.clock
+        return room
+
+    def learn(self, resources: Resources, rows: Rows) -> Room:
+        """Work out what would be unusable on these nodes."""
+        room = self.of(resources)
+        room.growth[rows] = self._snapshot.fragmentation.growth(resources, rows)
+        room.known[rows] = True
+        return room
+
+    def _slots_of(self, request: GpuRequest) -> Slots:
+        slots = self._kept(self._slots, request, self._no_slots)
+        fleet = self._snapshot.fleet
+        if slots.clock != fleet.clock and not request.is_empty:
+            rows = ALL_ROWS if slots.clock < 0 else fleet.changed_since(slots.clock)
+            picked, slots.enough[rows] = fleet.devices.picked(request, rows)
+            slots.taken[rows] = fleet.devices.taken(request, picked, rows)
+        slots.clock = fleet.clock
+        return slots
+
+    def _room(self) -> Room:
+        count = len(self._snapshot.fleet)
+        fits, known = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+        return Room(fits=fits, growth=np.zeros(count), known=known)
+
+    def _no_slots(self) -> Slots:
+        """Enough for who asks for none."""
+        count = len(self._snapshot.fleet)
+        return Slots(enough=np.ones(count, dtype=bool), taken=np.zeros(count))
+
+    def _kept(self, table: OrderedDict[K, T], key: K, make: Callable[[], T]) -> T:
+        if key not in table:
+            table[key] = make()
+            while len(table) * len(self._snapshot.fleet) > KEPT_CELLS and len(table) > 1:
+                table.popitem(last=False)
+        table.move_to_end(key)
+        return table[key]

@@ -1,0 +1,1 @@
+"""Experiments on the placement code that runs in production: replayed traces and made-up worlds."""

@@ -1,0 +1,69 @@
+"""`gamepipe simulate`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_usage import gamepipe
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    nodes, tasks = tmp_path / "nodes.csv", tmp_path / "tasks.csv"
+    nodes.write_text("sn,cpu_milli,memory_mib,gpu,model\nn1,8000,1024,2,T4\nn2,8000,1024,4,L4\n")
+    tasks.write_text(
+        "cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec\n100,1,1,500,\n100,1,1,1000,L4\n1,1,0,0,\n"
+    )
+    return ["--nodes", str(nodes), "--tasks", str(tasks), "--seeds", "2"]
+
+
+def test_a_trace_is_replayed_and_reported(files: list[str], tmp_path: Path) -> None:
+    report, plots = tmp_path / "report.json", tmp_path / "plots"
+    done = gamepipe("simulate", *files, "--json", str(report), "--plot-dir", str(plots))
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(report.read_text())
+    assert (found["policy"], found["arrivals"]) == ("fragmentation", 1.3)
+    assert [run["seed"] for run in found["runs"]] == [1, 2]
+    assert 60 < found["allocated_percent"] <= 100
+    assert f"{found['allocated_percent']:.2f} ±" in done.stdout
+    assert (plots / "allocation.png").read_bytes().startswith(PNG)
+
+
+def test_a_made_up_fleet_is_played_and_drawn(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    small = ("--fleet", "4", "--requests", "200", "--seeds", "1", "--policy", "spread")
+    done = gamepipe("simulate", *small, "--json", str(report), "--plot-dir", str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    (run,) = json.loads(report.read_text())["runs"]
+    assert run["placed"] + run["waiting"] == run["requests"] == 200
+    assert {tenant for tenant in run["wait_seconds"] if tenant in done.stdout}
+    for name in ("allocation", "waits", "latency"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(PNG)
+
+
+def test_mistakes_in_a_table_are_told_with_their_places(files: list[str], tmp_path: Path) -> None:
+    nodes = tmp_path / "nodes.csv"
+    nodes.write_text("sn,cpu_milli,memory_mib,gpu,model\nn1,much,1024,2,T4\n")
+    done = gamepipe("simulate", *files)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"{nodes}:2: column cpu_milli: 'much' is no whole number: write 0 or more\n"
+        f"gamepipe: cannot use {nodes}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--policy", "best"), "--policy 'best' is unknown: choose fragmentation, "),
+        (("--nodes", "nodes.csv"), "--nodes and --tasks go together"),
+        (("--nodes", "no.csv", "--tasks", "no.csv"), "cannot read no.csv: No such file"),
+    ],
+)
+def test_a_wrong_command_line_is_refused(arguments: tuple[str, ...], said: str) -> None:
+    done = gamepipe("simulate", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
