@@ -153,8 +153,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--traces", type=Path, default=TRACES, help="folder of the two CSV files")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--variant-seeds", type=int, default=3, help="0: no variants")
-    parser.add_argument("--policies", nargs="+", default=list(POLICIES), choices=list(POLICIES))
+    parser.add_argument("--variant-seeds", type=int, default=3)
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--policies", nargs="*", default=list(POLICIES), choices=list(POLICIES))
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the results there")
     options = parser.parse_args()
@@ -167,9 +168,9 @@ def main() -> None:
     options = parse()
     with ProcessPoolExecutor(options.processes) as pool:
         trace = means(pool, options, "", options.policies)
-        names = VARIANTS if options.variant_seeds else ()
-        variants = {name: means(pool, options, name, COMPARED) for name in names}
-    print_trace(trace)
+        variants = {name: means(pool, options, name, COMPARED) for name in options.variants}
+    if trace:
+        print_trace(trace)
     if variants:
         print_variants(variants)
     if options.json:

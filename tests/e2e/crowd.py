@@ -14,6 +14,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from bench.simulated import Simulated
+from gamepipe.logs import configure_logging
 from gamepipe.model.state import StepState
 from gamepipe.v1 import node_pb2
 from gamepipe.wire import CleanWorkspace, StepAssignment, StepResult, node_identity, node_queue
@@ -67,6 +68,7 @@ all_connected = asyncio.Event()
 
 
 async def main(grpc_address: str, temporal_address: str, count: str) -> None:
+    configure_logging("ERROR")
     client = await Client.connect(temporal_address)
     async with asyncio.TaskGroup() as group:
         for number in range(int(count)):

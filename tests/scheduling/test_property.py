@@ -1,12 +1,15 @@
 """What holds for any fleet, any requests and anything that happens to them."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from gamepipe.model.node import GameNode, GpuFacts, NodeFacts
 from gamepipe.model.spec import GpuRequest, Resources
+from gamepipe.scheduling import standing
 from gamepipe.scheduling.choose import Choice, Refusal, choose, verdicts
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.need import Need
@@ -22,6 +25,16 @@ property_of = settings(
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_promising_node_at_a_time() -> Iterator[None]:
+    """So that small fleets too are worked out in several rounds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(standing, "PROMISING", 1)
+        yield
+
+
 acts = st.lists(worlds.act, max_size=12)
 acts_and_changes = st.lists(worlds.act | worlds.change, max_size=12)
 
