@@ -54,7 +54,8 @@ class PipelineSweep:
         live = await self._store.pipelines.list_live()
         for record in await self._suspects(live):
             await self._attempt(record)
-        await self._offers.send(await self._store.placements.offer(now=self._now()))
+        offers = await self._store.placements.offer(now=self._now(), telling=True)
+        await self._offers.send(offers)
         await self._offers.send(await self._store.placements.untaken_offers())
 
     async def _suspects(self, live: Sequence[PipelineRecord]) -> list[PipelineRecord]:

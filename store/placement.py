@@ -53,12 +53,12 @@ class PlacementStore:
             lambda tx: capacity.release(tx, pipeline_id, generation, now=now), placing=True
         )
 
-    async def offer(self, *, now: datetime) -> tuple[OfferMade, ...]:
+    async def offer(self, *, now: datetime, telling: bool = False) -> tuple[OfferMade, ...]:
         waits = select(QueueEntryRow.pipeline_id).limit(1)
         if await self._database.read(lambda session: session.exec(waits).first()) is None:
             return ()
         return await self._database.write(
-            lambda tx: capacity.offer_queue(tx, now=now, telling=True), placing=True
+            lambda tx: capacity.offer_queue(tx, now=now, telling=telling), placing=True
         )
 
     async def untaken_offers(self) -> tuple[OfferMade, ...]:

@@ -23,6 +23,7 @@ from store.transaction import Transaction
 
 TOLD = 100
 """Of each line so many are told anew why they wait; those behind have time."""
+_HEAD = (QueueEntryRow.pipeline_id, QueueEntryRow.generation, QueueEntryRow.queued_at)
 _NEED: TypeAdapter[Need] = TypeAdapter(Need)
 
 
@@ -100,24 +101,21 @@ class _Place:
         self._priority, self._line, self._labels = priority, line, labels
 
     def line(self) -> Line:
-        head = self.head()
-        assert head is not None  # noqa: S101 - it was found by its entries
+        found = self.first((*_HEAD, QueueEntryRow.need), 1)[0]  # it was found by its entries
         return Line(
             priority=self._priority,
-            need=cast(Need, self.first((QueueEntryRow.need,), 1)[0][0]),
+            need=cast(Need, found[3]),
             labels=tuple((key, value) for key, value in self._labels.items() if value is not None),
-            head=head,
+            head=Waiting(pipeline_id=found[0], generation=found[1], queued_at=found[2]),
             follow=self.head,
         )
 
     def head(self) -> Waiting | None:
         """The oldest that has not left the queue."""
         self._tx.session.flush()
-        columns = (QueueEntryRow.pipeline_id, QueueEntryRow.generation, QueueEntryRow.queued_at)
-        row = next(iter(self.first(columns, 1)), None)
-        if row is None:
-            return None
-        return Waiting(pipeline_id=row[0], generation=row[1], queued_at=row[2])
+        for pipeline_id, generation, queued_at in self.first(_HEAD, 1):
+            return Waiting(pipeline_id=pipeline_id, generation=generation, queued_at=queued_at)
+        return None
 
     def first(self, columns: Sequence[Any], count: int) -> Sequence[Any]:
         """Of the oldest."""

@@ -123,9 +123,9 @@ class PlacementRepository(Protocol):
     ) -> tuple[OfferMade, ...]:
         """Release unless a live instance holds it. Idempotent."""
 
-    async def offer(self, *, now: datetime) -> tuple[OfferMade, ...]:
+    async def offer(self, *, now: datetime, telling: bool = False) -> tuple[OfferMade, ...]:
         """Serve the queue in its order (`gamepipe.scheduling.order`): an allocation for each that
-        fits. Those that do not hear why, as things are now."""
+        fits. `telling`: the first of those that do not hear why, as things are now."""
 
     async def untaken_offers(self) -> tuple[OfferMade, ...]: ...
 

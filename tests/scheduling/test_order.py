@@ -3,6 +3,9 @@
 from collections import Counter
 from datetime import timedelta
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gamepipe.model import reason as reasons
 from gamepipe.model.spec import GpuRequest, Resources
 from gamepipe.scheduling.choose import Choice, Refusal
@@ -217,3 +220,32 @@ def test_a_pass_over_the_same_queue_gives_the_same_answer() -> None:
         return [*world.serve(), *world.reserved]
 
     assert granted() == granted()
+
+
+ENTRIES = st.lists(
+    st.tuples(
+        st.sampled_from("abc"),
+        st.sampled_from((1.0, 2.0, 5.0)),
+        st.integers(0, 2),
+        st.integers(0, 1),
+    ),
+    max_size=30,
+)
+
+
+@given(entries=ENTRIES, old=st.booleans())
+def test_whoever_still_waits_behind_a_pass_fits_nowhere(
+    entries: list[tuple[str, float, int, int]], old: bool
+) -> None:
+    world = Queueing(node("n1", cpu=4, gpus=2), node("n2", cpu=6, gpus=1), reservations=1)
+    for tenant, cpu, gpus, priority in entries:
+        world.wait(need(tenant, cpu=cpu, gpus=gpus), priority=priority)
+    world.now += LATER * old
+    granted = world.serve()
+    assert len(granted) + len(world.lineup) == len(entries)
+    waiting = world.lineup.lines()
+    assert {id(line.head) for line in waiting} == {id(line.head) for line in world.turns.refused}
+    assert all(isinstance(world.turns.place(line), Refusal) for line in waiting)
+    world.turns.lift()
+    assert {one.pipeline_id for one in world.fleet.held.values()} == set(granted)
+    assert (world.fleet.left >= 0).all()

@@ -229,7 +229,7 @@ async def test_those_who_wait_hear_why_as_things_are_now(store_url: str) -> None
     async with ordered(store_url) as store:
         await wait_all(store, *(f"default-{number}" for number in range(3)), cpu=4.0)
         await store.nodes.register(registration("n1", cpu=2), now=NOW)
-        assert await store.placements.offer(now=NOW) == ()
+        assert await store.placements.offer(now=NOW, telling=True) == ()
         for entry in await store.placements.queue():
             assert "has 2 of 4 cores free" in entry.summary
             assert [verdict.code for verdict in entry.verdicts] == ["CPU_SHORT"]
@@ -270,10 +270,10 @@ async def _statements(store: GamePipelineStore) -> int:
     def note(*given: Any) -> None:
         seen.append(given[2])
 
-    await store.placements.offer(now=NOW)  # told once
+    await store.placements.offer(now=NOW, telling=True)  # told once
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        assert await store.placements.offer(now=NOW) == ()
+        assert await store.placements.offer(now=NOW, telling=True) == ()
     finally:
         event.remove(Engine, "before_cursor_execute", note)
     return len(seen)

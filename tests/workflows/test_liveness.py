@@ -11,6 +11,7 @@ from activities.liveness import NodeSweep
 from gamepipe.embedded.temporal import TemporalServer
 from gamepipe.model.errors import GamePipeError, StoreUnavailable
 from gamepipe.model.state import Connectivity
+from tests.waiting import eventually
 from tests.workflows.conftest import Stack
 from tests.workflows.node import now, register
 
@@ -135,3 +136,25 @@ async def test_a_temporal_that_is_away_makes_nobody_lost(
         await fleet.sweep.run_once()
     node = await fleet.stack.store.nodes.get("idle")
     assert node.connectivity is Connectivity.SUSPECT
+
+
+async def test_a_node_that_is_back_is_offered_to_who_waits(fleet: Fleet) -> None:
+    await fleet.spend(2 * TTL, node=True)
+    assert await fleet.spend(TTL * 2 / 3) is Connectivity.SUSPECT
+    handle = await fleet.stack.submit("""
+name: waits
+placement: {node: idle}
+steps: [{name: only, type: command, command: "true"}]
+""")
+
+    async def waits() -> bool:
+        return bool(await fleet.stack.store.placements.queue())
+
+    await eventually(waits, what="the pipeline to wait")
+    assert await fleet.spend(BEAT, node=True) is Connectivity.ONLINE
+
+    async def placed() -> bool:
+        return (await fleet.stack.record(handle)).node_id == "idle"
+
+    await eventually(placed, what="the offer to be taken")
+    await handle.cancel()
