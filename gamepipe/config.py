@@ -1,6 +1,7 @@
 """One `Settings` object, built in `main()` and passed down; environment prefix `GAMEPIPE_`."""
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gamepipe.logs import LogLevel
 from gamepipe.model.errors import InvalidRequest
+from gamepipe.named import Named
+from gamepipe.scheduling.policy import Capacity, Policy, Weights
 from gamepipe.wire import RunSettings
 
 
@@ -62,6 +65,12 @@ class Settings(BaseSettings):
     sweep_interval: Duration = timedelta(seconds=5)
     retention: Duration = timedelta(days=30)
     """Terminal pipelines older than this are removed with their logs."""
+    weights: Annotated[Weights, Named(Weights)] = Weights()
+    """Of the terms of a placement's score."""
+    template_weights: Annotated[dict[str, dict[str, float]], Named(Weights, each=True)] = {}
+    """By template those that differ from `weights`."""
+    capacity: Annotated[Capacity, Named(Capacity, low=0)] = Capacity()
+    """What of each node is sold."""
     log_level: LogLevel = "INFO"
 
     @field_validator("temporal_address", "temporal_address_for_agents")
@@ -79,6 +88,14 @@ class Settings(BaseSettings):
             node_ttl_seconds=self.node_ttl.total_seconds(),
             grace_seconds=self.grace.total_seconds(),
         )
+
+    def policy(self) -> Policy:
+        """What placements are decided by."""
+        templates = {
+            template: replace(self.weights, **changes)
+            for template, changes in self.template_weights.items()
+        }
+        return Policy(weights=self.weights, capacity=self.capacity, templates=templates)
 
     @property
     def workflow_base(self) -> str:

@@ -1,5 +1,6 @@
 """Reads settings from the environment, so that a wrong one is a sentence."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsError
 from gamepipe.model.errors import GamePipeError
 
 T = TypeVar("T", bound=BaseSettings)
+_FIELD = re.compile(r'field "(\w+)"')
 
 
 class BadSettings(GamePipeError):
@@ -28,7 +30,7 @@ def read_settings(
     try:
         return kind(**(given or {}))
     except SettingsError as error:
-        raise BadSettings(str(error)) from None
+        raise BadSettings(_unreadable(kind, error)) from None
     except ValidationError as error:
         prefix = kind.model_config["env_prefix"]
         mistakes = []
@@ -39,3 +41,11 @@ def read_settings(
             problem = one["msg"].removeprefix("Value error, ")
             mistakes.append(f"{place}: {problem.replace('datetime.timedelta(0)', '0')}")
         raise BadSettings("; ".join(mistakes)) from None
+
+
+def _unreadable(kind: type[BaseSettings], error: SettingsError) -> str:
+    """Of a setting that must be JSON and is not."""
+    field = _FIELD.search(str(error))
+    if field is None:
+        return str(error)
+    return f"{kind.model_config['env_prefix']}{field[1]}".upper() + ": must be JSON"

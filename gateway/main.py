@@ -60,7 +60,7 @@ async def serve(settings: Settings, shutdown: asyncio.Event) -> None:
     """
     check_binding(settings)
     listener = _listen(settings)
-    store = await GamePipelineStore.open(settings.store_url)
+    store = await GamePipelineStore.open(settings.store_url, policy=settings.policy())
     # Lazy: the gateway takes pipelines while Temporal is away.
     client = await Client.connect(
         settings.temporal_address, namespace=settings.temporal_namespace, lazy=True

@@ -10,6 +10,7 @@ from gamepipe.ports import OfferMade
 from gamepipe.scheduling.choose import Chooser, Refusal, verdicts
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.need import Need, need_of
+from gamepipe.scheduling.policy import Capacity, Policy
 from gamepipe.scheduling.snapshot import Snapshot
 from store.record import allocation_record, load_nodes
 from store.table import (
@@ -30,14 +31,15 @@ VERDICTS_KEPT = 50
 """Nodes of which a waiting pipeline says why not; its summary counts them all."""
 
 
-def load_fleet(session: Session) -> Fleet:
+def load_fleet(session: Session, capacity: Capacity) -> Fleet:
     """The fleet that placement decides on."""
     live = session.exec(select(AllocationRow).where(col(AllocationRow.released_at).is_(None)))
-    return Fleet(load_nodes(session), [allocation_record(row) for row in live])
+    held = [allocation_record(row) for row in live]
+    return Fleet(load_nodes(session), held, capacity=capacity)
 
 
-def load_chooser(session: Session) -> Chooser:
-    return Chooser(Snapshot(fleet=load_fleet(session)))
+def load_chooser(session: Session, policy: Policy) -> Chooser:
+    return Chooser(Snapshot(fleet=load_fleet(session, policy.capacity), policy=policy))
 
 
 def explain(need: Need, chooser: Chooser) -> tuple[Verdict, ...]:
@@ -93,7 +95,7 @@ def offer_queue(tx: Transaction, *, now: datetime) -> tuple[OfferMade, ...]:
     entries = tx.session.exec(waiting).all()
     if not entries:
         return ()
-    chooser = load_chooser(tx.session)
+    chooser = load_chooser(tx.session, tx.policy)
     offers = []
     for entry, row in entries:
         held = _offer(tx, entry, row, chooser, now=now)

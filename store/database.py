@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlmodel import Session
 
 from gamepipe.model.errors import InvalidRequest, StoreUnavailable
+from gamepipe.scheduling.policy import Policy
 from store.text import clean_statements
 from store.transaction import PlacementLockNeeded, Transaction
 
@@ -51,8 +52,9 @@ def parse_url(url: str) -> URL:
 class Database:
     """Runs transactions on one database; closed with `close`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, policy: Policy | None = None) -> None:
         self.url = parse_url(url)
+        self.policy = policy or Policy()
         self.is_postgres = self.url.get_backend_name() == "postgresql"
         if self.is_postgres:
             self._writer = self._reader = _postgres_engine(self.url)
@@ -113,7 +115,9 @@ class Database:
                 session.connection().execute(
                     text("SELECT pg_advisory_xact_lock(:key)"), {"key": PLACEMENT_LOCK}
                 )
-            transaction = Transaction(session, is_postgres=self.is_postgres, placing=placing)
+            transaction = Transaction(
+                session, is_postgres=self.is_postgres, placing=placing, policy=self.policy
+            )
             result = work(transaction)
             transaction.flush_events()
             return result

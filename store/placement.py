@@ -157,7 +157,7 @@ def _decide(
     """Whoever waits before this one is served first: a newcomer never passes it."""
     if tx.session.get(QueueEntryRow, row.id) is None:
         _offer_those_before(tx, row, now=now)
-    chooser = capacity.load_chooser(tx.session)
+    chooser = capacity.load_chooser(tx.session, tx.policy)
     held = capacity.allocate(
         tx, row, request.generation, avoid=request.avoid, now=now, chooser=chooser
     )

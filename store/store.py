@@ -6,6 +6,7 @@ from typing import Self
 
 from sqlalchemy import text
 
+from gamepipe.scheduling.policy import Policy
 from store import lease
 from store.database import Database, parse_url
 from store.event import EventStore
@@ -33,18 +34,19 @@ class GamePipelineStore:
         self.events = EventStore(database)
 
     @classmethod
-    async def open(cls, url: str) -> Self:
+    async def open(cls, url: str, *, policy: Policy | None = None) -> Self:
         """Open the store at `url`, at the newest schema.
 
         Args:
             url: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`.
+            policy: what placements are decided by.
 
         Raises:
             InvalidRequest: the URL names no store that we know.
             StoreUnavailable: the database does not answer.
         """
         await asyncio.to_thread(migrate, parse_url(url))
-        return cls(Database(url))
+        return cls(Database(url, policy=policy))
 
     def wakeup(self) -> Subscription:
         """A new subscription to writes by any process."""

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import Session, SQLModel, select
 
 from gamepipe.model.record import EventKind
+from gamepipe.scheduling.policy import Policy
 from store.table import EventRow, PipelineRow
 
 EVENT_LOCK = 0x67616D65_0002
@@ -37,9 +38,17 @@ class PlacementLockNeeded(Exception):
 class Transaction:
     """Lock order: placement, then rows, then events. `add_event` only remembers."""
 
-    def __init__(self, session: Session, *, is_postgres: bool, placing: bool = False) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        is_postgres: bool,
+        placing: bool = False,
+        policy: Policy | None = None,
+    ) -> None:
         self.session = session
         self.is_postgres = is_postgres
+        self.policy = policy or Policy()
         self._placing = placing
         self._events: list[NewEvent] = []
         self._wakes = False
