@@ -78,6 +78,7 @@ def allocate(
         taken_at=None if offered else now,
         queued_at=offered.queued_at if offered else None,
         avoid=avoid,
+        explanation=chooser.explain(need),
     )
     held = tx.session.merge(allocation)  # a released one of a run that was reset is replaced
     tx.session.flush()

@@ -1,14 +1,19 @@
 """Placements: one transaction under the lock reads what is live, decides and writes."""
 
+import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from sqlmodel import col, select
 
 from gamepipe.model import reason as reasons
+from gamepipe.model.forecast import Forecast
 from gamepipe.model.record import Allocation, QueueEntry, Verdict
+from gamepipe.model.spec import PipelineSpec
 from gamepipe.ports import OfferMade
 from gamepipe.scheduling.choose import Refusal
+from gamepipe.scheduling.forecast import forecast
 from gamepipe.scheduling.need import need_of
 from gamepipe.scheduling.rule import takes_pipelines
 from gamepipe.wire import (
@@ -22,6 +27,7 @@ from gamepipe.wire import (
 )
 from store import capacity
 from store.database import Database
+from store.planning import present
 from store.record import allocation_record, load_nodes, load_pipelines, queue_record
 from store.saving import save
 from store.table import AllocationRow, NodeRow, PipelineRow, QueueEntryRow
@@ -91,6 +97,18 @@ class PlacementStore:
         return await self._database.read(
             lambda session: tuple(queue_record(row) for row in session.exec(query))
         )
+
+    async def forecast(
+        self,
+        spec: PipelineSpec,
+        args: Mapping[str, str],
+        *,
+        count: int = 1,
+        avoid: tuple[str, ...] = (),
+    ) -> Forecast:
+        need, policy = need_of(spec, args, avoid=avoid), self._database.policy
+        snapshot = await self._database.read(lambda session: present(session, policy))
+        return await asyncio.to_thread(forecast, need, snapshot, count=count)
 
     async def queue_entry(self, pipeline_id: str) -> QueueEntry | None:
         row = await self._database.read(lambda session: session.get(QueueEntryRow, pipeline_id))

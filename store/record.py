@@ -79,6 +79,7 @@ def queue_record(row: QueueEntryRow) -> QueueEntry:
         queued_at=row.queued_at,
         summary=row.summary,
         verdicts=tuple(row.verdicts),
+        avoid=tuple(row.avoid),
     )
 
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, Index, SQLModel
 
+from gamepipe.model.explanation import Explanation
 from gamepipe.model.node import Location, NodeFacts, NodeMetrics
 from gamepipe.model.record import Progress, Verdict
 from gamepipe.model.spec import PipelineSpec, Resources
@@ -128,6 +129,10 @@ class AllocationRow(SQLModel, table=True):
     template: str = Field(default="", sa_column_kwargs={"server_default": ""})
     priority: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     preemptible: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    explanation: Explanation | None = Field(
+        default=None, sa_column=json_column(Explanation, nullable=True)
+    )
+    """How the node was chosen, as it was then; read only where somebody asks."""
 
 
 class QueueEntryRow(SQLModel, table=True):

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from gamepipe.model.explanation import Explanation
 from gamepipe.model.spec import PipelineSpec, Resources
 from gamepipe.model.state import InstanceState, PipelineState, StepState
 
@@ -55,6 +56,8 @@ class GenerationRecord:
     node_id: str
     placed_at: datetime
     released_at: datetime | None = None
+    explanation: Explanation | None = None
+    """How its node was chosen; None where that was not kept."""
     steps: tuple[StepRecord, ...] = ()
 
 
@@ -216,6 +219,8 @@ class QueueEntry:
     queued_at: datetime
     summary: str
     verdicts: tuple[Verdict, ...] = ()
+    avoid: tuple[str, ...] = ()
+    """Nodes that lost an earlier generation."""
 
 
 class LogStream(StrEnum):

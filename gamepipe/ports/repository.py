@@ -1,10 +1,11 @@
 """The repositories, and the store that holds them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from gamepipe.logchunk import LogChunk
+from gamepipe.model.forecast import Forecast
 from gamepipe.model.node import GameNode, NodeMetrics
 from gamepipe.model.record import (
     Allocation,
@@ -19,6 +20,7 @@ from gamepipe.model.record import (
     StopOrder,
     StoredEvent,
 )
+from gamepipe.model.spec import PipelineSpec
 from gamepipe.model.state import Connectivity, InstanceState, NodeState, PipelineState
 from gamepipe.ports.value import (
     LogQuery,
@@ -122,7 +124,19 @@ class PlacementRepository(Protocol):
 
     async def live_allocations(self) -> tuple[Allocation, ...]: ...
 
-    async def queue(self) -> tuple[QueueEntry, ...]: ...
+    async def queue(self) -> tuple[QueueEntry, ...]:
+        """In the order in which it is served."""
+
+    async def forecast(
+        self,
+        spec: PipelineSpec,
+        args: Mapping[str, str],
+        *,
+        count: int = 1,
+        avoid: tuple[str, ...] = (),
+    ) -> Forecast:
+        """Where copies of a pipeline would go if they were placed now, one after the other and
+        before everybody who waits. Takes no lock and writes nothing."""
 
     async def queue_entry(self, pipeline_id: str) -> QueueEntry | None: ...
 

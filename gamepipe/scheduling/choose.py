@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
 
+from gamepipe.model.explanation import Explanation, Scored
 from gamepipe.model.record import Verdict
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.need import Need
@@ -16,10 +17,13 @@ from gamepipe.scheduling.rule import obstacles
 from gamepipe.scheduling.score import crowding, terms
 from gamepipe.scheduling.snapshot import Snapshot
 from gamepipe.scheduling.standing import Standings
-from gamepipe.scheduling.values import Mask
+from gamepipe.scheduling.values import Mask, Numbers, Rows
 
 DECIMALS = 9
 """Costs that differ by less are equal: float noise decides nothing."""
+SHOWN_DECIMALS = 6
+EXPLAINED = 4
+"""Nodes that an explanation compares: the one that is chosen, and runners-up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,46 +42,72 @@ class Refusal:
     """One sentence for people."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scored:
-    """A node that fits, with what it would cost, in all and by term."""
-
-    node_id: str
-    cost: float
-    terms: Mapping[str, float]
-
-
 class Chooser:
     """Decides over one snapshot. What it keeps between decisions saves work and changes none."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self._standings = Standings(snapshot)
+        self._decided: tuple[Need, int, Numbers] | None = None
 
     def choose(self, need: Need) -> Choice | Refusal:
         """The node for `need`. Every node is looked at; ties go to the lowest node id."""
-        open_, cost = self._standings.of(need)
-        if not open_.any():
-            return _refusal(_sift(need, self.snapshot), self.snapshot.fleet)
-        row = int(np.where(open_, cost.round(DECIMALS), np.inf).argmin())
+        costs = self._costs(need)
+        row = int(costs.argmin()) if len(costs) else -1
         fleet = self.snapshot.fleet
+        if row < 0 or np.isinf(costs[row]):
+            return _refusal(_sift(need, self.snapshot), fleet)
         devices = fleet.devices.pick(need.resources.gpu, row)
         return Choice(node_id=fleet.nodes[row].id, gpu_devices=devices)
 
     def ranked(self, need: Need, limit: int | None = None) -> tuple[Scored, ...]:
         """The nodes that fit, the best first: what `choose` would choose, one after the other."""
-        open_, cost = self._standings.of(need)
-        rows = np.flatnonzero(open_)
-        rows = rows[np.argsort(cost[rows].round(DECIMALS), kind="stable")][:limit]
-        costs = terms(need, self.snapshot) | crowding(need, self.snapshot)
+        costs = self._costs(need)
+        rows = _best(costs, limit)
+        found = terms(need, self.snapshot, rows)
+        found |= {name: term[rows] for name, term in crowding(need, self.snapshot).items()}
         return tuple(
             Scored(
                 node_id=self.snapshot.fleet.nodes[row].id,
-                cost=float(cost[row]),
-                terms={name: float(term[row]) for name, term in costs.items()},
+                cost=float(costs[row]),
+                terms={name: float(term[place]) for name, term in found.items()},
             )
-            for row in rows
+            for place, row in enumerate(rows)
         )
+
+    def explain(self, need: Need) -> Explanation:
+        """How the node of `need` is chosen, with the runners-up."""
+        costs = self._costs(need)
+        return Explanation(
+            nodes=len(costs),
+            candidates=int(np.isfinite(costs).sum()),
+            ranked=tuple(_rounded(one) for one in self.ranked(need, limit=EXPLAINED)),
+        )
+
+    def _costs(self, need: Need) -> Numbers:
+        """[n]: of each node that fits its cost, and infinity of the others."""
+        clock = self.snapshot.fleet.clock
+        if self._decided is None or self._decided[:2] != (need, clock):
+            open_, cost = self._standings.of(need)
+            self._decided = (need, clock, np.where(open_, cost.round(DECIMALS), np.inf))
+        return self._decided[2]
+
+
+def _best(costs: Numbers, limit: int | None) -> Rows:
+    """Rows that fit, the cheapest first, of equal ones the first."""
+    if limit is None:
+        return np.argsort(costs, kind="stable")[: np.isfinite(costs).sum()]
+    left, rows = costs.copy(), []
+    for _ in range(min(limit, int(np.isfinite(costs).sum()))):
+        rows.append(int(left.argmin()))
+        left[rows[-1]] = np.inf
+    return np.array(rows, dtype=np.int64)
+
+
+def _rounded(scored: Scored) -> Scored:
+    """As many decimals as people read."""
+    costs = {name: round(cost, SHOWN_DECIMALS) for name, cost in scored.terms.items()}
+    return replace(scored, cost=round(scored.cost, SHOWN_DECIMALS), terms=costs)
 
 
 def choose(need: Need, snapshot: Snapshot) -> Choice | Refusal:
