@@ -144,18 +144,8 @@ class RefusalView(View):
         return said.model_dump() | {"verdicts": said.verdicts[:verdicts]}
 
 
-class PlacementView(RefusalView):
-    """Where a pipeline runs and why there, or why it waits."""
-
-    model_config = ConfigDict(
-        from_attributes=True,
-        json_schema_extra={
-            "examples": [
-                _RUNNING,
-                _WAITING,
-            ]
-        },
-    )
+class WhereView(View):
+    """Where a pipeline runs, or its place in the queue."""
 
     state: PipelineState
     node_id: str
@@ -168,6 +158,20 @@ class PlacementView(RefusalView):
     queue_length: int | None = None
     fits: str = Field(
         default="", description="Id of a node that fits now: it waits for its turn only."
+    )
+
+
+class PlacementView(RefusalView, WhereView):
+    """Where a pipeline runs and why there, or why it waits."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "examples": [
+                _RUNNING,
+                _WAITING,
+            ]
+        },
     )
 
     @classmethod

@@ -118,7 +118,8 @@ def _print_plan(found: dict[str, Any], *, everything: bool) -> None:
     if found["asked"] > 1:
         _print_placed(found["placed"], everything=everything)
     if found["first"]:
-        print_choice(found["first"], title="the first copy" if found["asked"] > 1 else "")
+        show.say("")
+        print_choice(found["first"], title="copy 1" if found["asked"] > 1 else "")
     if found["refused"]:
         if found["fitting"]:
             show.say(f"\ncopy {found['fitting'] + 1} fits nowhere any more")

@@ -6,6 +6,8 @@ from gamepipe.cli import show
 
 FEW = 10
 """So many nodes are told one by one; more only by `--all`."""
+NAMED = 3
+"""Nodes of each cause that are named when there are more."""
 
 
 def print_refusal(refused: dict[str, Any], *, everything: bool) -> None:
@@ -17,14 +19,21 @@ def print_refusal(refused: dict[str, Any], *, everything: bool) -> None:
     show.say(f"why       none of {sum(one['count'] for one in causes)} node(s) fits\n")
     if everything or len(verdicts) <= FEW:
         rows = [(one["node_id"], one["code"], one["message"]) for one in verdicts]
-        show.print_table(("NODE", "CAUSE", "WHICH"), rows, "")
+        show.print_table(("NODE", "CAUSE", "WHY"), rows, "")
     else:
-        rows = [
-            (one["code"], str(one["count"]), f"{one['node_id']} {one['message']}") for one in causes
+        grouped = [
+            (one["code"], str(one["count"]), _first(one["code"], verdicts), one["message"])
+            for one in causes
         ]
-        show.print_table(("CAUSE", "NODES", "SUCH AS"), rows, "")
+        show.print_table(("CAUSE", "NODES", "WHICH", "THE FIRST ONE"), grouped, "")
         show.say("--all shows every node")
     _print_remedies(refused)
+
+
+def _first(code: str, verdicts: list[dict[str, Any]]) -> str:
+    """Some of the nodes that this rules out."""
+    nodes = [one["node_id"] for one in verdicts if one["code"] == code]
+    return ", ".join(nodes[:NAMED]) + (", ..." if len(nodes) > NAMED else "")
 
 
 def _print_remedies(refused: dict[str, Any]) -> None:

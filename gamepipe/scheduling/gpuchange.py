@@ -6,9 +6,9 @@ import numpy as np
 
 from gamepipe.model.gpu import ALL
 from gamepipe.model.spec import GpuRequest
-from gamepipe.scheduling.device import ENCODERS, SHARE, VRAM, Devices, shares_of
-from gamepipe.scheduling.quantity import Change, counted, size_down, size_up
-from gamepipe.scheduling.unit import MILLIONTHS
+from gamepipe.scheduling.device import Devices, shares_of
+from gamepipe.scheduling.quantity import Change, counted
+from gamepipe.scheduling.share import lacking, parts, said
 from gamepipe.scheduling.values import Amounts
 
 ASK, MODEL, ADD = 1.0, 1.5, 2.0
@@ -74,9 +74,9 @@ def _free(asked: Amounts, devices: Devices, row: int, slot: int) -> Change:
     at = f"GPU {devices.index_of(row, slot)} of {{node}}"
     if devices.whole[row, slot]:
         return Change(kind="free share", words=f"free {at}", size=1.0)
-    short = np.maximum(devices.used[row, slot] + asked - devices.total[row, slot], 0)
+    short = lacking(asked, devices, row, slot)
     part = float((short / np.maximum(asked, 1)).max())
-    return Change(kind="free share", words=f"free {_parts(short)} on {at}", size=part)
+    return Change(kind="free share", words=f"free {said(parts(short))} on {at}", size=part)
 
 
 def _ask(asked: Amounts, devices: Devices, row: int, slot: int) -> Change | None:
@@ -86,23 +86,12 @@ def _ask(asked: Amounts, devices: Devices, row: int, slot: int) -> Change | None
     if devices.whole[row, slot] or (left[short] <= 0).any():
         return None
     part = float(((asked - left) / np.maximum(asked, 1)).max())
-    words = f"ask for {_parts(np.where(short, left, 0), up=False)} instead of "
-    return Change(
-        kind="ask share", words=words + _parts(np.where(short, asked, 0)), size=ASK + part
+    less, more = (
+        parts(np.where(short, amounts, 0), up=amounts is asked) for amounts in (left, asked)
     )
-
-
-def _parts(amounts: Amounts, *, up: bool = True) -> str:
-    """`4 GiB of GPU memory and 2 NVENC sessions`."""
-    said = []
-    if amounts[VRAM]:
-        size = size_up if up else size_down
-        said.append(f"{size(int(amounts[VRAM]))} of GPU memory")
-    if amounts[ENCODERS]:
-        said.append(counted(int(amounts[ENCODERS]), "NVENC session"))
-    if amounts[SHARE]:
-        said.append(f"{amounts[SHARE] / MILLIONTHS:.0%} of compute")
-    return " and ".join(said)
+    instead = more[0][0] if len(more) == 1 else said(more)
+    words = f"ask for {said(less)} instead of {instead}"
+    return Change(kind="ask share", words=words, size=ASK + part)
 
 
 def _add(request: GpuRequest, count: int) -> Change:

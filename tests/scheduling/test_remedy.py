@@ -67,7 +67,7 @@ CASES: list[tuple[Need, GameNode, tuple[Allocation, ...], list[str]]] = [
         a_need(gpu=GpuRequest(vram_bytes=20 * GIB)),
         a_node("n1", gpus=1),
         (),
-        ["ask for 16 GiB of GPU memory instead of 20 GiB of GPU memory: then n1 fits"],
+        ["ask for 16 GiB of GPU memory instead of 20 GiB: then n1 fits"],
     ),
     (
         a_need(gpu=GpuRequest(share=0.5)),
