@@ -43,14 +43,14 @@ _GENERATION: dict[str, Any] = {
     "number": 1,
     "node_id": "n1",
     "placed_at": "2026-11-24T10:00:00Z",
-    "released_at": None,
+    "released_at": "2026-11-24T10:09:00Z",
     "explanation": _CHOICE,
     "steps": [],
 }
 
 
-_RUNNING: dict[str, Any] = {
-    "state": "running",
+_PLACED: dict[str, Any] = {
+    "state": "completed",
     "node_id": "n1",
     "generations": [_GENERATION],
     "waiting": False,
@@ -168,7 +168,7 @@ class PlacementView(RefusalView, WhereView):
         from_attributes=True,
         json_schema_extra={
             "examples": [
-                _RUNNING,
+                _PLACED,
                 _WAITING,
             ]
         },
