@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -62,26 +62,33 @@ class Chooser:
 
     def ranked(self, need: Need, limit: int | None = None) -> tuple[Scored, ...]:
         """The nodes that fit, the best first: what `choose` would choose, one after the other."""
-        costs = self._costs(need)
-        rows = _best(costs, limit)
+        rows = _best(self._costs(need), limit)
         found = terms(need, self.snapshot, rows)
         found |= {name: term[rows] for name, term in crowding(need, self.snapshot).items()}
-        return tuple(
-            Scored(
-                node_id=self.snapshot.fleet.nodes[row].id,
-                cost=float(costs[row]),
-                terms={name: float(term[place]) for name, term in found.items()},
-            )
-            for place, row in enumerate(rows)
-        )
+        return self._scored(rows, self._costs(need), found)
 
     def explain(self, need: Need) -> Explanation:
-        """How the node of `need` is chosen, with the runners-up."""
+        """How the node of `need` is chosen, with the runners-up; cheap behind a `choose`."""
         costs = self._costs(need)
+        rows = _best(costs, EXPLAINED)
+        found = self._standings.terms_of(need, rows)
         return Explanation(
             nodes=len(costs),
             candidates=int(np.isfinite(costs).sum()),
-            ranked=tuple(_rounded(one) for one in self.ranked(need, limit=EXPLAINED)),
+            ranked=self._scored(rows, costs, found, decimals=SHOWN_DECIMALS),
+        )
+
+    def _scored(
+        self, rows: Rows, costs: Numbers, found: Mapping[str, Numbers], decimals: int = DECIMALS
+    ) -> tuple[Scored, ...]:
+        nodes = self.snapshot.fleet.nodes
+        return tuple(
+            Scored(
+                node_id=nodes[row].id,
+                cost=round(float(costs[row]), decimals),
+                terms={name: round(float(term[at]), decimals) for name, term in found.items()},
+            )
+            for at, row in enumerate(rows)
         )
 
     def _costs(self, need: Need) -> Numbers:
@@ -102,12 +109,6 @@ def _best(costs: Numbers, limit: int | None) -> Rows:
         rows.append(int(left.argmin()))
         left[rows[-1]] = np.inf
     return np.array(rows, dtype=np.int64)
-
-
-def _rounded(scored: Scored) -> Scored:
-    """As many decimals as people read."""
-    costs = {name: round(cost, SHOWN_DECIMALS) for name, cost in scored.terms.items()}
-    return replace(scored, cost=round(scored.cost, SHOWN_DECIMALS), terms=costs)
 
 
 def choose(need: Need, snapshot: Snapshot) -> Choice | Refusal:
