@@ -30,6 +30,8 @@ COMMANDS = {
     "list": ("gamepipe.cli.pipelines", "list_pipelines"),
     "get": ("gamepipe.cli.pipelines", "get"),
     "watch": ("gamepipe.cli.pipelines", "watch"),
+    "why": ("gamepipe.cli.placement", "why"),
+    "plan": ("gamepipe.cli.placement", "plan"),
     "logs": ("gamepipe.cli.logs", "logs"),
     "cancel": ("gamepipe.cli.pipelines", "cancel"),
     "delete": ("gamepipe.cli.pipelines", "delete"),
@@ -45,6 +47,7 @@ EXTRAS = {
     "gamepipe.cli.stack": "embedded",
     "gamepipe.cli.demo": "embedded",
     "gamepipe.cli.pipelines": "client",
+    "gamepipe.cli.placement": "client",
     "gamepipe.cli.logs": "client",
     "gamepipe.cli.fleet": "client",
 }

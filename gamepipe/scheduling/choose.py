@@ -8,6 +8,7 @@ from itertools import chain
 import numpy as np
 
 from gamepipe.model import reason as reasons
+from gamepipe.model.explanation import Explanation, Scored
 from gamepipe.model.record import Verdict
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.need import Need
@@ -17,10 +18,13 @@ from gamepipe.scheduling.rule import obstacles
 from gamepipe.scheduling.score import crowding, terms
 from gamepipe.scheduling.snapshot import Snapshot
 from gamepipe.scheduling.standing import Standings
-from gamepipe.scheduling.values import Mask
+from gamepipe.scheduling.values import Mask, Numbers, Rows
 
 DECIMALS = 9
 """Costs that differ by less are equal: float noise decides nothing."""
+SHOWN_DECIMALS = 6
+EXPLAINED = 4
+"""Nodes that an explanation compares: the one that is chosen, and runners-up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,15 +47,17 @@ class Refusal:
 Closed = Mapping[int, str]
 """Rows that are kept for others, and what to say about each."""
 NONE_CLOSED: Closed = {}
+RESERVED = "NODE_RESERVED"
+"""Of a node that is closed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Scored:
-    """A node that fits, with what it would cost, in all and by term."""
-
-    node_id: str
-    cost: float
-    terms: Mapping[str, float]
+class _Decided:
+    need: Need
+    costs: Numbers
+    """[n]: of each node that fits its cost, and infinity of the others."""
+    crowding: Mapping[str, Numbers]
+    """[n] each: the terms that depend on what runs elsewhere, as they were."""
 
 
 class Chooser:
@@ -60,6 +66,7 @@ class Chooser:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self._standings = Standings(snapshot)
+        self._last: _Decided | None = None
 
     def choose(self, need: Need, closed: Closed = NONE_CLOSED) -> Choice | Refusal:
         """The node for `need`. Every node is looked at; ties go to the lowest node id."""
@@ -70,31 +77,71 @@ class Chooser:
 
     def find(self, need: Need, closed: Closed = NONE_CLOSED) -> Choice | None:
         """What `choose` chooses, without a word about why there is nothing."""
-        open_, cost = self._standings.of(need)
-        if closed:
-            open_ = open_.copy()
-            open_[list(closed)] = False
-        if not open_.any():
+        costs = self._decide(need, closed).costs
+        row = int(costs.argmin()) if len(costs) else -1
+        if row < 0 or np.isinf(costs[row]):
             return None
-        row = int(np.where(open_, cost.round(DECIMALS), np.inf).argmin())
         fleet = self.snapshot.fleet
         devices = fleet.devices.pick(need.resources.gpu, row)
         return Choice(node_id=fleet.nodes[row].id, gpu_devices=devices)
 
     def ranked(self, need: Need, limit: int | None = None) -> tuple[Scored, ...]:
         """The nodes that fit, the best first: what `choose` would choose, one after the other."""
-        open_, cost = self._standings.of(need)
-        rows = np.flatnonzero(open_)
-        rows = rows[np.argsort(cost[rows].round(DECIMALS), kind="stable")][:limit]
-        costs = terms(need, self.snapshot) | crowding(need, self.snapshot)
+        costs = self._decide(need).costs
+        rows = _best(costs, limit)
+        found = terms(need, self.snapshot, rows)
+        found |= {name: term[rows] for name, term in crowding(need, self.snapshot).items()}
+        return self._scored(rows, costs, found)
+
+    def explain(self, need: Need, closed: Closed = NONE_CLOSED) -> Explanation:
+        """How the node of `need` would be chosen, with the runners-up."""
+        self._decide(need, closed)
+        return self.explain_last()
+
+    def explain_last(self) -> Explanation:
+        """How it was chosen the last time, whatever is held since. Cheap."""
+        assert self._last is not None  # noqa: S101 - something was asked for
+        costs = self._last.costs
+        rows = _best(costs, EXPLAINED)
+        found = self._standings.terms_of(self._last.need, rows)
+        found |= {name: term[rows] for name, term in self._last.crowding.items()}
+        return Explanation(
+            nodes=len(costs),
+            candidates=int(np.isfinite(costs).sum()),
+            ranked=self._scored(rows, costs, found, decimals=SHOWN_DECIMALS),
+        )
+
+    def _scored(
+        self, rows: Rows, costs: Numbers, found: Mapping[str, Numbers], decimals: int = DECIMALS
+    ) -> tuple[Scored, ...]:
+        nodes = self.snapshot.fleet.nodes
         return tuple(
             Scored(
-                node_id=self.snapshot.fleet.nodes[row].id,
-                cost=float(cost[row]),
-                terms={name: float(term[row]) for name, term in costs.items()},
+                node_id=nodes[row].id,
+                cost=round(float(costs[row]), decimals),
+                terms={name: round(float(term[at]), decimals) for name, term in found.items()},
             )
-            for row in rows
+            for at, row in enumerate(rows)
         )
+
+    def _decide(self, need: Need, closed: Closed = NONE_CLOSED) -> _Decided:
+        open_, cost = self._standings.of(need)
+        costs = np.where(open_, cost.round(DECIMALS), np.inf)
+        if closed:
+            costs[list(closed)] = np.inf
+        self._last = _Decided(need=need, costs=costs, crowding=crowding(need, self.snapshot))
+        return self._last
+
+
+def _best(costs: Numbers, limit: int | None) -> Rows:
+    """Rows that fit, the cheapest first, of equal ones the first."""
+    if limit is None:
+        return np.argsort(costs, kind="stable")[: np.isfinite(costs).sum()]
+    left, rows = costs.copy(), []
+    for _ in range(min(limit, int(np.isfinite(costs).sum()))):
+        rows.append(int(left.argmin()))
+        left[rows[-1]] = np.inf
+    return np.array(rows, dtype=np.int64)
 
 
 def choose(need: Need, snapshot: Snapshot) -> Choice | Refusal:
@@ -123,7 +170,7 @@ def _sift(need: Need, snapshot: Snapshot, closed: Closed) -> Found:
     open_ = np.ones(len(fleet), dtype=bool)
     found: Found = []
     for obstacle in chain(
-        obstacles(need, snapshot), crowded_places(need, fleet), _kept(closed, fleet)
+        obstacles(need, snapshot), crowded_places(need, fleet), kept(closed, fleet)
     ):
         first = open_ & obstacle.where
         if first.any():
@@ -132,11 +179,12 @@ def _sift(need: Need, snapshot: Snapshot, closed: Closed) -> Found:
     return found
 
 
-def _kept(closed: Closed, fleet: Fleet) -> Iterator[Obstacle]:
+def kept(closed: Closed, fleet: Fleet) -> Iterator[Obstacle]:
+    """What stands in the way of who comes behind whom it is kept for."""
     if closed:
         where = np.zeros(len(fleet), dtype=bool)
         where[list(closed)] = True
-        yield Obstacle(code="NODE_RESERVED", where=where, say=lambda row: closed[row])
+        yield Obstacle(code=RESERVED, where=where, say=lambda row: closed[row])
 
 
 def _refusal(found: Found, fleet: Fleet) -> Refusal:

@@ -1,11 +1,14 @@
 """What an operator sets: weights of the score, how far resources are over-committed, and more."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
+MOST = 1 << 62
+"""Columns hold no larger number."""
 
-from gamepipe.scheduling.values import Amounts
+
+def sold(amount: float) -> int:
+    return int(max(min(amount, MOST), 0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,12 +26,12 @@ class Capacity:
     reserve_memory_bytes: int = 0
     reserve_disk_bytes: int = 0
 
-    def of(self, whole: Sequence[float]) -> Amounts:
+    def of(self, whole: Sequence[float]) -> tuple[int, ...]:
         """Of millionths of cores, bytes of memory and of disk what is sold; never below zero."""
         factors = (self.cpu_factor, self.memory_factor, self.disk_factor)
         reserve = (self.reserve_cpu * 1e6, self.reserve_memory_bytes, self.reserve_disk_bytes)
-        sold = np.array(whole) * factors - reserve
-        return np.maximum(sold, 0).astype(np.int64)
+        parts = zip(whole, factors, reserve, strict=True)
+        return tuple(sold(amount * factor - kept) for amount, factor, kept in parts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,3 +57,8 @@ class Policy:
 
     weights: Weights = field(default_factory=Weights)
     capacity: Capacity = field(default_factory=Capacity)
+    templates: Mapping[str, Weights] = field(default_factory=dict)
+    """Weights for the pipelines of a template."""
+
+    def weights_for(self, template: str) -> Weights:
+        return self.templates.get(template, self.weights)

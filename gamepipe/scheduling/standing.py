@@ -5,7 +5,8 @@ what was worked out for a need is kept, and only the rows that changed are worke
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,9 +15,9 @@ from gamepipe.scheduling.rule import crowding as crowded_places
 from gamepipe.scheduling.rule import obstacles
 from gamepipe.scheduling.score import crowding, terms
 from gamepipe.scheduling.snapshot import Snapshot
-from gamepipe.scheduling.values import ALL_ROWS, Mask, Numbers, Some
+from gamepipe.scheduling.values import ALL_ROWS, Mask, Numbers, Rows, Some
 
-KEPT_CELLS = 4_000_000
+KEPT_CELLS = 3_000_000
 """Needs times nodes that are kept; the need that was asked for the longest ago goes."""
 
 
@@ -29,6 +30,8 @@ class Standing:
     """[n]: nothing stands in the way."""
     cost: Numbers
     """[n]"""
+    terms: dict[str, Numbers] = field(default_factory=dict)
+    """[n] each: what the cost is made of, in single precision, for people."""
 
 
 class Standings:
@@ -45,6 +48,11 @@ class Standings:
             self._renew(need, standing)
         return self._with_crowding(need, standing)
 
+    def terms_of(self, need: Need, rows: Rows) -> dict[str, Numbers]:
+        """Of these rows what the cost of each is made of, as `of` found it last,
+        without crowding."""
+        return {name: term[rows] for name, term in self._kept[need].terms.items()}
+
     def _found(self, need: Need) -> Standing:
         standing = self._kept.get(need)
         if standing is None:
@@ -59,13 +67,21 @@ class Standings:
     def _renew(self, need: Need, standing: Standing) -> None:
         fleet = self._snapshot.fleet
         rows = ALL_ROWS if standing.clock < 0 else fleet.changed_since(standing.clock)
-        standing.open[rows], standing.cost[rows] = self._work_out(need, rows)
+        costs = terms(need, self._snapshot, rows)
+        standing.open[rows] = self._fits(need, rows)
+        standing.cost[rows] = np.sum(list(costs.values()), axis=0)
+        self._keep(standing, costs, rows)
         standing.clock = fleet.clock
 
-    def _work_out(self, need: Need, rows: Some) -> tuple[Mask, Numbers]:
+    def _keep(self, standing: Standing, costs: Mapping[str, Numbers], rows: Some) -> None:
+        for name, cost in costs.items():
+            if name not in standing.terms:
+                standing.terms[name] = np.zeros(len(standing.open), dtype=np.float32)
+            standing.terms[name][rows] = cost
+
+    def _fits(self, need: Need, rows: Some) -> Mask:
         where = [obstacle.where for obstacle in obstacles(need, self._snapshot, rows)]
-        cost = np.sum(list(terms(need, self._snapshot, rows).values()), axis=0)
-        return ~np.logical_or.reduce(where), cost
+        return ~np.logical_or.reduce(where)
 
     def _with_crowding(self, need: Need, standing: Standing) -> tuple[Mask, Numbers]:
         if not need.placement.spread:
