@@ -175,7 +175,9 @@ def _updated(present: ScheduleUpdateInput, wanted: Schedule) -> ScheduleUpdate:
 
 async def run(settings: Settings, shutdown: asyncio.Event) -> None:
     """Run the control worker until `shutdown`."""
-    store = await GamePipelineStore.open(settings.store_url, order=settings.order())
+    store = await GamePipelineStore.open(
+        settings.store_url, policy=settings.policy(), order=settings.order()
+    )
     try:
         client = await connect_temporal(settings.temporal_address, settings.temporal_namespace)
         await register_search_attributes(client)

@@ -1,6 +1,7 @@
 """One `Settings` object, built in `main()` and passed down; environment prefix `GAMEPIPE_`."""
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,9 +12,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gamepipe.logs import LogLevel
 from gamepipe.model.errors import InvalidRequest
+from gamepipe.named import Named
 from gamepipe.quota import checked_limits, checked_weights
 from gamepipe.scheduling.limit import Limits
 from gamepipe.scheduling.order_policy import OrderPolicy
+from gamepipe.scheduling.policy import Capacity, Policy, Weights
 from gamepipe.wire import RunSettings
 
 
@@ -75,6 +78,12 @@ class Settings(BaseSettings):
     """Wait behind which a pipeline that fits nowhere reserves room on a node."""
     reservations: Annotated[int, Field(ge=0)] = 2
     """Pipelines that reserve at a time, at most."""
+    weights: Annotated[Weights, Named(Weights)] = Weights()
+    """Of the terms of a placement's score."""
+    template_weights: Annotated[dict[str, dict[str, float]], Named(Weights, each=True)] = {}
+    """By template those that differ from `weights`."""
+    capacity: Annotated[Capacity, Named(Capacity, low=0)] = Capacity()
+    """What of each node is sold."""
     log_level: LogLevel = "INFO"
 
     @field_validator("temporal_address", "temporal_address_for_agents")
@@ -102,6 +111,14 @@ class Settings(BaseSettings):
             reserve_after=self.reserve_after,
             reservations=self.reservations,
         )
+
+    def policy(self) -> Policy:
+        """What placements are decided by."""
+        templates = {
+            template: replace(self.weights, **changes)
+            for template, changes in self.template_weights.items()
+        }
+        return Policy(weights=self.weights, capacity=self.capacity, templates=templates)
 
     @property
     def workflow_base(self) -> str:

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsError
 from gamepipe.model.errors import GamePipeError
 
 T = TypeVar("T", bound=BaseSettings)
+_FIELD = re.compile(r'field "(\w+)"')
 
 
 class BadSettings(GamePipeError):
@@ -29,7 +30,7 @@ def read_settings(
     try:
         return kind(**(given or {}))
     except SettingsError as error:
-        raise BadSettings(_unreadable(kind, str(error))) from None
+        raise BadSettings(_unreadable(kind, error)) from None
     except ValidationError as error:
         prefix = kind.model_config["env_prefix"]
         mistakes = []
@@ -42,10 +43,10 @@ def read_settings(
         raise BadSettings("; ".join(mistakes)) from None
 
 
-def _unreadable(kind: type[BaseSettings], said: str) -> str:
+def _unreadable(kind: type[BaseSettings], error: SettingsError) -> str:
     """A mapping is JSON in the environment; the library's words do not name the variable."""
-    field = re.search(r'field "(\w+)"', said)
+    field = _FIELD.search(str(error))
     if field is None:
-        return said
+        return str(error)
     name = f"{kind.model_config['env_prefix']}{field[1]}".upper()
     return f'{name}: must be JSON, such as {{"name": 1}}'

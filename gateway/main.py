@@ -70,7 +70,9 @@ async def serve(settings: Settings, shutdown: asyncio.Event) -> None:
     """
     check_binding(settings)
     listener = _listen(settings)
-    store = await GamePipelineStore.open(settings.store_url, order=settings.order())
+    store = await GamePipelineStore.open(
+        settings.store_url, policy=settings.policy(), order=settings.order()
+    )
     # Lazy: the gateway takes pipelines while Temporal is away.
     client = await Client.connect(
         settings.temporal_address,

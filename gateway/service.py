@@ -2,22 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from gamepipe.definition import Bound, bind, check_change, content_digest, parse_pipeline
+from gamepipe.definition import check_change, content_digest
 from gamepipe.model.errors import InvalidRequest, NotFound
-from gamepipe.model.record import (
-    GenerationRecord,
-    NewPipeline,
-    PipelineRecord,
-    QueueEntry,
-    StoredEvent,
-)
+from gamepipe.model.record import NewPipeline, PipelineRecord, StoredEvent
 from gamepipe.model.state import PipelineState
 from gamepipe.offer import OfferSender
 from gamepipe.ports import PipelineChange, PipelineFilter, PipelinePage, Store
@@ -30,28 +24,11 @@ from gateway.fleet import FleetService, check_grace
 from gateway.identifier import check_pipeline_id, new_pipeline_id
 from gateway.latency import LatencyService
 from gateway.logs import LogReader
+from gateway.planning import PlanService
 from gateway.status import StatusService
+from gateway.submission import Submission
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Submission:
-    """What a client sends to create a pipeline. Values never appear in errors or logs."""
-
-    definition: str
-    """A pipeline file: YAML, or JSON, which is YAML too."""
-    file: str = ""
-    """Name of the file, for messages."""
-    id: str = ""
-    args: dict[str, str] = field(default_factory=dict)
-    envs: dict[str, str] = field(default_factory=dict, repr=False)
-    secrets: dict[str, str] = field(default_factory=dict, repr=False)
-
-    def bind(self) -> Bound:
-        """Raises `InvalidPipeline` with every mistake in it."""
-        spec = parse_pipeline(self.definition, file=self.file)
-        return bind(spec, args=self.args, envs=self.envs, secrets=self.secrets)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +43,7 @@ class Change:
 
 class GamePipelineService:
     """Pipelines; `fleet` has nodes and instances, `latency` what is known of the network, `logs`
-    and `events` read and follow."""
+    and `events` read and follow, `plans` says where pipelines go and why."""
 
     def __init__(
         self,
@@ -86,6 +63,7 @@ class GamePipelineService:
         self.logs = LogReader(store)
         self.events = EventReader(store)
         self.latency = LatencyService(store=store, offers=self._offers, now=now)
+        self.plans = PlanService(store, now=now)
         self.fleet = FleetService(
             store=store,
             ender=self._ender,
@@ -137,16 +115,8 @@ class GamePipelineService:
     async def get(self, pipeline_id: str) -> PipelineRecord:
         return await self.store.pipelines.get(pipeline_id)
 
-    async def generations(self, pipeline_id: str) -> tuple[GenerationRecord, ...]:
-        return await self.store.pipelines.generations(pipeline_id)
-
     async def list(self, query: PipelineFilter) -> PipelinePage:
         return await self.store.pipelines.list(query)
-
-    async def placement(self, pipeline_id: str) -> QueueEntry | None:
-        """Why it waits; None when it does not. Raises `NotFound`."""
-        await self.store.pipelines.get(pipeline_id)
-        return await self.store.placements.queue_entry(pipeline_id)
 
     async def update(self, pipeline_id: str, change: Change) -> PipelineRecord:
         """Raises `IllegalTransition` for a definition once something was placed, `InvalidRequest`

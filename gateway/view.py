@@ -9,7 +9,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from gamepipe.definition.codec import encode_spec
-from gamepipe.model.record import GenerationRecord, PipelineRecord, QueueEntry
+from gamepipe.model.record import PipelineRecord
 from gamepipe.model.state import PipelineState, StepState
 from gamepipe.ports import PipelinePage
 from gamepipe.wire import workflow_id
@@ -125,51 +125,10 @@ class PipelineListView(View):
         return cls.model_validate(page)
 
 
-class GenerationView(View):
-    """One placement, with the steps that ran under it."""
-
-    number: int
-    node_id: str
-    placed_at: datetime
-    released_at: datetime | None
-    steps: tuple[StepView, ...]
-
-    @classmethod
-    def of(cls, record: GenerationRecord) -> Self:
-        return cls.model_validate(record)
-
-
 class VerdictView(View):
     node_id: str
     code: str = Field(examples=["GPU_SHORT"])
     message: str = Field(examples=["has 0 of 1 GPU(s) free"])
-
-
-class PlacementView(View):
-    """Where a pipeline runs, or why it waits."""
-
-    state: PipelineState
-    node_id: str
-    generations: tuple[GenerationView, ...]
-    waiting: bool
-    summary: str = ""
-    verdicts: tuple[VerdictView, ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        record: PipelineRecord,
-        generations: tuple[GenerationRecord, ...],
-        entry: QueueEntry | None,
-    ) -> Self:
-        return cls(
-            state=record.state,
-            node_id=record.node_id,
-            generations=tuple(GenerationView.of(one) for one in generations),
-            waiting=entry is not None,
-            summary=entry.summary if entry else "",
-            verdicts=tuple(VerdictView.model_validate(v) for v in entry.verdicts) if entry else (),
-        )
 
 
 class EventView(View):

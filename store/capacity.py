@@ -2,21 +2,14 @@
 
 from datetime import datetime
 
-from sqlmodel import Session, col, select
+from sqlmodel import col, select
 
 from gamepipe.model.record import EventKind
 from gamepipe.model.state import Connectivity, InstanceState, PipelineState
 from gamepipe.ports import OfferMade
-from gamepipe.scheduling.choose import (
-    Chooser,
-    Refusal,
-)
-from gamepipe.scheduling.fleet import Fleet
+from gamepipe.scheduling.choose import Refusal
 from gamepipe.scheduling.order import Waiting
-from gamepipe.scheduling.snapshot import Snapshot
 from store import queue, serving
-from store.latency import load_latencies
-from store.record import allocation_record, load_nodes
 from store.table import (
     AllocationRow,
     InstanceRow,
@@ -29,17 +22,6 @@ from store.transaction import NewEvent, Transaction
 
 TERMINAL_PIPELINES = [state.value for state in PipelineState if state.is_terminal]
 TERMINAL_INSTANCES = [state.value for state in InstanceState if state.is_terminal]
-
-
-def load_fleet(session: Session) -> Fleet:
-    """The fleet that placement decides on."""
-    live = session.exec(select(AllocationRow).where(col(AllocationRow.released_at).is_(None)))
-    return Fleet(load_nodes(session), [allocation_record(row) for row in live])
-
-
-def load_chooser(session: Session, *, now: datetime) -> Chooser:
-    fleet = load_fleet(session)
-    return Chooser(Snapshot(fleet=fleet, latencies=load_latencies(session, fleet, now=now)))
 
 
 def offer_queue(tx: Transaction, *, now: datetime, telling: bool = False) -> tuple[OfferMade, ...]:

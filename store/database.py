@@ -62,9 +62,10 @@ class Database:
         self, url: str, *, policy: Policy | None = None, order: OrderPolicy | None = None
     ) -> None:
         self.url = parse_url(url)
+        self.policy = policy or Policy()
         self.order = order or OrderPolicy()
         self.latencies = LatencyCache()
-        self._fleet = FleetCache(policy or Policy(), self.latencies)
+        self._fleet = FleetCache(self.policy, self.latencies)
         self._placing = threading.Lock()
         """Held with the placement lock, and for the fleet in memory."""
         self.is_postgres = self.url.get_backend_name() == "postgresql"

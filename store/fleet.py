@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import update
+from sqlalchemy.orm import defer
 from sqlmodel import Session, col, func, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from gamepipe.model.state import PipelineState
 from gamepipe.scheduling.choose import Chooser
@@ -22,12 +24,13 @@ from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.mix import Mix
 from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.place import regions_of
-from gamepipe.scheduling.policy import Policy
+from gamepipe.scheduling.policy import Capacity, Policy
 from gamepipe.scheduling.snapshot import Snapshot
 from gamepipe.scheduling.values import Numbers
 from store.known import LatencyCache
+from store.process import FleetClockRow
 from store.record import allocation_record, load_nodes
-from store.table import AllocationRow, FleetClockRow, NodeRow, PipelineRow
+from store.table import AllocationRow, NodeRow, PipelineRow
 
 RECENT = 1_000
 """Allocations that a process learns the mix of the work from when it starts."""
@@ -42,6 +45,19 @@ def next_revision(session: Session) -> int:
     value = col(FleetClockRow.value)
     tick = update(FleetClockRow).values(value=value + 1).returning(value)
     return int(session.connection().execute(tick).scalar_one())
+
+
+def load_fleet(session: Session, capacity: Capacity) -> Fleet:
+    """The whole fleet, from the rows."""
+    live = session.exec(_allocations().where(col(AllocationRow.released_at).is_(None)))
+    held = [allocation_record(row) for row in live]
+    return Fleet(load_nodes(session), held, capacity=capacity)
+
+
+def _allocations() -> SelectOfScalar[AllocationRow]:
+    """Without how each was chosen, which is the most of a row and decides nothing."""
+    unread = defer(AllocationRow.explanation)  # type: ignore[arg-type]  # SQLModel's types lack it
+    return select(AllocationRow).options(unread)
 
 
 class FleetCache:
@@ -94,11 +110,9 @@ class FleetCache:
     # --- reading --------------------------------------------------------------------------------
 
     def _load(self, session: Session) -> None:
-        live = session.exec(select(AllocationRow).where(col(AllocationRow.released_at).is_(None)))
-        allocations = [allocation_record(row) for row in live]
         if not self._mix.profile.number:
             self._learn_from_recent(session)
-        fleet = Fleet(load_nodes(session), allocations, capacity=self._policy.capacity)
+        fleet = load_fleet(session, self._policy.capacity)
         self._chooser = Chooser(
             Snapshot(fleet=fleet, profile=self._mix.profile, policy=self._policy)
         )
@@ -118,7 +132,7 @@ class FleetCache:
             self._load(session)
             return
         newer = col(AllocationRow.revision) > self._known
-        for row in session.exec(select(AllocationRow).where(newer)):
+        for row in session.exec(_allocations().where(newer)):
             if row.released_at is None:
                 fleet.hold(allocation_record(row))
             else:

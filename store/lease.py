@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from store.table import LeaseRow
+from store.process import LeaseRow
 from store.transaction import Transaction
 
 

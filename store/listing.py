@@ -82,6 +82,7 @@ def generations(session: Session, pipeline_id: str) -> tuple[GenerationRecord, .
             node_id=row.node_id,
             placed_at=row.created_at,
             released_at=row.released_at,
+            explanation=row.explanation,
             steps=tuple(steps.get(row.generation, ())),
         )
         for row in session.exec(held.order_by(col(AllocationRow.generation)))

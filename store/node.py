@@ -13,8 +13,9 @@ from gamepipe.ports import NodeChange, NodeMark, OfferMade, Registration
 from store import capacity, connectivity
 from store import registration as registering
 from store.database import Database
+from store.process import GatewayRow
 from store.record import load_nodes, node_record, order_record
-from store.table import GatewayRow, InstanceRow, NodeRow, StopOrderRow
+from store.table import InstanceRow, NodeRow, StopOrderRow
 from store.transaction import NewEvent, Transaction
 
 

@@ -1,17 +1,23 @@
 """Placements: one transaction under the lock reads what is live, decides and writes."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlmodel import col, select
 
+from gamepipe.model.forecast import Forecast
 from gamepipe.model.record import Allocation, QueueEntry
+from gamepipe.model.spec import PipelineSpec
 from gamepipe.ports import OfferMade
+from gamepipe.scheduling.forecast import forecast
+from gamepipe.scheduling.need import need_of
 from gamepipe.wire import PlaceAnswer, PlaceRequest, WithdrawRequest
 from store import capacity
 from store.database import Database
 from store.groupcommit import GroupCommit
 from store.placing import Asked, place_all
+from store.planning import kept_from, present
 from store.record import allocation_record, queue_record
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
 from store.transaction import Transaction
@@ -89,6 +95,23 @@ class PlacementStore:
         return await self._database.read(
             lambda session: tuple(queue_record(row) for row in session.exec(query))
         )
+
+    async def forecast(
+        self,
+        spec: PipelineSpec,
+        args: Mapping[str, str],
+        *,
+        now: datetime,
+        count: int = 1,
+        entry: QueueEntry | None = None,
+    ) -> Forecast:
+        need, policy = (
+            need_of(spec, args, avoid=entry.avoid if entry else ()),
+            self._database.policy,
+        )
+        snapshot = await self._database.read(lambda session: present(session, policy, now=now))
+        closed = kept_from(entry, snapshot.fleet) if entry else {}
+        return await asyncio.to_thread(forecast, need, snapshot, count=count, closed=closed)
 
     async def queue_entry(self, pipeline_id: str) -> QueueEntry | None:
         row = await self._database.read(lambda session: session.get(QueueEntryRow, pipeline_id))

@@ -80,6 +80,7 @@ def queue_record(row: QueueEntryRow) -> QueueEntry:
         summary=row.summary,
         verdicts=tuple(row.verdicts),
         reason=row.reason,
+        avoid=tuple(row.avoid),
     )
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from gamepipe.model.record import Verdict
 from gamepipe.model.state import PipelineState
 from gamepipe.ports import OfferMade
-from gamepipe.scheduling.choose import Choice, Chooser, Refusal
+from gamepipe.scheduling.choose import RESERVED, Choice, Chooser, Refusal
 from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.order import Grant, Line, Turns
 from store import queue
@@ -20,8 +20,11 @@ VERDICTS_KEPT = 50
 
 
 def explain(turns: Turns, line: Line, why: Refusal) -> tuple[Verdict, ...]:
-    """Why the first nodes do not fit; nothing where the nodes are not why."""
-    return turns.verdicts(line)[:VERDICTS_KEPT] if why.counts else ()
+    """Why the first nodes do not fit, and all that are kept for others; nothing where the nodes are
+    not why."""
+    found = turns.verdicts(line) if why.counts else ()
+    reserved = (verdict for verdict in found[VERDICTS_KEPT:] if verdict.code == RESERVED)
+    return found[:VERDICTS_KEPT] + tuple(reserved)
 
 
 def allocate(
@@ -52,6 +55,7 @@ def allocate(
         taken_at=None if queued_at else now,
         queued_at=queued_at,
         avoid=need.avoid,
+        explanation=chooser.explain_last(),
     )
     held = tx.put(allocation)  # a released one, of a run that was reset, is replaced
     chooser.snapshot.fleet.hold(allocation_record(held))

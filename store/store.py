@@ -7,6 +7,7 @@ from typing import Self
 from sqlalchemy import text
 
 from gamepipe.scheduling.order_policy import OrderPolicy
+from gamepipe.scheduling.policy import Policy
 from store import lease
 from store.database import Database, parse_url
 from store.event import EventStore
@@ -36,11 +37,14 @@ class GamePipelineStore:
         self.events = EventStore(database)
 
     @classmethod
-    async def open(cls, url: str, *, order: OrderPolicy | None = None) -> Self:
+    async def open(
+        cls, url: str, *, policy: Policy | None = None, order: OrderPolicy | None = None
+    ) -> Self:
         """Open the store at `url`, at the newest schema.
 
         Args:
             url: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`.
+            policy: what placements are decided by.
             order: by what the queue is served.
 
         Raises:
@@ -48,7 +52,7 @@ class GamePipelineStore:
             StoreUnavailable: the database does not answer.
         """
         await asyncio.to_thread(migrate, parse_url(url))
-        return cls(Database(url, order=order))
+        return cls(Database(url, policy=policy, order=order))
 
     def wakeup(self) -> Subscription:
         """A new subscription to writes by any process."""

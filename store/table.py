@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, Index, SQLModel
 
+from gamepipe.model.explanation import Explanation
 from gamepipe.model.node import Location, NodeFacts, NodeMetrics
 from gamepipe.model.record import Progress, Verdict
 from gamepipe.model.spec import PipelineSpec, Resources
@@ -136,15 +137,10 @@ class AllocationRow(SQLModel, table=True):
         default=0, sa_column=Column(BigInteger, nullable=False, server_default="0", index=True)
     )
     """See `store.fleet`."""
-
-
-class FleetClockRow(SQLModel, table=True):
-    """One row: the number of the last transaction that changed what placements depend on."""
-
-    __tablename__ = "fleet_clock"
-
-    id: int = Field(default=1, primary_key=True)
-    value: int = Field(sa_column=Column(BigInteger, nullable=False))
+    explanation: Explanation | None = Field(
+        default=None, sa_column=json_column(Explanation, nullable=True)
+    )
+    """How the node was chosen, as it was then; read only where somebody asks."""
 
 
 class QueueEntryRow(SQLModel, table=True):
@@ -288,19 +284,3 @@ class EventRow(SQLModel, table=True):
     run_id: str = ""
     number: int | None = None
     data: dict[str, Any] = Field(sa_column=json_column(dict[str, Any]))
-
-
-class GatewayRow(SQLModel, table=True):
-    __tablename__ = "gateway"
-
-    id: str = Field(primary_key=True)
-    started_at: datetime = Field(sa_column=time_column())
-    beat_at: datetime = Field(sa_column=time_column())
-
-
-class LeaseRow(SQLModel, table=True):
-    __tablename__ = "lease"
-
-    name: str = Field(primary_key=True)
-    holder: str
-    expires_at: datetime = Field(sa_column=time_column())

@@ -4,7 +4,8 @@ from typing import Any
 
 from gamepipe.definition.kind import Choice, Number, Text
 from gamepipe.definition.parameter import Parameters
-from gamepipe.definition.resource import PLACEMENT, RESOURCES
+from gamepipe.definition.place import PLACEMENT
+from gamepipe.definition.resource import RESOURCES
 from gamepipe.definition.shape import Field, ListOf, Record, TextMap
 from gamepipe.definition.step import MAX_STEPS, STEP
 from gamepipe.definition.unit import Duration

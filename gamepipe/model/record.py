@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from gamepipe.model.explanation import Explanation
 from gamepipe.model.spec import PipelineSpec, Resources
 from gamepipe.model.state import InstanceState, PipelineState, StepState
 
@@ -55,6 +56,8 @@ class GenerationRecord:
     node_id: str
     placed_at: datetime
     released_at: datetime | None = None
+    explanation: Explanation | None = None
+    """How its node was chosen; None where that was not kept."""
     steps: tuple[StepRecord, ...] = ()
 
 
@@ -218,6 +221,8 @@ class QueueEntry:
     verdicts: tuple[Verdict, ...] = ()
     reason: str = ""
     """NO_CAPACITY or LIMIT_REACHED."""
+    avoid: tuple[str, ...] = ()
+    """Nodes that lost an earlier generation."""
 
 
 class LogStream(StrEnum):

@@ -6,13 +6,13 @@ Times are aware and UTC; `now` comes from the caller, so that tests and replays 
 
 from gamepipe.logchunk import LogChunk
 from gamepipe.ports.latency import LatencyRepository
+from gamepipe.ports.placement import PlacementRepository
 from gamepipe.ports.repository import (
     EventRepository,
     InstanceRepository,
     LogRepository,
     NodeRepository,
     PipelineRepository,
-    PlacementRepository,
     Store,
     Wakeup,
 )

@@ -7,7 +7,6 @@ from typing import Protocol
 from gamepipe.logchunk import LogChunk
 from gamepipe.model.node import GameNode, NodeMetrics
 from gamepipe.model.record import (
-    Allocation,
     AttemptKey,
     EventKind,
     GenerationRecord,
@@ -15,12 +14,12 @@ from gamepipe.model.record import (
     LogLine,
     NewPipeline,
     PipelineRecord,
-    QueueEntry,
     StopOrder,
     StoredEvent,
 )
 from gamepipe.model.state import Connectivity, InstanceState, NodeState, PipelineState
 from gamepipe.ports.latency import LatencyRepository
+from gamepipe.ports.placement import PlacementRepository
 from gamepipe.ports.value import (
     LogQuery,
     LogTail,
@@ -32,7 +31,7 @@ from gamepipe.ports.value import (
     PipelinePage,
     Registration,
 )
-from gamepipe.wire import PlaceAnswer, PlaceRequest, SaveAck, SaveRequest, WithdrawRequest
+from gamepipe.wire import SaveAck, SaveRequest
 
 
 class PipelineRepository(Protocol):
@@ -107,36 +106,6 @@ class PipelineRepository(Protocol):
     ) -> tuple[dict[str, str], dict[str, str]]:
         """(envs, secrets) that the step names. Raises `Forbidden` unless the node holds the live
         allocation of that generation."""
-
-
-class PlacementRepository(Protocol):
-    async def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
-        """Under the lock: the standing allocation (or an offer, while its node takes pipelines),
-        else a new one, else a queue entry with a verdict per node. A newcomer never passes a queued
-        pipeline that would fit, nor takes a node that is reserved for one."""
-
-    async def withdraw(self, request: WithdrawRequest, *, now: datetime) -> tuple[OfferMade, ...]:
-        """Leave the queue, release an untaken or taken allocation. Idempotent."""
-
-    async def release(
-        self, pipeline_id: str, generation: int, *, now: datetime
-    ) -> tuple[OfferMade, ...]:
-        """Release unless a live instance holds it. Idempotent."""
-
-    async def offer(self, *, now: datetime, telling: bool = False) -> tuple[OfferMade, ...]:
-        """Serve the queue in its order (`gamepipe.scheduling.order`): an allocation for each that
-        fits. `telling`: the first of those that do not hear why, as things are now."""
-
-    async def untaken_offers(self) -> tuple[OfferMade, ...]: ...
-
-    async def live_allocations(self) -> tuple[Allocation, ...]: ...
-
-    async def queue(self) -> tuple[QueueEntry, ...]: ...
-
-    async def queue_entry(self, pipeline_id: str) -> QueueEntry | None: ...
-
-    async def live_pipelines_on(self, node_id: str) -> tuple[tuple[str, int], ...]:
-        """(pipeline id, generation) of live allocations whose pipeline is not terminal."""
 
 
 class NodeRepository(Protocol):

@@ -8,6 +8,7 @@ from itertools import chain
 import numpy as np
 
 from gamepipe.model import reason as reasons
+from gamepipe.model.explanation import Explanation, Scored
 from gamepipe.model.record import Verdict
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.need import Need
@@ -16,8 +17,12 @@ from gamepipe.scheduling.rule import crowding as crowded_places
 from gamepipe.scheduling.rule import obstacles
 from gamepipe.scheduling.score import crowding, terms
 from gamepipe.scheduling.snapshot import Snapshot
-from gamepipe.scheduling.standing import DECIMALS, Standings
-from gamepipe.scheduling.values import Mask
+from gamepipe.scheduling.standing import DECIMALS, Leading, Standings
+from gamepipe.scheduling.values import Mask, Numbers, Rows
+
+SHOWN_DECIMALS = 6
+EXPLAINED = 4
+"""Nodes that an explanation compares: the one that is chosen, and runners-up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,15 +45,17 @@ class Refusal:
 Closed = Mapping[int, str]
 """Rows that are kept for others, and what to say about each."""
 NONE_CLOSED: Closed = {}
+RESERVED = "NODE_RESERVED"
+"""Of a node that is closed."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scored:
-    """A node that fits, with what it would cost, in all and by term."""
+@dataclass(frozen=True, kw_only=True)
+class _Decided:
+    """The last decision, as things were."""
 
-    node_id: str
-    cost: float
-    terms: Mapping[str, float]
+    leading: Leading
+    terms: Mapping[str, Numbers]
+    """Of each leading row."""
 
 
 class Chooser:
@@ -57,9 +64,10 @@ class Chooser:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self._standings = Standings(snapshot)
+        self._last: _Decided | None = None
 
     def choose(self, need: Need, closed: Closed = NONE_CLOSED) -> Choice | Refusal:
-        """The node for `need`. Every node is looked at; ties go to the lowest node id."""
+        """The node for `need`. No node is left out; ties go to the lowest node id."""
         choice = self.find(need, closed)
         if choice is not None:
             return choice
@@ -67,27 +75,59 @@ class Chooser:
 
     def find(self, need: Need, closed: Closed = NONE_CLOSED) -> Choice | None:
         """What `choose` chooses, without a word about why there is nothing."""
-        row = self._standings.best(need, closed)
-        if row is None:
+        leading = self._decide(need, closed).leading
+        if not leading.fitting:
             return None
-        fleet = self.snapshot.fleet
+        fleet, row = self.snapshot.fleet, int(leading.rows[0])
         devices = fleet.devices.pick(need.resources.gpu, row)
         return Choice(node_id=fleet.nodes[row].id, gpu_devices=devices)
 
-    def ranked(self, need: Need, limit: int | None = None) -> tuple[Scored, ...]:
+    def ranked(self, need: Need) -> tuple[Scored, ...]:
         """The nodes that fit, the best first: what `choose` would choose, one after the other."""
         open_, cost = self._standings.of(need)
         rows = np.flatnonzero(open_)
-        rows = rows[np.argsort(cost[rows].round(DECIMALS), kind="stable")][:limit]
-        costs = terms(need, self.snapshot) | crowding(need, self.snapshot)
+        rows = rows[np.argsort(cost[rows].round(DECIMALS), kind="stable")]
+        found = terms(need, self.snapshot, rows)
+        found |= {name: term[rows] for name, term in crowding(need, self.snapshot).items()}
+        return self._scored(rows, cost[rows], found)
+
+    def explain(self, need: Need, closed: Closed = NONE_CLOSED) -> Explanation:
+        """How the node of `need` would be chosen, with the runners-up."""
+        self._decide(need, closed)
+        return self.explain_last()
+
+    def explain_last(self) -> Explanation:
+        """How it was chosen the last time, whatever is held since. Cheap."""
+        assert self._last is not None  # noqa: S101 - something was asked for
+        leading = self._last.leading
+        return Explanation(
+            nodes=len(self.snapshot.fleet),
+            candidates=leading.fitting,
+            ranked=self._scored(
+                leading.rows, leading.costs, self._last.terms, decimals=SHOWN_DECIMALS
+            ),
+        )
+
+    def _scored(
+        self, rows: Rows, costs: Numbers, found: Mapping[str, Numbers], decimals: int = DECIMALS
+    ) -> tuple[Scored, ...]:
+        nodes = self.snapshot.fleet.nodes
         return tuple(
             Scored(
-                node_id=self.snapshot.fleet.nodes[row].id,
-                cost=float(cost[row]),
-                terms={name: float(term[row]) for name, term in costs.items()},
+                node_id=nodes[row].id,
+                cost=round(float(costs[at]), decimals),
+                terms={name: round(float(term[at]), decimals) for name, term in found.items()},
             )
-            for row in rows
+            for at, row in enumerate(rows)
         )
+
+    def _decide(self, need: Need, closed: Closed) -> _Decided:
+        leading = self._standings.leading(need, closed, count=EXPLAINED)
+        found = self._standings.terms_of(need, leading.rows)
+        for name, term in crowding(need, self.snapshot).items():
+            found[name] = term[leading.rows]
+        self._last = _Decided(leading=leading, terms=found)
+        return self._last
 
 
 def choose(need: Need, snapshot: Snapshot) -> Choice | Refusal:
@@ -116,7 +156,7 @@ def _sift(need: Need, snapshot: Snapshot, closed: Closed) -> Found:
     open_ = np.ones(len(fleet), dtype=bool)
     found: Found = []
     for obstacle in chain(
-        obstacles(need, snapshot), crowded_places(need, fleet), _kept(closed, fleet)
+        obstacles(need, snapshot), crowded_places(need, fleet), kept(closed, fleet)
     ):
         first = open_ & obstacle.where
         if first.any():
@@ -125,11 +165,12 @@ def _sift(need: Need, snapshot: Snapshot, closed: Closed) -> Found:
     return found
 
 
-def _kept(closed: Closed, fleet: Fleet) -> Iterator[Obstacle]:
+def kept(closed: Closed, fleet: Fleet) -> Iterator[Obstacle]:
+    """What stands in the way of who comes behind whom it is kept for."""
     if closed:
         where = np.zeros(len(fleet), dtype=bool)
         where[list(closed)] = True
-        yield Obstacle(code="NODE_RESERVED", where=where, say=lambda row: closed[row])
+        yield Obstacle(code=RESERVED, where=where, say=lambda row: closed[row])
 
 
 def _refusal(found: Found, fleet: Fleet) -> Refusal:

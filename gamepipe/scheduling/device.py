@@ -8,8 +8,8 @@ import numpy as np
 from gamepipe.model.gpu import ALL
 from gamepipe.model.node import GameNode, GpuFacts
 from gamepipe.model.spec import GpuRequest
-from gamepipe.scheduling.policy import Capacity
-from gamepipe.scheduling.unit import MILLIONTHS, millionths, whole
+from gamepipe.scheduling.policy import Capacity, sold
+from gamepipe.scheduling.unit import MILLIONTHS, millionths
 from gamepipe.scheduling.values import ALL_ROWS, Amounts, Mask, Numbers, Some
 
 T = TypeVar("T")
@@ -102,9 +102,9 @@ class Devices:
     def _sold(self, gpu: GpuFacts) -> tuple[int, int, int]:
         by = self._capacity
         return (
-            whole(MILLIONTHS * by.share_factor),
-            whole(gpu.memory_bytes * by.vram_factor),
-            whole(gpu.encoders * by.encoder_factor),
+            sold(MILLIONTHS * by.share_factor),
+            sold(gpu.memory_bytes * by.vram_factor),
+            sold(gpu.encoders * by.encoder_factor),
         )
 
     def _weigh(self, row: int) -> None:

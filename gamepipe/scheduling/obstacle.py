@@ -15,3 +15,5 @@ class Obstacle:
     """[n]"""
     say: Callable[[int], str]
     """Of a row for which `where` is true."""
+    subject: str = ""
+    """What of the request it is about, where one code may stand for several things."""

@@ -1,12 +1,17 @@
 """What an operator sets: weights of the score, how far resources are over-committed, and more."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from gamepipe.scheduling.unit import whole
-from gamepipe.scheduling.values import Amounts
+
+MOST = 1 << 62
+"""Columns hold no larger number."""
+
+
+def sold(amount: float) -> int:
+    """Whole units of an amount, neither below zero nor above what a column holds."""
+    return whole(max(min(amount, MOST), 0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,12 +29,12 @@ class Capacity:
     reserve_memory_bytes: int = 0
     reserve_disk_bytes: int = 0
 
-    def of(self, there: Sequence[float]) -> Amounts:
+    def of(self, there: Sequence[float]) -> tuple[int, ...]:
         """Of millionths of cores, bytes of memory and of disk what is sold; never below zero."""
         factors = (self.cpu_factor, self.memory_factor, self.disk_factor)
         reserve = (self.reserve_cpu * 1e6, self.reserve_memory_bytes, self.reserve_disk_bytes)
-        sold = np.array(there) * factors - reserve
-        return np.array([max(whole(amount), 0) for amount in sold], dtype=np.int64)
+        parts = zip(there, factors, reserve, strict=True)
+        return tuple(sold(amount * factor - kept) for amount, factor, kept in parts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,3 +60,8 @@ class Policy:
 
     weights: Weights = field(default_factory=Weights)
     capacity: Capacity = field(default_factory=Capacity)
+    templates: Mapping[str, Weights] = field(default_factory=dict)
+    """Weights for the pipelines of a template."""
+
+    def weights_for(self, template: str) -> Weights:
+        return self.templates.get(template, self.weights)

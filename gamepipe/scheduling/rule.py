@@ -2,6 +2,7 @@
 and in words for the node that somebody asks about."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -151,7 +152,8 @@ def _matches(need: Need, fleet: Fleet, rows: Some) -> Iterator[Obstacle]:
 
 
 def _said(code: str, words: str, match: Match, where: Mask) -> Obstacle:
-    return Obstacle(code=code, where=where, say=lambda _: f"{words} {shown(match)}")
+    said = shown(match)
+    return Obstacle(code=code, where=where, say=lambda _: f"{words} {said}", subject=said)
 
 
 def _features(need: Need, fleet: Fleet, rows: Some) -> Iterator[Obstacle]:
@@ -165,7 +167,8 @@ def _lacking(fleet: Fleet, rows: Some, feature: str) -> Obstacle:
 
     said = f"runs no {feature} steps: {_REMEDIES.get(feature, 'its agent lacks it')}"
     name = f"lacks feature {feature}"
-    return _tested(fleet, rows, "FEATURE_MISSING", name, test=test, say=lambda _: said)
+    found = _tested(fleet, rows, "FEATURE_MISSING", name, test=test, say=lambda _: said)
+    return replace(found, subject=feature)
 
 
 def _ports(need: Need, fleet: Fleet, rows: Some) -> Iterator[Obstacle]:

@@ -31,10 +31,11 @@ def terms(
 ) -> dict[str, Numbers]:
     """By name, the weighted cost of each term that has something to say about this need."""
     found = {}
+    weights = snapshot.policy.weights_for(need.template)
     for name, make in _TERMS.items():
         if name == without:
             continue
-        weight = 1.0 if name == "avoided" else getattr(snapshot.policy.weights, name)
+        weight = 1.0 if name == "avoided" else getattr(weights, name)
         cost = make(need, snapshot, rows) if weight else None
         if cost is not None:
             found[name] = weight * cost
@@ -43,7 +44,7 @@ def terms(
 
 def crowding(need: Need, snapshot: Snapshot) -> dict[str, Numbers]:
     """Terms that look at other nodes: whatever is placed anywhere may change them."""
-    weight = snapshot.policy.weights.spread
+    weight = snapshot.policy.weights_for(need.template).spread
     if not need.placement.spread or not weight:
         return {}
     return {"spread": weight * crowd(need, snapshot.fleet)}

@@ -7,6 +7,7 @@ from gamepipe.model.node import GpuFacts
 from gamepipe.model.spec import GpuRequest, Resources
 from gamepipe.scheduling.fleet import CPU, DISK, MEMORY, Fleet, amounts_of
 from gamepipe.scheduling.obstacle import Obstacle
+from gamepipe.scheduling.share import shortage
 from gamepipe.scheduling.unit import MILLIONTHS
 from gamepipe.scheduling.values import Some
 
@@ -48,7 +49,8 @@ def _gpu(request: GpuRequest, fleet: Fleet, row: int) -> str:
         every = ", and all are asked for" if request.count == ALL else ""
         return f"has {free} of {fleet.devices.wanted(request, rows)[0]} GPU(s) free{every}"
     gpus = [gpu for slot, gpu in enumerate(fleet.nodes[row].facts.gpus) if suitable[slot]]
-    return "has no GPU with enough of it left" + _unknown(request, gpus)
+    lacks = shortage(request, fleet.devices, row) or "what would suit is held whole"
+    return f"has no GPU with enough of it left: {lacks}{_unknown(request, gpus)}"
 
 
 def _unknown(request: GpuRequest, gpus: Sequence[GpuFacts]) -> str:

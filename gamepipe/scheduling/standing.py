@@ -6,20 +6,19 @@ what was worked out for a need is kept, and only the rows that changed are worke
 
 from collections import OrderedDict
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from gamepipe.model.spec import Resources
 from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.room import Rooms
 from gamepipe.scheduling.rule import crowding as crowded_places
 from gamepipe.scheduling.rule import obstacles_besides_shortage
 from gamepipe.scheduling.score import crowding, terms
 from gamepipe.scheduling.snapshot import Snapshot
-from gamepipe.scheduling.values import ALL_ROWS, Mask, Numbers, Some
+from gamepipe.scheduling.values import ALL_ROWS, Mask, Numbers, Rows
 
-KEPT_CELLS = 12_000_000
+KEPT_CELLS = 4_000_000
 """Needs times nodes that are kept; the need that was asked for the longest ago goes."""
 DECIMALS = 9
 """Costs that differ by less are equal: float noise decides nothing."""
@@ -37,6 +36,18 @@ class Standing:
     """[n]: nothing stands in the way but that there may be too little of something."""
     cost: Numbers
     """[n], without the term `fragmentation`."""
+    terms: dict[str, Numbers] = field(default_factory=dict)
+    """[n] each: what the cost is made of, in single precision, for people."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leading:
+    """The nodes that cost the least, the best first."""
+
+    rows: Rows
+    costs: Numbers
+    fitting: int
+    """How many nodes fit in all."""
 
 
 class Standings:
@@ -50,45 +61,53 @@ class Standings:
     def of(self, need: Need) -> tuple[Mask, Numbers]:
         """[n] and [n]: where the need fits, and the cost of each node that is open."""
         open_, cost = self._besides_fragmentation(need)
-        weight, room = self._weight, self._rooms.of(need.resources)
+        weight, room = self._weight(need), self._rooms.of(need.resources)
         if weight:
             room = self._rooms.learn(need.resources, np.flatnonzero(open_ & ~room.known))
             cost = cost + weight * room.growth
         return open_, cost
 
-    def best(self, need: Need, closed: Collection[int] = ()) -> int | None:
-        """The row that costs the least, of equal ones the first, none `closed`; None: it fits
-        nowhere. Nodes that cannot be the best are not worked out."""
+    def leading(self, need: Need, closed: Collection[int] = (), *, count: int = 1) -> Leading:
+        """The first `count` nodes by cost, of equal ones the first, none `closed`. Nodes that
+        cannot be among them are not worked out."""
         open_, cost = self._besides_fragmentation(need)
         if closed:
             open_ = open_.copy()
             open_[list(closed)] = False
-        if not open_.any():
-            return None
-        cost = np.where(open_, cost, np.inf)
-        if self._weight < 0:
+        weight = self._weight(need)
+        if weight < 0:
             _, cost = self.of(need)
-            cost = np.where(open_, cost, np.inf)
-        elif self._weight:
-            cost = self._with_promising(need.resources, cost)
-        return int(cost.round(DECIMALS).argmin())
+        cost = np.where(open_, cost, np.inf)
+        if weight > 0:
+            cost = self._with_promising(need, cost, count)
+        fitting = int(open_.sum())
+        rows = _least(cost.round(DECIMALS), min(count, fitting))
+        return Leading(rows=rows, costs=cost[rows], fitting=fitting)
 
-    @property
-    def _weight(self) -> float:
-        return self._snapshot.policy.weights.fragmentation
+    def terms_of(self, need: Need, rows: Rows) -> dict[str, Numbers]:
+        """What the costs of nodes that are leading are made of, without crowding."""
+        found = {name: term[rows] for name, term in self._kept[need].terms.items()}
+        if weight := self._weight(need):
+            found["fragmentation"] = weight * self._rooms.of(need.resources).growth[rows]
+        return found
 
-    def _with_promising(self, resources: Resources, besides: Numbers) -> Numbers:
-        """[n]: the cost of every node that may be the best, and of others less than that."""
-        room, count = self._rooms.of(resources), PROMISING
+    def _weight(self, need: Need) -> float:
+        return self._snapshot.policy.weights_for(need.template).fragmentation
+
+    def _with_promising(self, need: Need, besides: Numbers, count: int) -> Numbers:
+        """[n]: the cost of every node that may be leading, and of others less than that."""
+        weight, resources, more = self._weight(need), need.resources, PROMISING
+        room = self._rooms.of(resources)
         while True:
-            cost = besides + self._weight * room.growth
-            least = np.where(room.known, cost, np.inf).min()
-            rows = np.flatnonzero(~room.known & (cost <= least + _TIE) & np.isfinite(cost))
+            cost = besides + weight * room.growth
+            known = np.where(room.known, cost, np.inf)
+            limit = np.partition(known, count - 1)[count - 1] if len(known) >= count else np.inf
+            rows = np.flatnonzero(~room.known & (cost <= limit + _TIE) & np.isfinite(cost))
             if not len(rows):
                 return cost
-            if len(rows) > count:
-                rows = np.sort(rows[np.argpartition(cost[rows], count)[:count]])
-            room, count = self._rooms.learn(resources, rows), 4 * count
+            if len(rows) > more:
+                rows = np.sort(rows[np.argpartition(cost[rows], more)[:more]])
+            room, more = self._rooms.learn(resources, rows), 4 * more
 
     def _besides_fragmentation(self, need: Need) -> tuple[Mask, Numbers]:
         standing = self._found(need)
@@ -111,13 +130,15 @@ class Standings:
     def _renew(self, need: Need, standing: Standing) -> None:
         fleet = self._snapshot.fleet
         rows = ALL_ROWS if standing.clock < 0 else fleet.changed_since(standing.clock)
-        standing.open[rows], standing.cost[rows] = self._work_out(need, rows)
-        standing.clock = fleet.clock
-
-    def _work_out(self, need: Need, rows: Some) -> tuple[Mask, Numbers]:
         where = [one.where for one in obstacles_besides_shortage(need, self._snapshot, rows)]
-        costs = terms(need, self._snapshot, rows, without="fragmentation").values()
-        return ~np.logical_or.reduce(where), np.sum([np.zeros(len(where[0])), *costs], axis=0)
+        costs = terms(need, self._snapshot, rows, without="fragmentation")
+        standing.open[rows] = ~np.logical_or.reduce(where)
+        standing.cost[rows] = np.sum([np.zeros(len(where[0])), *costs.values()], axis=0)
+        for name, cost in costs.items():
+            if name not in standing.terms:
+                standing.terms[name] = np.zeros(len(fleet), dtype=np.float32)
+            standing.terms[name][rows] = cost
+        standing.clock = fleet.clock
 
     def _with_crowding(self, need: Need, open_: Mask, cost: Numbers) -> tuple[Mask, Numbers]:
         if not need.placement.spread:
@@ -127,3 +148,12 @@ class Standings:
         for more in crowding(need, self._snapshot).values():
             cost = cost + more
         return open_, cost
+
+
+def _least(costs: Numbers, count: int) -> Rows:
+    """Rows of the `count` least, of equal ones the first."""
+    left, rows = costs.copy(), np.zeros(count, dtype=np.int64)
+    for place in range(count):
+        rows[place] = left.argmin()
+        left[rows[place]] = np.inf
+    return rows

@@ -17,7 +17,8 @@ from pydantic import (
 )
 
 from gamepipe.model.errors import InvalidRequest
-from gateway.service import Change, Submission
+from gateway.service import Change
+from gateway.submission import Submission
 from gateway.text import flaws
 
 LARGEST_BODY = 4 << 20

@@ -10,6 +10,8 @@ from gamepipe.model.record import PipelineRecord
 from gamepipe.model.state import PipelineState
 from gamepipe.ports import LogQuery, PipelineFilter
 from gateway.events import LAST_ID
+from gateway.explanation import PlacementView, PlanView
+from gateway.planning import MOST_COPIES
 from gateway.rest.body import (
     LARGEST_NUMBER,
     Body,
@@ -28,8 +30,9 @@ from gateway.rest.stream import (
     wants_stream,
 )
 from gateway.service import GamePipelineService
-from gateway.view import EventView, PipelineListView, PipelineView, PlacementView
+from gateway.view import EventView, PipelineListView, PipelineView
 
+Verdicts = Annotated[int, Query(ge=0, le=100_000, description="As many nodes are told one by one.")]
 SUBMIT_DOCS: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -68,6 +71,7 @@ class PipelineRoutes:
         router.post("", status_code=201, response_model=PipelineView, openapi_extra=SUBMIT_DOCS)(
             self.create
         )
+        router.post("/plan", response_model=PlanView, openapi_extra=SUBMIT_DOCS)(self.plan)
         router.get("")(self.list_)
         router.get("/{pipeline_id}")(self.get)
         router.patch("/{pipeline_id}")(self.update)
@@ -147,11 +151,23 @@ class PipelineRoutes:
             await self._service.cancel(pipeline_id, reason=wanted.reason, grace=grace)
         )
 
-    async def placement(self, pipeline_id: str) -> PlacementView:
-        """Where it ran and runs, or why it waits: a verdict for every node."""
-        entry = await self._service.placement(pipeline_id)
-        generations = await self._service.generations(pipeline_id)
-        return PlacementView.of(await self._service.get(pipeline_id), generations, entry)
+    async def placement(self, pipeline_id: str, verdicts: Verdicts = 1000) -> PlacementView:
+        """Where it ran and runs, and how each node was chosen; or why it waits, as things stand
+        now: a verdict for every node, its place in the queue, and what would let it run."""
+        return PlacementView.of(await self._service.plans.why(pipeline_id), verdicts=verdicts)
+
+    async def plan(
+        self,
+        request: Request,
+        count: Annotated[int, Query(ge=1, le=MOST_COPIES, description="Copies.")] = 1,
+        arg: Annotated[list[str], Query(description="NAME=VALUE, for a bare file.")] = [],  # noqa: B006
+        verdicts: Verdicts = 1000,
+    ) -> PlanView:
+        """Where a pipeline, or `count` of it, would go now, and what stops the next one. The body
+        is that of a creation; nothing is written, and nothing is held."""
+        submission = await read_submission(request, pipeline_id="", args=arg)
+        plan = await self._service.plans.plan(submission, count=count)
+        return PlanView.of(plan, verdicts=verdicts)
 
     async def logs(
         self,

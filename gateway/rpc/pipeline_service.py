@@ -19,7 +19,8 @@ from gamepipe.wire import PipelineStatus, StepStatus
 from gamepipe.wire.message import key_message
 from gateway.rpc import translate
 from gateway.rpc.failure import Context, translated, translated_stream
-from gateway.service import Change, GamePipelineService, Submission
+from gateway.service import Change, GamePipelineService
+from gateway.submission import Submission
 from gateway.view import EventView, PipelineSummary, PipelineView, StepView
 
 M = TypeVar("M", bound=Message)

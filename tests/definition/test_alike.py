@@ -115,6 +115,13 @@ MATCH: Table = {
     "op": ["in", "not in", "exists", "not exists", ">", "<", "is"],
     "values": ["a", ["a"], 8, ["8"], ["1", "2"], ["x"], ["-1.5e3"], [" 8 "], ["1_0"]],
 }
+WISH: Table = MATCH | {"weight": [1, 0.5, 1000, 0, -1, 1001, "1"]}
+SPREAD: Table = {
+    "over": ["zone", 5, "a\nb"],
+    "by": ["tenant", "template", "user"],
+    "most": [1, 5, 0, 1.5, 1_000_001, "2"],
+    "mots": [1],
+}
 RETRY: Table = {
     "max_attempts": [1, 100, 101, 0, "3"],
     "factor": [1, 2.5, 100, 0.5, "2"],
@@ -221,6 +228,14 @@ DOCUMENTS = {
     "match": inside(record(MATCH, "key", "op"), "placement", "match", "[]").map(
         lambda value: {**PLAIN, **value}
     ),
+    "wish": inside(record(WISH, "key", "op"), "placement", "prefer", "[]").map(
+        lambda value: {**PLAIN, **value}
+    ),
+    "spread": inside(
+        st.one_of(record(SPREAD, "over"), st.sampled_from(["zone", 5, True, "", "a\nb", ["a"]])),
+        "placement",
+        "spread",
+    ).map(lambda value: {**PLAIN, **value}),
     "timeouts": inside(record(TIMEOUTS), "timeouts").map(lambda value: {**PLAIN, **value}),
 }
 

@@ -88,6 +88,22 @@ WRONG = [
         "placement.forbid[0].values",
         "takes no values",
     ),
+    ("placement: {spread: §[zone]}\n" + FINE, "placement.spread", "a name such as zone"),
+    ("placement: {spread: §{by: tenant}}\n" + FINE, "placement.spread.over", "add `over`"),
+    ("placement: {spread: {over: a, by: §user}}\n" + FINE, "placement.spread.by", "template"),
+    ("placement: {spread: {over: a, most: §0}}\n" + FINE, "placement.spread.most", "from 1"),
+    ("placement: {spread: {over: a, §mots: 1}}\n" + FINE, "placement.spread.mots", "`most`"),
+    ("placement: {prefer: [§{key: a, op: in}]}\n" + FINE, "placement.prefer[0].values", "values"),
+    (
+        "placement: {prefer: [{key: a, op: exists, weight: §0}]}\n" + FINE,
+        "placement.prefer[0].weight",
+        "above 0",
+    ),
+    (
+        "placement: {match: [{key: a, op: exists, §weight: 1}]}\n" + FINE,
+        "placement.match[0].weight",
+        "unknown key",
+    ),
     # steps
     (HEAD + "  - §5\n", "steps[0]", "a mapping with `container` or `command`"),
     (HEAD + "  - §{name: a}\n", "steps[0].container", "add `container`"),

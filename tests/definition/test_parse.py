@@ -23,6 +23,7 @@ from gamepipe.model.spec import (
     StepType,
     Timeouts,
     Volume,
+    Wish,
 )
 from tests.definition.conftest import EXAMPLES, found
 
@@ -63,7 +64,10 @@ placement:
   zone: eu-1
   match: [{key: disk, op: in, values: [ssd]}, {key: cores, op: ">", values: 8}]
   forbid: [{key: old, op: exists}]
-  spread: zone
+  prefer:
+    - {key: rank, op: ">", values: 3}
+    - {key: disk, op: exists, weight: 0.5}
+  spread: {over: zone, by: tenant, most: 4}
   player_region: se
   max_latency_ms: 30
   preemptible: true
@@ -96,11 +100,34 @@ steps:
         Match(key="cores", op=">", values=("8",)),
     )
     assert spec.placement.forbid == (Match(key="old", op="exists"),)
+    assert spec.placement.prefer == (
+        Wish(match=Match(key="rank", op=">", values=("3",))),
+        Wish(match=Match(key="disk", op="exists"), weight=0.5),
+    )
+    assert _spread(spec) == ("zone", "tenant", 4)
     assert (spec.placement.max_latency_ms, spec.placement.preemptible) == (30, True)
     assert spec.timeouts == Timeouts(
         pipeline_seconds=5400, queue_seconds=90, step_seconds=0.5, grace_seconds=0
     )
     assert spec.on_node_lost is OnNodeLost.RESCHEDULE
+
+
+def _spread(spec: PipelineSpec) -> tuple[str, str, int | None]:
+    wanted = spec.placement
+    return wanted.spread, wanted.spread_by, wanted.spread_most
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("zone", ("zone", "template", None)),
+        ("{over: rack}", ("rack", "template", None)),
+        ("{over: node, by: template, most: 1}", ("node", "template", 1)),
+    ],
+)
+def test_spread_is_a_name_or_a_mapping(written: str, read: tuple[str, str, int | None]) -> None:
+    text = f"name: x\nplacement: {{spread: {written}}}\nsteps: [{{type: command, command: a}}]"
+    assert _spread(parse_pipeline(text)) == read
 
 
 def test_every_key_of_a_step_arrives() -> None:

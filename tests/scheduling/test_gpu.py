@@ -64,13 +64,15 @@ def test_all_of_no_device_is_too_few() -> None:
 
 def test_who_holds_all_leaves_no_share() -> None:
     said = ask(GpuRequest(encoders=1), node(CARD), held(ALL, 0))
-    assert said == "has no GPU with enough of it left"
+    assert said == "has no GPU with enough of it left: what would suit is held whole"
 
 
 def test_encoders_are_counted() -> None:
     request = GpuRequest(encoders=5)
     assert ask(request, node(CARD)) == (0,)
-    assert ask(request, node(CARD), held(request, 0)) == "has no GPU with enough of it left"
+    assert ask(request, node(CARD), held(request, 0)) == (
+        "has no GPU with enough of it left: GPU 0 lacks 2 NVENC sessions"
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from gamepipe.model.state import Connectivity, NodeState, PipelineState
 from gamepipe.ports import NodeChange
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.need import need_of
+from gamepipe.scheduling.policy import Capacity
 from gamepipe.wire import PlaceStatus, WithdrawRequest
-from store import capacity, serving
-from store.fleet import FleetCache
+from store import serving
+from store.fleet import FleetCache, load_fleet
 from store.store import GamePipelineStore
 from store.transaction import Transaction
 from tests.store.conftest import NOW
@@ -29,7 +30,7 @@ async def check(store: GamePipelineStore) -> None:
 
     def compare(tx: Transaction) -> None:
         cached = tx.fleet(NOW).chooser.snapshot.fleet
-        fresh = capacity.load_fleet(tx.session)
+        fresh = load_fleet(tx.session, Capacity())
         assert _picture(cached) == _picture(fresh)
 
     await store._database.write(compare, placing=True)

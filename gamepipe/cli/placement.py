@@ -1,0 +1,151 @@
+"""`gamepipe why` and `gamepipe plan`: where pipelines go, why, and why not."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from gamepipe.cli import show
+from gamepipe.cli.choice import print_choice, print_earlier
+from gamepipe.cli.client import client
+from gamepipe.cli.failure import ExitStatus
+from gamepipe.cli.option import (
+    Arg,
+    Env,
+    Output,
+    PipelineId,
+    Secret,
+    TokenFile,
+    Url,
+    parse_pairs,
+    read_file,
+)
+from gamepipe.cli.pipelines import pipeline_path
+from gamepipe.cli.refusal import FEW, print_refusal
+from gamepipe.cli.show import OutputFormat
+from gamepipe.cli.submission import submission
+
+All = Annotated[bool, typer.Option("--all", "-a", help="Every node, however many there are.")]
+EVERY_NODE = 100_000
+
+
+def why(
+    pipeline_id: PipelineId,
+    everything: All = False,
+    output: Output = OutputFormat.TABLE,
+    url: Url = "",
+    token_file: TokenFile = None,
+) -> None:
+    """Say why a pipeline runs where it runs; or why it waits, and what would let it run."""
+    path = f"{pipeline_path(pipeline_id)}/placement"
+    found = client(url, token_file).call("GET", path, query={"verdicts": EVERY_NODE})
+    if output is OutputFormat.JSON:
+        show.print_json(found)
+        return
+    _fact("pipeline", pipeline_id)
+    _fact("state", show.state(found["state"]))
+    if found["waiting"]:
+        _print_waiting(found, everything=everything)
+    _print_generations(found, everything=everything)
+
+
+def _fact(name: str, fact: str | Text) -> None:
+    text = fact if isinstance(fact, Text) else show.plain(fact)
+    show.console.print(Text.assemble(f"{name:<9} ", text))
+
+
+def _print_waiting(found: dict[str, Any], *, everything: bool) -> None:
+    since = show.elapsed(found["queued_at"], None)
+    number = f"number {found['position']} of {found['queue_length']} by priority and age"
+    _fact("waits", f"{number}, for {since}")
+    if found["fits"]:
+        _fact("fits", f"node {found['fits']} now: it waits for its turn only")
+        return
+    print_refusal(found, everything=everything)
+
+
+def _print_generations(found: dict[str, Any], *, everything: bool) -> None:
+    generations = found["generations"]
+    current = generations[-1] if generations and not found["waiting"] else None
+    if current:
+        _fact("node", f"{current['node_id']} (generation {current['number']})")
+        print_choice(current["explanation"])
+    elif not generations and not found["waiting"]:
+        ended = found["state"] in ("completed", "failed", "canceled")
+        show.say("\nit was never placed" if ended else "\nit has not asked for a node yet")
+    earlier = [one for one in reversed(generations) if one is not current]
+    print_earlier(earlier, everything=everything)
+
+
+def plan(
+    file: Annotated[Path, typer.Argument(help="Pipeline file; - is standard input.")],
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, max=10_000, help="So many copies of it.")
+    ] = 1,
+    arg: Arg = [],  # noqa: B006
+    env: Env = [],  # noqa: B006
+    secret: Secret = [],  # noqa: B006
+    everything: All = False,
+    output: Output = OutputFormat.TABLE,
+    url: Url = "",
+    token_file: TokenFile = None,
+) -> None:
+    """Say where a pipeline would go now, without running it. Exit status 1: not all copies fit."""
+    body = submission(
+        read_file(file),
+        file=str(file),
+        args=parse_pairs(arg, "--arg"),
+        envs=parse_pairs(env, "--env"),
+        secret_values=parse_pairs(secret, "--secret"),
+    )
+    query = {"count": count, "verdicts": EVERY_NODE}
+    found = client(url, token_file).call("POST", "/pipelines/plan", body=body, query=query)
+    if output is OutputFormat.JSON:
+        show.print_json(found)
+    else:
+        _print_plan(found, everything=everything)
+    if found["refused"]:
+        raise typer.Exit(ExitStatus.FAILED)
+
+
+def _print_plan(found: dict[str, Any], *, everything: bool) -> None:
+    show.say(_headline(found))
+    if found["queue_length"]:
+        count = found["queue_length"]
+        waits = "1 pipeline waits" if count == 1 else f"{count} pipelines wait"
+        show.say(f"{waits} in the queue: those of no lower priority are served first")
+    if found["asked"] > 1:
+        _print_placed(found["placed"], everything=everything)
+    if found["first"]:
+        show.say("")
+        print_choice(found["first"], title="copy 1" if found["asked"] > 1 else "")
+    if found["refused"]:
+        if found["fitting"]:
+            show.say(f"\ncopy {found['fitting'] + 1} fits nowhere any more")
+        print_refusal(found["refused"], everything=everything)
+
+
+def _headline(found: dict[str, Any]) -> str:
+    name, asked, fitting = show.one_line(found["name"]), found["asked"], found["fitting"]
+    if asked == 1:
+        return (
+            f"{name} fits: it would go to {found['placed'][0]['node_id']}"
+            if fitting
+            else (f"{name} fits on no node")
+        )
+    used, nodes = len(found["placed"]), found["nodes"]
+    copies = "all" if fitting == asked else str(fitting)
+    return f"{copies} of {asked} copies of {name} fit, on {used} of {nodes} node(s)"
+
+
+def _print_placed(placed: list[dict[str, Any]], *, everything: bool) -> None:
+    if not placed:
+        return
+    show.say("")
+    shown = placed if everything else placed[:FEW]
+    rows = ((one["node_id"], str(one["count"])) for one in shown)
+    show.print_table(("NODE", "COPIES"), rows, "")
+    if rest := placed[len(shown) :]:
+        copies = sum(one["count"] for one in rest)
+        show.say(f"... and {copies} on {len(rest)} more nodes; --all shows them")

@@ -1,0 +1,56 @@
+"""The repository of placements and of the queue."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from gamepipe.model.forecast import Forecast
+from gamepipe.model.record import Allocation, QueueEntry
+from gamepipe.model.spec import PipelineSpec
+from gamepipe.ports.value import OfferMade
+from gamepipe.wire import PlaceAnswer, PlaceRequest, WithdrawRequest
+
+
+class PlacementRepository(Protocol):
+    async def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
+        """Under the lock: the standing allocation (or an offer, while its node takes pipelines),
+        else a new one, else a queue entry with a verdict per node. A newcomer never passes a queued
+        pipeline that would fit, nor takes a node that is reserved for one."""
+
+    async def withdraw(self, request: WithdrawRequest, *, now: datetime) -> tuple[OfferMade, ...]:
+        """Leave the queue, release an untaken or taken allocation. Idempotent."""
+
+    async def release(
+        self, pipeline_id: str, generation: int, *, now: datetime
+    ) -> tuple[OfferMade, ...]:
+        """Release unless a live instance holds it. Idempotent."""
+
+    async def offer(self, *, now: datetime, telling: bool = False) -> tuple[OfferMade, ...]:
+        """Serve the queue in its order (`gamepipe.scheduling.order`): an allocation for each that
+        fits. `telling`: the first of those that do not hear why, as things are now."""
+
+    async def untaken_offers(self) -> tuple[OfferMade, ...]: ...
+
+    async def live_allocations(self) -> tuple[Allocation, ...]: ...
+
+    async def queue(self) -> tuple[QueueEntry, ...]:
+        """By class, then by age."""
+
+    async def forecast(
+        self,
+        spec: PipelineSpec,
+        args: Mapping[str, str],
+        *,
+        now: datetime,
+        count: int = 1,
+        entry: QueueEntry | None = None,
+    ) -> Forecast:
+        """Where copies of a pipeline would go if they were placed now, one after the other and
+        before everybody who waits, whatever the limits. Takes no lock and writes nothing.
+
+        `entry`: of a pipeline that waits; what it said was kept for others still is."""
+
+    async def queue_entry(self, pipeline_id: str) -> QueueEntry | None: ...
+
+    async def live_pipelines_on(self, node_id: str) -> tuple[tuple[str, int], ...]:
+        """(pipeline id, generation) of live allocations whose pipeline is not terminal."""

@@ -1,0 +1,92 @@
+"""Where copies of a pipeline would go, what stops the next one, and how a choice is explained."""
+
+import pytest
+
+from gamepipe.model.forecast import Placed
+from gamepipe.model.node import NodeMetrics
+from gamepipe.model.spec import GpuRequest
+from gamepipe.model.state import Connectivity
+from gamepipe.scheduling.choose import Choice, Chooser, Refusal
+from gamepipe.scheduling.forecast import forecast
+from tests.scheduling.shapes import a_need, a_node, a_snapshot, holding
+
+
+def test_copies_fill_the_fleet_until_one_does_not_fit() -> None:
+    snapshot = a_snapshot(a_node("n1"), a_node("n2", cpu=4), a_node("n3", cpu=1))
+    found = forecast(a_need(cpu=2), snapshot, count=10)
+    assert (found.asked, found.fitting, found.nodes) == (10, 6, 3)
+    assert set(found.placed) == {Placed(node_id="n1", count=4), Placed(node_id="n2", count=2)}
+    assert found.refused is not None
+    (cause,) = found.refused.causes
+    assert (cause.code, cause.count) == ("CPU_SHORT", 3)
+    assert [one.node_id for one in found.refused.verdicts] == ["n1", "n2", "n3"]
+    assert [one.text for one in found.refused.remedies] == [
+        "free 2 cores on any of n1 and n2",
+        "ask for 1 core instead of 2: then n3 fits",
+    ]
+
+
+def test_copies_that_all_fit_meet_no_refusal() -> None:
+    found = forecast(a_need(cpu=2), a_snapshot(a_node("n1")), count=4)
+    assert (found.fitting, found.refused) == (4, None)
+
+
+@pytest.mark.parametrize(
+    ("need", "fitting"),
+    [
+        (a_need(host_ports=("tcp/80",)), 2),
+        (a_need(gpu=GpuRequest(count=1)), 3),
+        (a_need(gpu=GpuRequest(share=0.5)), 6),
+        (a_need(gpu=GpuRequest(encoders=2)), 3),
+        (a_need(spread="node", spread_most=2, template="t"), 4),
+    ],
+)
+def test_ports_devices_and_limits_of_the_copies_count(need: object, fitting: int) -> None:
+    snapshot = a_snapshot(a_node("n1", gpus=2), a_node("n2", gpus=1))
+    assert forecast(need, snapshot, count=50).fitting == fitting  # type: ignore[arg-type]
+
+
+def test_the_causes_add_up_to_the_fleet() -> None:
+    lost = [a_node(f"l{number}", connectivity=Connectivity.LOST) for number in range(3)]
+    found = forecast(a_need(cpu=9), a_snapshot(*lost, a_node("n1")))
+    assert found.refused is not None
+    assert [(one.code, one.count) for one in found.refused.causes] == [
+        ("NODE_NOT_ONLINE", 3),
+        ("CPU_SHORT", 1),
+    ]
+    assert found.first is None
+
+
+def test_no_fleet_refuses_with_what_to_do() -> None:
+    found = forecast(a_need(), a_snapshot())
+    assert found.refused is not None
+    assert (found.refused.causes, found.nodes) == ((), 0)
+    assert "gamepipe agent" in found.refused.summary
+
+
+def test_an_explanation_names_the_chosen_node_first_and_its_terms_add_up() -> None:
+    busy = a_node("busy", metrics=NodeMetrics(cpu_share=0.9))
+    chooser = Chooser(a_snapshot(busy, a_node("calm"), a_node("small", cpu=1)))
+    need = a_need(cpu=2, spread="node", template="t")
+    why = chooser.explain(need)
+    assert (why.nodes, why.candidates) == (3, 2)
+    assert [one.node_id for one in why.ranked] == ["calm", "busy"]
+    assert chooser.choose(need) == Choice(node_id="calm")
+    assert why.ranked[1].terms["load"] > why.ranked[0].terms["load"]
+    for one in why.ranked:
+        assert sum(one.terms.values()) == pytest.approx(one.cost, abs=1e-5)
+
+
+def test_the_first_ranked_is_always_the_one_that_is_chosen() -> None:
+    nodes = [a_node(f"n{number}", cpu=8 + number % 3) for number in range(20)]
+    snapshot = a_snapshot(*nodes)
+    chooser, need = Chooser(snapshot), a_need(cpu=3)
+    for number in range(40):
+        ranked, chosen = chooser.explain(need).ranked, chooser.choose(need)
+        assert isinstance(chosen, Choice)
+        assert ranked[0].node_id == chosen.node_id
+        everything = chooser.ranked(need)
+        assert [one.node_id for one in everything[: len(ranked)]] == [one.node_id for one in ranked]
+        snapshot.fleet.hold(holding(chosen.node_id, number, cpu=3.0))
+    assert isinstance(chooser.choose(a_need(cpu=30)), Refusal)
+    assert chooser.explain(a_need(cpu=30)).ranked == ()
