@@ -30,9 +30,11 @@ class Simulated:
         request = node_pb2.RegisterRequest(
             node_id=self._node_id, facts=FACTS, transport="grpc", protocol=1
         )
-        session = (await self._stub.Register(request)).session
+        answer = await self._stub.Register(request)
         self._call = self._stub.Connect()
-        hello = node_pb2.Hello(node_id=self._node_id, session=session)
+        hello = node_pb2.Hello(
+            node_id=self._node_id, session=answer.session, session_key=answer.session_key
+        )
         await self._call.write(node_pb2.ConnectRequest(hello=hello))
         await self._call.read()
 

@@ -1,14 +1,15 @@
 """Consecutive log lines as one compressed value: from the agent's spool to the store, unopened."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 
 import zstandard
 from google.protobuf.message import DecodeError
 
-from gamepipe.model.errors import InvalidRequest
+from gamepipe.limit import LINE_BYTES
+from gamepipe.model.errors import InvalidRequest, LimitExceeded
 from gamepipe.model.record import AttemptKey, LogLine, LogStream
 from gamepipe.v1 import log_pb2
 
@@ -41,6 +42,8 @@ class LogChunk:
     """The latest time among the lines."""
     data: bytes
     series: str = ""
+    node_id: str = ""
+    """The node that sent them; empty: no node did."""
 
     @property
     def last(self) -> int:
@@ -61,7 +64,8 @@ class LogChunk:
     def behind(self, number: int) -> "LogChunk":
         """The lines with a higher number; at least one has."""
         lines = unpack(self.first, self.data)
-        return LogChunk.of(self.key, lines[number + 1 - self.first :], self.series)
+        rest = LogChunk.of(self.key, lines[number + 1 - self.first :], self.series)
+        return replace(rest, node_id=self.node_id)
 
 
 def pack(lines: Sequence[LogLine]) -> bytes:
@@ -103,7 +107,30 @@ def check(chunk: LogChunk) -> LogChunk:
         )
     if not all(EARLIEST <= at <= LATEST for at in accumulate(inside.at_microseconds)):
         raise InvalidRequest("a packed chunk has a time that no calendar has")
+    check_lines(inside.texts)
     return chunk
+
+
+def check_lines(texts: Iterable[str]) -> None:
+    """Raises `LimitExceeded`."""
+    longest = max(map(_bytes_of, texts), default=0)
+    check_limit("line", "a log line", longest, LINE_BYTES)
+
+
+def _bytes_of(text: str) -> int:
+    """In UTF-8; of a text that is short whatever it holds, just its length."""
+    length = len(text)
+    return length if length * 4 <= LINE_BYTES else len(text.encode())
+
+
+def check_limit(name: str, what: str, size: int, allowed: int) -> None:
+    """Raises `LimitExceeded`, which says what is too large, and how large it may be."""
+    if size > allowed:
+        raise LimitExceeded(
+            f"{what} has at most {allowed >> 10} KiB, this one has {size} bytes",
+            limit=f"{name}_bytes",
+            allowed=str(allowed),
+        )
 
 
 def _open(data: bytes) -> log_pb2.LogChunk:

@@ -1,9 +1,10 @@
 """Log lines: stored once whatever is sent again, read in order."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import structlog
 from sqlalchemy import tuple_
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -13,8 +14,10 @@ from gamepipe.model.record import AttemptKey, LogLine
 from gamepipe.ports import LogQuery, LogTail
 from store.database import Database
 from store.search import matcher
-from store.table import LogChunkRow, LogTailRow, PipelineRow
+from store.table import AllocationRow, LogChunkRow, LogTailRow, PipelineRow
 from store.transaction import Transaction
+
+_log = structlog.get_logger()
 
 CHUNKS_AT_ONCE = 32
 
@@ -33,7 +36,7 @@ class LogStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def append(self, chunks: Sequence[LogChunk]) -> dict[AttemptKey, int]:
+    async def append(self, chunks: Sequence[LogChunk]) -> tuple[int, ...]:
         return await self._database.write(lambda tx: _append(tx, chunks))
 
     async def read(self, query: LogQuery) -> AsyncIterator[KeyedLine]:
@@ -77,24 +80,55 @@ def _key_columns(key: AttemptKey) -> dict[str, Any]:
     return dict(zip(names, _key(key), strict=True))
 
 
-def _append(tx: Transaction, chunks: Sequence[LogChunk]) -> dict[AttemptKey, int]:
-    tails = _lock_tails(tx, {chunk.key for chunk in chunks})
-    stored: dict[AttemptKey, int] = {}
-    rows = []
-    for chunk in chunks:
-        tail = tails.get(chunk.key)
-        if tail is None or not _is_current(tail, chunk.series):  # nobody will read this
-            stored[chunk.key] = chunk.last
-            continue
-        known = tail.last - tail.base
-        if chunk.first <= known + 1 <= chunk.last:
-            new = chunk if chunk.first == known + 1 else chunk.behind(known)
-            rows.append(_row(new, tail.base))
-            tail.last = tail.base + new.last
-        stored[chunk.key] = tail.last - tail.base
+def _append(tx: Transaction, chunks: Sequence[LogChunk]) -> tuple[int, ...]:
+    holders = _holders(tx, chunks)
+    wanted = [_is_from_holder(chunk, holders) for chunk in chunks]
+    keys = {chunk.key for chunk, is_wanted in zip(chunks, wanted, strict=True) if is_wanted}
+    tails, rows = _lock_tails(tx, keys), list[dict[str, Any]]()
+    stored = tuple(
+        _take(chunk, tails.get(chunk.key) if is_wanted else None, rows)
+        for chunk, is_wanted in zip(chunks, wanted, strict=True)
+    )
     tx.insert_missing(LogChunkRow, rows)
     tx.wake()
     return stored
+
+
+def _take(chunk: LogChunk, tail: LogTailRow | None, rows: list[dict[str, Any]]) -> int:
+    """The last number that the sender of the chunk need not send again."""
+    if tail is None or not _is_current(tail, chunk.series):  # nobody will read this
+        return chunk.last
+    known = tail.last - tail.base
+    if chunk.first <= known + 1 <= chunk.last:
+        new = chunk if chunk.first == known + 1 else chunk.behind(known)
+        rows.append(_row(new, tail.base))
+        tail.last = tail.base + new.last
+    return tail.last - tail.base
+
+
+def _holders(tx: Transaction, chunks: Sequence[LogChunk]) -> dict[tuple[str, int], str]:
+    """The node of each placement, released ones too: lines may come after the end."""
+    ids = {chunk.key.pipeline_id for chunk in chunks if chunk.node_id}
+    columns = AllocationRow.pipeline_id, AllocationRow.generation, AllocationRow.node_id
+    rows = tx.session.exec(select(*columns).where(col(AllocationRow.pipeline_id).in_(ids)))
+    return {(pipeline_id, generation): node_id for pipeline_id, generation, node_id in rows}
+
+
+def _is_from_holder(chunk: LogChunk, holders: Mapping[tuple[str, int], str]) -> bool:
+    """Whether it is of an attempt that the node which sent it was given."""
+    if not chunk.node_id:
+        return True
+    placed = chunk.key.pipeline_id, chunk.key.generation
+    if holders.get(placed) == chunk.node_id:
+        return True
+    _log.warning(
+        "lines.refused",
+        action="lines.refused",
+        node_id=chunk.node_id,
+        pipeline_id=chunk.key.pipeline_id,
+        generation=chunk.key.generation,
+    )
+    return False
 
 
 def _is_current(tail: LogTailRow, series: str) -> bool:

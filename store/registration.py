@@ -1,13 +1,15 @@
 """What agents say of their node: registration, streams, heartbeats, the state they act by."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+from hmac import compare_digest
 
-from gamepipe.model.errors import LeaseLost, NotFound
+from gamepipe.model.errors import Forbidden, LeaseLost, NotFound, SessionUnknown
 from gamepipe.model.node import NodeMetrics
 from gamepipe.model.record import EventKind
 from gamepipe.model.state import Connectivity, NodeState
-from gamepipe.ports import Registration
+from gamepipe.ports import MetricsReport, NodeSession, Registration
 from store import connectivity
 from store.table import NodeRow
 from store.transaction import NewEvent, Transaction
@@ -26,16 +28,25 @@ def register(tx: Transaction, registration: Registration, *, now: datetime) -> N
         row.labels = registration.labels
     if not row.location_set:
         row.location = registration.location
-    row.session, row.agent_state = row.session + 1, ""
     row.registered_at = row.last_seen_at = now
     connectivity.change(tx, row, Connectivity.ONLINE, now=now)
+    if not registration.nonce or registration.nonce != row.nonce:
+        _issue_session(tx, row, registration, now=now)
+    tx.session.flush()
+    return row
+
+
+def _issue_session(
+    tx: Transaction, row: NodeRow, registration: Registration, *, now: datetime
+) -> None:
+    """What opened a stream under an older session is superseded."""
+    row.session, row.agent_state = row.session + 1, ""
+    row.session_key, row.nonce = registration.session_key, registration.nonce
     tx.add_event(
         NewEvent(
             kind=EventKind.NODE_REGISTERED, at=now, node_id=row.id, data={"session": row.session}
         )
     )
-    tx.session.flush()
-    return row
 
 
 def _new_row(registration: Registration, *, now: datetime) -> NodeRow:
@@ -53,21 +64,40 @@ def _new_row(registration: Registration, *, now: datetime) -> NodeRow:
     )
 
 
-def open_stream(tx: Transaction, node_id: str, session: int, *, now: datetime) -> NodeRow:
+def open_stream(tx: Transaction, session: NodeSession, *, now: datetime) -> NodeRow:
     """See `NodeRepository.connect`."""
-    row = tx.session.get(NodeRow, node_id, with_for_update=True)
-    if row is None:
-        raise NotFound("node", node_id)
-    if row.session != session:
-        raise LeaseLost(
-            f"session {session} of node {node_id} is not its newest: {row.session} is",
-            node_id=node_id,
-            session=str(row.session),
-        )
+    row = tx.session.get(NodeRow, session.node_id, with_for_update=True)
+    row = check_session(row, session)
     row.stream += 1
     row.last_seen_at = now
     tx.wake()
     return row
+
+
+def check_session(row: NodeRow | None, session: NodeSession) -> NodeRow:
+    """See `NodeRepository.check_session`."""
+    node_id, number = session.node_id, session.number
+    if row is None:
+        raise NotFound("node", node_id)
+    if number > row.session:
+        raise SessionUnknown(
+            f"session {number} of node {node_id} was never issued: register anew", node_id=node_id
+        )
+    if not session.key:
+        raise Forbidden(
+            "a session is spoken for with the `session_key` that Register returned", node_id=node_id
+        )
+    if number != row.session or not _is_key(row, session.key):
+        raise LeaseLost(
+            f"session {number} of node {node_id} is not its newest: {row.session} is",
+            node_id=node_id,
+            session=str(row.session),
+        )
+    return row
+
+
+def _is_key(row: NodeRow, key: str) -> bool:
+    return compare_digest(row.session_key.encode(), key.encode())
 
 
 def take_state(
@@ -85,13 +115,27 @@ def take_state(
     )
 
 
-def beat(tx: Transaction, beats: Sequence[Beat], *, now: datetime) -> tuple[str, ...]:
+def beat(
+    tx: Transaction, beats: Sequence[Beat], reports: Sequence[MetricsReport], *, now: datetime
+) -> tuple[str, ...]:
     """See `NodeRepository.heartbeat`; rows are locked in one order."""
+    said: list[tuple[str, int, Beat | MetricsReport]] = [
+        *((beat[0], beat[1], beat) for beat in beats),
+        *((report.node_id, report.session, report) for report in reports),
+    ]
     superseded = []
-    for node_id, session, metrics in sorted(beats, key=lambda beat: beat[0]):
+    for node_id, session, one in sorted(said, key=lambda one: one[0]):
         row = tx.session.get(NodeRow, node_id, with_for_update=True)
         if row is None or row.session != session:
             superseded.append(node_id)
-            continue
-        row.metrics, row.last_seen_at = metrics, now
+        elif isinstance(one, MetricsReport):
+            row.metrics = _measured(row.metrics, one)
+        else:
+            row.metrics = replace(one[2], round_trips_ms=row.metrics.round_trips_ms)
+            row.last_seen_at = now
     return tuple(superseded)
+
+
+def _measured(known: NodeMetrics, report: MetricsReport) -> NodeMetrics:
+    trips = known.round_trips_ms if report.round_trips_ms is None else report.round_trips_ms
+    return replace(report.metrics or known, round_trips_ms=trips)

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    true,
 )
 from sqlmodel import Field, Index, SQLModel
 
@@ -149,6 +150,11 @@ class NodeRow(SQLModel, table=True):
     state: str
     connectivity: str
     session: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    session_key: str = Field(
+        default="", sa_column=Column(String, nullable=False, server_default="")
+    )
+    nonce: str = Field(default="", sa_column=Column(String, nullable=False, server_default=""))
+    """Of the registration that the session was issued for."""
     stream: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
     agent_state: str = Field(
         default="", sa_column=Column(String, nullable=False, server_default="")
@@ -265,6 +271,18 @@ class GatewayRow(SQLModel, table=True):
     id: str = Field(primary_key=True)
     started_at: datetime = Field(sa_column=time_column())
     beat_at: datetime = Field(sa_column=time_column())
+    reaches_temporal: bool = Field(
+        default=True, sa_column=Column(Boolean, nullable=False, server_default=true())
+    )
+
+
+class SecretRow(SQLModel, table=True):
+    """What all gateways of a store must share, and nobody else may know."""
+
+    __tablename__ = "secret"
+
+    name: str = Field(primary_key=True)
+    value: str
 
 
 class LeaseRow(SQLModel, table=True):

@@ -13,7 +13,8 @@ import structlog
 from gamepipe.agent.channel import GatewayChannel, describe, says
 from gamepipe.agent.hearing import Hearing
 from gamepipe.agent.outbox import Outbox
-from gamepipe.agent.registration import heartbeat_of
+from gamepipe.agent.registering import register
+from gamepipe.agent.registration import HEARTBEAT_TAKEN, heartbeat_of
 from gamepipe.agent.stop_order import StopOrdered, StopOrders
 from gamepipe.backoff import backoff
 from gamepipe.model.errors import GamePipeError
@@ -23,24 +24,10 @@ from gamepipe.v1 import node_pb2
 _log = structlog.get_logger()
 
 Stream: TypeAlias = "grpc.aio.StreamStreamCall[node_pb2.ConnectRequest, node_pb2.ConnectResponse]"
-_CALL_SECONDS = 10.0
 _HELLO_SECONDS = 10.0
 _STEADY_SECONDS = 5.0
 """A stream that stood so long ends a series of tries."""
-_LONGEST_WAIT_SECONDS = 3.0
-"""Between two tries to register: a gateway that has just come up is found soon."""
-_FATAL = (
-    grpc.StatusCode.UNAUTHENTICATED,
-    grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.INVALID_ARGUMENT,
-)
 _UNKNOWN_SESSION = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION)
-
-
-class RegistrationRefused(GamePipeError):
-    """The gateway will not have this node; asking again changes nothing."""
-
-    reason = "REGISTRATION_REFUSED"
 
 
 class SessionSuperseded(GamePipeError):
@@ -114,49 +101,17 @@ class GatewayLink:
     async def register(self) -> node_pb2.RegisterResponse:
         """Register; retried until a gateway answers. Raises `RegistrationRefused`."""
         self._channel.registering = True
+        self._declared.clear()
         try:
-            answer = await self._register()
+            self._answer = answer = await register(self._channel, self._registration)
         finally:
             self._channel.registering = False
-        self._channel.session = answer.session
-        return answer
-
-    async def _register(self) -> node_pb2.RegisterResponse:
-        self._declared.clear()
-        for wait in backoff(first=0.1, longest=_LONGEST_WAIT_SECONDS):
-            try:
-                self._answer = await self._channel.stub.Register(
-                    self._registration, metadata=self._channel.metadata(), timeout=_CALL_SECONDS
-                )
-            except grpc.aio.AioRpcError as error:
-                if says(error, *_FATAL):
-                    raise RegistrationRefused(self._refusal(error)) from None
-                _log.warning(
-                    "gateway.unreachable",
-                    action="gateway.unreachable",
-                    address=self._channel.address,
-                    error=describe(error),
-                )
-                self._channel.turn()
-                await asyncio.sleep(wait)
-                continue
-            self._hearing.answered()
-            self._pace = node_pb2.Pace(
-                heartbeat_seconds=self._answer.heartbeat_seconds,
-                ttl_seconds=self._answer.ttl_seconds,
-            )
-            _log.info("node.registered", action="node.registered", session=self._answer.session)
-            return self._answer
-        raise AssertionError("backoff never ends")
-
-    def _refusal(self, error: grpc.aio.AioRpcError) -> str:
-        remedy = "check the node's id and facts"
-        if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
-            remedy = "give the gateway's token with --token-file"
-        return (
-            f"the gateway at {self._channel.address} refuses node "
-            f"{self._registration.node_id}: {describe(error)}; {remedy}"
+        self._hearing.answered()
+        self._pace = node_pb2.Pace(
+            heartbeat_seconds=answer.heartbeat_seconds, ttl_seconds=answer.ttl_seconds
         )
+        self._channel.session, self._channel.session_key = answer.session, answer.session_key
+        return answer
 
     async def run(self) -> None:
         """Keep the stream open until cancelled. Raises `SessionSuperseded`."""
@@ -227,7 +182,12 @@ class GatewayLink:
             declared.cancel()
 
     def _hello(self) -> node_pb2.Hello:
-        return node_pb2.Hello(node_id=self._registration.node_id, session=self._answer.session)
+        return node_pb2.Hello(
+            node_id=self._registration.node_id,
+            session=self._answer.session,
+            session_key=self._answer.session_key,
+            features=self._answer.features,
+        )
 
     # --- up -------------------------------------------------------------------------------------
 
@@ -237,15 +197,19 @@ class GatewayLink:
             if time.monotonic() >= due:
                 self._refuse_silence()
                 due = time.monotonic() + (self._interval or self._pace.heartbeat_seconds or 5.0)
-                await call.write(self._heartbeat())
+                await self._beat(call)
             for message in self._outbox.take():
                 await call.write(message)
             await _at_most(self._outbox.wait(), due - time.monotonic())
 
-    def _heartbeat(self) -> node_pb2.ConnectRequest:
+    async def _beat(self, call: Stream) -> None:
+        """A gateway that does not answer heartbeats has heard what the stream takes."""
         number = self._outbox.number()
         self._hearing.said(number)
-        return node_pb2.ConnectRequest(sequence=number, heartbeat=heartbeat_of(self._sample()))
+        beat = node_pb2.ConnectRequest(sequence=number, heartbeat=heartbeat_of(self._sample()))
+        await call.write(beat)
+        if HEARTBEAT_TAKEN not in self._answer.features:
+            self._hearing.heard(number)
 
     def _refuse_silence(self) -> None:
         """Raises `TimeoutError`: this stream leads nowhere, though nothing has said so."""

@@ -108,6 +108,7 @@ class LogShipper:
             packed=_packed(LogChunk.of(spool.key, lines, spool.series)),
             series=spool.series,
             session=self._channel.session,
+            session_key=self._channel.session_key,
         )
 
     def _take(self, answer: node_pb2.PushLogsResponse) -> None:

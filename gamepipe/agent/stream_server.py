@@ -156,7 +156,7 @@ class StreamServer:
 
     def _reporting(self, lease: Lease) -> Callable[[StepReport], Awaitable[None]]:
         async def report(news: StepReport) -> None:
-            answer = await self._outbox.tell(_reported(lease.key, news))
+            answer = await self._outbox.tell(_reported(lease, news))
             if answer.outcome == node_pb2.OUTCOME_ABORTED:  # beside: its end ends this report
                 self._beside(self._abandon(lease, answer.message))
 
@@ -264,12 +264,13 @@ def _beat(lease: Lease) -> node_pb2.WorkBeat:
     return node_pb2.WorkBeat(task_token=lease.token, key=key_message(lease.key))
 
 
-def _reported(key: AttemptKey, news: StepReport) -> node_pb2.ConnectRequest:
+def _reported(lease: Lease, news: StepReport) -> node_pb2.ConnectRequest:
     at = Timestamp()
     at.FromDatetime(news.at)
     return node_pb2.ConnectRequest(
         step_reported=node_pb2.StepReported(
-            key=key_message(key),
+            task_token=lease.token,
+            key=key_message(lease.key),
             kind=news.kind.value,
             at=at,
             percent=news.percent,

@@ -13,19 +13,21 @@ from gamepipe.ports.repository import (
     PipelineRepository,
     PlacementRepository,
     Store,
-    Wakeup,
 )
 from gamepipe.ports.value import (
     LogQuery,
     LogTail,
+    MetricsReport,
     NodeChange,
     NodeMark,
+    NodeSession,
     OfferMade,
     PipelineChange,
     PipelineFilter,
     PipelinePage,
     Registration,
 )
+from gamepipe.ports.wakeup import Wakeup
 
 __all__ = [
     "EventRepository",
@@ -34,9 +36,11 @@ __all__ = [
     "LogQuery",
     "LogRepository",
     "LogTail",
+    "MetricsReport",
     "NodeChange",
     "NodeMark",
     "NodeRepository",
+    "NodeSession",
     "OfferMade",
     "PipelineChange",
     "PipelineFilter",

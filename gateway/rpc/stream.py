@@ -1,8 +1,8 @@
 """One agent's stream: heartbeats, reports and observations up; work, orders and changes down."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -13,11 +13,16 @@ from gamepipe.model.state import NodeState
 from gamepipe.ports import NodeMark
 from gamepipe.v1 import node_pb2
 from gateway.agents import AgentService
+from gateway.awake import AwakeClock
+from gateway.health import GatewayHealth
 from gateway.rpc import translate
 from gateway.rpc.beats import BeatWriter
 from gateway.rpc.leases import StreamLeases
+from gateway.rpc.measure import metrics as measured
 from gateway.rpc.plain import check_values
+from gateway.rpc.protocol import HEARTBEAT_TAKEN, PACE, shared
 from gateway.rpc.relay import NodeRelay
+from gateway.rpc.token import TokenSeal
 
 _log = structlog.get_logger()
 
@@ -35,17 +40,33 @@ _OUTCOMES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class StreamTools:
+    """What the streams of one gateway share."""
+
+    agents: AgentService
+    beats: BeatWriter
+    seal: TokenSeal
+    health: GatewayHealth
+    clock: AwakeClock
+
+
 class NodeStream:
     """Takes what comes up and queues what goes down, until either side ends it."""
 
-    def __init__(self, hello: node_pb2.Hello, *, agents: AgentService, beats: BeatWriter) -> None:
+    def __init__(self, hello: node_pb2.Hello, *, tools: StreamTools) -> None:
         self.node_id = hello.node_id
         self.session = hello.session
+        self._opening = translate.session(hello)
+        self._features = shared(hello.features)
         self.number = 0
         """Among the streams of this node; the newest counts."""
-        self.heard_at = time.monotonic()
-        self._agents = agents
-        self._beats = beats
+        self.relays = False
+        """The node's work goes down this stream."""
+        self._tools = tools
+        self.heard_at = tools.clock.time()
+        self._agents = tools.agents
+        self._beats = tools.beats
         self._down: asyncio.Queue[node_pb2.ConnectResponse | None] = asyncio.Queue()
         self._ordered: set[int] = set()
         self._closed = asyncio.Event()
@@ -53,15 +74,23 @@ class NodeStream:
         """As far as the agent was told."""
         self._pace: Pace | None = None
         self._relay: NodeRelay | None = None
-        self._leases = StreamLeases(agents.work, lose=self._lose)
+        self._leases = StreamLeases(
+            tools.agents.work,
+            self.node_id,
+            seal=tools.seal,
+            lose=lambda lost: self._send(lease_lost=lost),
+        )
         self._observing = asyncio.Lock()
         self._taking: set[asyncio.Task[None]] = set()
         self._serving: asyncio.Task[None] | None = None
 
     async def open(self, pace: Pace) -> None:
-        """Greet the agent, which was told `pace` when it registered. Raises `NotFound` for a node
-        that never registered, and `LeaseLost` for a session that is not the newest."""
-        node = await self._agents.connect(self.node_id, self.session)
+        """Greet the agent, which was told `pace` when it registered. Raises as
+        `NodeRepository.connect` does, and `Unavailable` when this gateway had better not."""
+        node = await self._agents.connect(self._opening)
+        self.relays = node.transport == GRPC
+        if trouble := self._tools.health.trouble(relays=self.relays):
+            raise Unavailable(trouble)
         self.number, self._pace = node.stream, pace
         self._state = node.agent_state or NodeState.NORMAL
         instances = await self._agents.expected_instances(self.node_id)
@@ -74,7 +103,7 @@ class NodeStream:
                 stop_orders=1,  # look for them: nobody has told this stream of any
             )
         )
-        if node.transport == GRPC:
+        if self.relays:
             self._serve()
 
     def _serve(self) -> None:
@@ -83,6 +112,7 @@ class NodeStream:
             self.node_id,
             send=lambda work: self._send(work=work),
             values=lambda key: self._agents.step_values(key, self.node_id),
+            seal=self._tools.seal,
         )
         self._serving = asyncio.create_task(self._relay.run())
 
@@ -108,9 +138,14 @@ class NodeStream:
             await write(message)
 
     async def heed(self, mark: NodeMark) -> None:
-        """What people and other gateways want of the node; safe to repeat."""
-        if (mark.session, mark.stream) > (self.session, self.number):
-            self.supersede(mark.session)
+        """What people and other gateways want of the node; safe to repeat. A store that knows only
+        of older streams was restored from a backup: the agent is to come anew."""
+        newest, own = (mark.session, mark.stream), (self.session, self.number)
+        if newest != own:
+            if newest > own:
+                self.supersede(mark.session)
+            else:
+                self.close()
             return
         if mark.state is not self._state:
             self._state = mark.state
@@ -121,7 +156,7 @@ class NodeStream:
                 self._send(stop_order=translate.stop_order(order))
 
     def set_pace(self, pace: Pace) -> None:
-        if pace != self._pace:
+        if pace != self._pace and PACE in self._features:
             self._pace = pace
             self._send(
                 pace=node_pb2.Pace(
@@ -159,22 +194,13 @@ class NodeStream:
             _log.warning("stream.stalled", action="stream.stalled", node_id=self.node_id)
             self.close()
 
-    def _lose(self, beat: node_pb2.WorkBeat) -> None:
-        self._send(
-            lease_lost=node_pb2.LeaseLost(
-                task_token=beat.task_token,
-                key=beat.key,
-                message="a newer attempt or another end stands in the pipeline",
-            )
-        )
-
     # --- up -------------------------------------------------------------------------------------
 
     async def take(self, messages: AsyncIterator[node_pb2.ConnectRequest]) -> None:
         """Everything that the agent sends; returns when it stops sending. What must be answered is
         taken beside the stream, so that heartbeats never wait behind it."""
         async for message in messages:
-            self.heard_at = time.monotonic()
+            self.heard_at = self._tools.clock.time()
             match message.WhichOneof("message"):
                 case "heartbeat":
                     self._take_heartbeat(message)
@@ -191,14 +217,17 @@ class NodeStream:
         """Answered once it is stored. Numbers that are none cost the node its metrics, no more."""
         try:
             check_values(message.heartbeat)
-            metrics = translate.metrics(message.heartbeat)
+            metrics = measured(message.heartbeat)
         except InvalidRequest as error:
             self._refuse(error)
             metrics = NodeMetrics()
-        taken = node_pb2.HeartbeatTaken(sequence=message.sequence)
         self._beats.add(
-            self.node_id, self.session, metrics, taken=lambda: self._send(heartbeat_taken=taken)
+            self.node_id, self.session, metrics, taken=lambda: self._answer_beat(message.sequence)
         )
+
+    def _answer_beat(self, sequence: int) -> None:
+        if HEARTBEAT_TAKEN in self._features:
+            self._send(heartbeat_taken=node_pb2.HeartbeatTaken(sequence=sequence))
 
     def _take_beside(self, message: node_pb2.ConnectRequest) -> None:
         """What finds no room is asked for again: by the agent, or by the next look at the node."""

@@ -1,16 +1,17 @@
 """Keeps the open streams of one gateway to what the store says of their nodes."""
 
 import asyncio
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import structlog
 
 from gamepipe.model.errors import GamePipeError
-from gamepipe.model.node import Pace, pace_of
+from gamepipe.model.node import pace_of
 from gamepipe.ports import NodeMark
 from gateway.agents import AgentService
+from gateway.awake import AwakeClock
+from gateway.health import GatewayHealth
 from gateway.rpc.stream import NodeStream
 
 _log = structlog.get_logger()
@@ -24,10 +25,18 @@ class StreamWatch:
     """One query for all nodes: newer sessions and streams elsewhere, states, stop orders, pace."""
 
     def __init__(
-        self, agents: AgentService, streams: Mapping[str, NodeStream], *, ttl: timedelta
+        self,
+        agents: AgentService,
+        streams: Mapping[str, NodeStream],
+        *,
+        ttl: timedelta,
+        health: GatewayHealth,
+        clock: AwakeClock,
     ) -> None:
         self._agents = agents
         self._streams = streams
+        self._health = health
+        self._clock = clock
         self._ttl = ttl
         self.pace = pace_of(0, ttl)
         """Of the fleet as it was seen last."""
@@ -37,29 +46,44 @@ class StreamWatch:
         wakeup = self._agents.wakeup()
         while True:
             await wakeup.wait(timeout_seconds=LOOK_SECONDS)
+            # Before the store is asked: what it says is of no older time than any of them.
+            streams = list(self._streams.values())
+            self._leave(streams)
             try:
-                if self._streams:
-                    await self._look(await self._agents.marks())
+                if streams:
+                    await self._look(streams, await self._agents.marks())
             except GamePipeError as error:
                 _log.warning("streams.unwatched", action="streams.unwatched", error=error.message)
             except Exception as error:  # the next look may go well
                 _log.error("streams.unwatched", action="streams.unwatched", exc_info=error)
             await asyncio.sleep(APART_SECONDS)
 
-    async def _look(self, marks: Mapping[str, NodeMark]) -> None:
-        pace = self.pace = pace_of(len(marks), self._ttl)
-        for stream in list(self._streams.values()):
-            mark = marks.get(stream.node_id)
-            if mark is not None:
-                await stream.heed(mark)
-            stream.set_pace(pace)
-            self._end_if_silent(stream, pace)
+    def _leave(self, streams: Sequence[NodeStream]) -> None:
+        """End the streams that are silent, and those that another gateway can do more for."""
+        for stream in streams:
+            self._end_if_silent(stream)
+            if trouble := self._health.trouble(relays=stream.relays):
+                _log.warning(
+                    "stream.left", action="stream.left", node_id=stream.node_id, reason=trouble
+                )
+                stream.close()
 
-    def _end_if_silent(self, stream: NodeStream, pace: Pace) -> None:
+    async def _look(self, streams: Sequence[NodeStream], marks: Mapping[str, NodeMark]) -> None:
+        self.pace = pace_of(len(marks), self._ttl)
+        for stream in streams:
+            mark = marks.get(stream.node_id)
+            if mark is None:  # the store was restored from a backup: the agent is to register anew
+                stream.close()
+                continue
+            await stream.heed(mark)
+            stream.set_pace(self.pace)
+
+    def _end_if_silent(self, stream: NodeStream) -> None:
         """Nothing came for three heartbeats: the other end is gone without a word, and its queue
-        must not be served here any longer."""
-        silence = time.monotonic() - stream.heard_at
-        if silence > pace.ttl.total_seconds() / 2:
+        must not be served here any longer. Time in which this process stood still does not count:
+        nobody could be heard then."""
+        silence = self._clock.time() - stream.heard_at
+        if silence > self.pace.ttl.total_seconds() / 2:
             _log.warning(
                 "stream.silent",
                 action="stream.silent",

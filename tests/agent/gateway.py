@@ -39,6 +39,8 @@ class Gateway(GameNodeServiceServicer):
         self.session = 0
         self.registered: list[node_pb2.RegisterRequest] = []
         self.refuse_registers = 0
+        self.protocol = 1
+        self.features = {"pace", "heartbeat_taken"}
         self.streams: list[Stream] = []
         self.instance_ids: list[str] = []
         self.received: list[node_pb2.ConnectRequest] = []
@@ -104,7 +106,9 @@ class Gateway(GameNodeServiceServicer):
             ttl_seconds=self.ttl_seconds,
             temporal_address=self.temporal_address,
             temporal_namespace="default",
-            protocol=1,
+            protocol=self.protocol,
+            features=[name for name in request.features if name in self.features],
+            session_key=f"key-{self.session}",
         )
 
     async def Connect(  # noqa: N802

@@ -13,11 +13,11 @@ from gamepipe.agent.channel import GatewayChannel, TokenUnreadable
 from gamepipe.agent.gateway_values import GatewayValues
 from gamepipe.agent.link import (
     GatewayLink,
-    RegistrationRefused,
     SessionSuperseded,
 )
 from gamepipe.agent.observation import Observation
 from gamepipe.agent.outbox import Outbox
+from gamepipe.agent.registering import RegistrationRefused
 from gamepipe.agent.registration import registration
 from gamepipe.agent.settings import AgentSettings
 from gamepipe.agent.stop_order import StopOrdered

@@ -247,7 +247,7 @@ async def test_removal_takes_logs_and_spares_live_instances(store: GamePipelineS
     assert [pair async for pair in store.logs.read(LogQuery(pipeline_id="p"))] == []
     kinds = [event.kind for event in await store.events.read(pipeline_id="p")]
     assert kinds[-1] is EventKind.PIPELINE_DELETED
-    assert (await store.logs.append([LogChunk.of(key, [line])])) == {key: 1}
+    assert (await store.logs.append([LogChunk.of(key, [line])])) == (1,)
 
 
 async def test_a_closed_pipeline_is_not_placed(store: GamePipelineStore) -> None:
