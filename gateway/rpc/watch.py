@@ -42,13 +42,21 @@ class StreamWatch:
         """Of the fleet as it was seen last."""
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled: at the streams themselves, however long the store takes to say what
+        it knows of their nodes."""
+        await asyncio.gather(self._keep_leaving(), self._keep_looking())
+
+    async def _keep_leaving(self) -> None:
+        while True:
+            self._leave(list(self._streams.values()))
+            await asyncio.sleep(APART_SECONDS)
+
+    async def _keep_looking(self) -> None:
         wakeup = self._agents.wakeup()
         while True:
             await wakeup.wait(timeout_seconds=LOOK_SECONDS)
             # Before the store is asked: what it says is of no older time than any of them.
             streams = list(self._streams.values())
-            self._leave(streams)
             try:
                 if streams:
                     await self._look(streams, await self._agents.marks())

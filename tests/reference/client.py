@@ -108,10 +108,10 @@ class ReferenceNode:
                 await self.beat()
                 await asyncio.sleep(0.3)
 
-    async def until_ended(self) -> None:
+    async def until_ended(self, *, seconds: float = 20) -> None:
         """Until the gateway has ended the stream."""
         assert self._reader is not None
-        await asyncio.wait_for(asyncio.shield(self._reader), 20)
+        await asyncio.wait_for(asyncio.shield(self._reader), seconds)
 
     async def _read(self, call: grpc.aio.StreamStreamCall) -> None:
         while isinstance(message := await call.read(), node_pb2.ConnectResponse):
