@@ -6,14 +6,15 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import structlog
 
 from gamepipe.agent.folder import checked_id, sync
+from gamepipe.agent.piece import cut
 from gamepipe.agent.segment import Segment, decode, encode
+from gamepipe.agent.spool_limit import SpoolLimits
 from gamepipe.model.record import AttemptKey, LogLine, LogStream
 
 _log = structlog.get_logger()
@@ -25,14 +26,6 @@ _LEVELS = 4
 """Folders above an attempt's, up to the one of all spools."""
 _READ_MARGIN = 128 * 1024
 """More than the longest frame, so that one read always holds a whole line."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SpoolLimits:
-    """`unacknowledged_bytes` of one attempt: above it, its step waits."""
-
-    unacknowledged_bytes: int = 64 * 1024 * 1024
-    segment_bytes: int = 1024 * 1024
 
 
 class AttemptSpool:
@@ -67,10 +60,19 @@ class AttemptSpool:
         position: str = "",
         continued: bool = False,
     ) -> None:
-        """Spool a line; waits while too much is unacknowledged. Raises OSError (a full disk)."""
+        """Spool a line; waits while too much is unacknowledged. Raises OSError (a full disk). One
+        that is too long (rubbish grows as a text) goes on in the next; `position` is behind all."""
+        *parts, last = cut(text)
+        for part in parts:
+            await self._write_one(stream, part, at=at, mark="", continued=True)
+        await self._write_one(stream, last, at=at, mark=position, continued=continued)
+
+    async def _write_one(
+        self, stream: LogStream, text: str, *, at: datetime, mark: str, continued: bool
+    ) -> None:
         await self._make_room()
         number = self.last_number + 1
-        mark = position or self.resume_position()
+        mark = mark or self.resume_position()
         line = LogLine(number=number, at=at, stream=stream, text=text, continued=continued)
         segment = self._segment(number)
         try:

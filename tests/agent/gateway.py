@@ -39,6 +39,7 @@ class Gateway(GameNodeServiceServicer):
         self.session = 0
         self.registered: list[node_pb2.RegisterRequest] = []
         self.refuse_registers = 0
+        self.note_refused = False
         self.protocol = 1
         self.features = {"pace", "heartbeat_taken"}
         self.streams: list[Stream] = []
@@ -50,6 +51,7 @@ class Gateway(GameNodeServiceServicer):
         """The next answers to messages of a kind; when there are none, OK."""
         self.logs: dict[Key, list[LogLine]] = defaultdict(list)
         self.pushes = 0
+        self.largest_push = 0
         self.break_pushes_after: int | None = None
         self.hold_acknowledgements = asyncio.Event()
         self.hold_acknowledgements.set()
@@ -96,6 +98,8 @@ class Gateway(GameNodeServiceServicer):
         await self._check(context)
         if self.refuse_registers:
             self.refuse_registers -= 1
+            if self.note_refused:
+                self.registered.append(request)
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
         self.session += 1
         self.registered.append(request)
@@ -153,6 +157,7 @@ class Gateway(GameNodeServiceServicer):
         async for request in requests:
             await self.hold_acknowledgements.wait()
             self.pushes += 1
+            self.largest_push = max(self.largest_push, request.ByteSize())
             if self.break_pushes_after is not None and self.pushes > self.break_pushes_after:
                 self.break_pushes_after = None
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the stream broke")

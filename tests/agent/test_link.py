@@ -160,6 +160,37 @@ async def test_a_token_file_that_is_not_there_is_told(gateway: Gateway, tmp_path
         GatewayChannel((gateway.address,), settings.token).metadata()
 
 
+@pytest.mark.parametrize(("protocol", "older"), [(0, "gateway"), (2, "agent")])
+async def test_a_gateway_of_another_protocol_is_not_worked_with(
+    rig: Rig, gateway: Gateway, protocol: int, older: str
+):
+    gateway.protocol = protocol
+    with pytest.raises(RegistrationRefused, match=f"update the {older}"):
+        await rig.link.register()
+
+
+async def test_a_gateway_that_answers_no_heartbeats_by_its_features_is_not_left(
+    rig: Rig, gateway: Gateway
+):
+    """An older one: what the stream takes has to do."""
+    gateway.features, gateway.take_heartbeats, gateway.ttl_seconds = {"pace"}, False, 0.5
+    await rig.start()
+    assert list(gateway.streams[0].hello.features) == ["pace"]
+    await gateway.until(lambda: len(of_kind(gateway, "heartbeat")) >= 12)
+    assert (len(gateway.streams), rig.link.silent_seconds < 0.5) == (1, True)
+
+
+async def test_a_registration_whose_answer_was_lost_is_repeated_with_its_nonce(
+    rig: Rig, gateway: Gateway
+):
+    gateway.refuse_registers, gateway.note_refused = 1, True
+    await rig.link.register()
+    assert len({request.nonce for request in gateway.registered}) == 1
+    assert len(gateway.registered) == 2
+    await rig.link.register()
+    assert len({request.nonce for request in gateway.registered}) == 2
+
+
 async def test_hello_comes_first_and_heartbeats_follow(rig: Rig, gateway: Gateway):
     await rig.start()
     assert (gateway.streams[0].hello.node_id, gateway.streams[0].hello.session) == ("node-1", 1)
