@@ -21,7 +21,7 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import Worker
 
 from activities.control import ControlActivities
 from activities.draining import DrainActivities
@@ -72,7 +72,6 @@ def build_worker(
         task_queue=CONTROL_QUEUE,
         workflows=[GamePipeline, StopInstance, Retention, DrainNode],
         activities=[*control.all(), *drains.all()],
-        workflow_runner=UnsandboxedWorkflowRunner(),  # a lint holds determinism: docs/adr/0016
         interceptors=[ErrorInterceptor()],
         max_cached_workflows=2000,
         max_concurrent_workflow_tasks=200,

@@ -11,7 +11,7 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.client import Client
 from temporalio.common import RetryPolicy
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import Worker
 
 with workflow.unsafe.imports_passed_through():
     from gamepipe.model.spec import Step, StepType
@@ -67,7 +67,6 @@ async def _main(address: str) -> None:
         client,
         task_queue=BARE_QUEUE,
         workflows=[BareWorkflow],
-        workflow_runner=UnsandboxedWorkflowRunner(),  # as the worker of the service does
         max_cached_workflows=2000,
         max_concurrent_workflow_tasks=200,
     )

@@ -23,7 +23,9 @@ MIB = 1 << 20
 
 
 @asynccontextmanager
-async def simulated(address: str, agents: int, interval: float) -> AsyncIterator[None]:
+async def simulated(
+    address: str, agents: int, interval: float
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """That many agents, connected."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.simulated", address, str(agents)),
@@ -35,7 +37,7 @@ async def simulated(address: str, agents: int, interval: float) -> AsyncIterator
         line = await process.stdout.readline()
         if line != b"connected\n":
             raise RuntimeError("the simulated agents ended before they were connected")
-        yield
+        yield process
         if process.returncode is not None:
             raise RuntimeError("the simulated agents ended while they were measured")
     finally:

@@ -5,6 +5,7 @@ Temporal saw it ask for work within the last two long polls.
 """
 
 import asyncio
+import http.client
 import socket
 import sys
 import urllib.error
@@ -15,11 +16,13 @@ from datetime import UTC, datetime, timedelta
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.service import RPCError
 
 from gamepipe.agent.settings import AgentSettings
 from gamepipe.config import Settings
 from gamepipe.connecting import connect_temporal
 from gamepipe.model.errors import GamePipeError
+from gamepipe.setting import read_settings
 from gamepipe.wire import CONTROL_QUEUE, node_queue
 
 ANSWER_SECONDS = 5.0
@@ -32,18 +35,18 @@ class Unhealthy(Exception):
 
 def check_gateway() -> None:
     """Store and Temporal answer through it."""
-    url = f"http://127.0.0.1:{Settings().rest_port}/readyz"
+    url = f"http://127.0.0.1:{read_settings(Settings).rest_port}/readyz"
     try:
         with urllib.request.urlopen(url, timeout=ANSWER_SECONDS):
             pass
     except urllib.error.HTTPError as error:
         raise Unhealthy(error.read().decode(errors="replace")) from error
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise Unhealthy(f"{url}: {error}") from error
 
 
 def check_worker() -> None:
-    settings = Settings()
+    settings = read_settings(Settings)
     _check_poller(
         settings.temporal_address,
         settings.temporal_namespace,
@@ -53,10 +56,12 @@ def check_worker() -> None:
 
 
 def check_agent() -> None:
-    settings = AgentSettings()
+    settings = read_settings(AgentSettings)
+    if not settings.temporal_address:
+        raise Unhealthy("set GAMEPIPE_AGENT_TEMPORAL_ADDRESS to host:port, here and for the agent")
     _check_poller(
         settings.temporal_address,
-        settings.temporal_namespace,
+        settings.temporal_namespace or "default",
         queue=node_queue(settings.node_id),
         is_ours=lambda identity: identity == f"agent-{settings.node_id}",
     )
@@ -73,14 +78,16 @@ def _check_poller(
 
 async def _pollers(address: str, namespace: str, queue: str) -> list[PollerInfo]:
     client = await connect_temporal(address, namespace, patience_seconds=ANSWER_SECONDS)
-    answer = await client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=namespace,
-            task_queue=TaskQueue(name=queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
-        ),
-        timeout=timedelta(seconds=ANSWER_SECONDS),
+    question = DescribeTaskQueueRequest(
+        namespace=namespace,
+        task_queue=TaskQueue(name=queue),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
     )
+    limit = timedelta(seconds=ANSWER_SECONDS)
+    try:
+        answer = await client.workflow_service.describe_task_queue(question, timeout=limit)
+    except RPCError as error:
+        raise Unhealthy(f"Temporal at {address}, namespace {namespace}: {error}") from error
     return list(answer.pollers)
 
 
@@ -92,11 +99,14 @@ CHECKS = {"gateway": check_gateway, "worker": check_worker, "agent": check_agent
 
 
 def main() -> None:
-    """Exit status 0: healthy; 1: not, with the reason on standard error."""
+    """Exit status 0: healthy; 1: not, with the reason in one line on standard error."""
+    check = CHECKS.get(sys.argv[1]) if len(sys.argv) == 2 else None
+    if check is None:
+        sys.exit(f"usage: health.py {'|'.join(CHECKS)}")
     try:
-        CHECKS[sys.argv[1]]()
+        check()
     except (Unhealthy, GamePipeError) as error:
-        sys.exit(f"unhealthy: {error}")
+        sys.exit(f"unhealthy: {' '.join(str(error).split())}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from temporalio.client import Client
+from temporalio.runtime import Runtime
 
 from gamepipe.model.errors import InvalidRequest, TemporalUnavailable
 
@@ -15,9 +16,14 @@ LONGEST_WAIT_SECONDS = 5.0
 
 
 async def connect_temporal(
-    address: str, namespace: str, *, patience_seconds: float = 60.0, identity: str | None = None
+    address: str,
+    namespace: str,
+    *,
+    patience_seconds: float = 60.0,
+    identity: str | None = None,
+    runtime: Runtime | None = None,
 ) -> Client:
-    """Connect, and keep trying for `patience_seconds`.
+    """Connect, and keep trying for `patience_seconds`; without a `runtime` with the default one.
 
     Raises `TemporalUnavailable` naming the address and the remedy, and `InvalidRequest` at once
     for what is no address.
@@ -26,7 +32,9 @@ async def connect_temporal(
     deadline, wait = loop.time() + patience_seconds, FIRST_WAIT_SECONDS
     while True:
         try:
-            return await Client.connect(address, namespace=namespace, identity=identity)
+            return await Client.connect(
+                address, namespace=namespace, identity=identity, runtime=runtime
+            )
         except ValueError as error:
             raise InvalidRequest(
                 f"{address!r} is no address of a Temporal server ({error}): write host:port, such "
@@ -47,9 +55,10 @@ async def connect_temporal(
 class LateClient:
     """One connection for many workers, made when the first of them asks for it."""
 
-    def __init__(self, address: str, namespace: str) -> None:
+    def __init__(self, address: str, namespace: str, *, runtime: Runtime | None = None) -> None:
         self._address = address
         self._namespace = namespace
+        self._runtime = runtime
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
 
@@ -57,7 +66,9 @@ class LateClient:
         """Raises `TemporalUnavailable` while the server does not answer."""
         async with self._connecting:
             if self._client is None:
-                self._client = await connect_temporal(self._address, self._namespace)
+                self._client = await connect_temporal(
+                    self._address, self._namespace, runtime=self._runtime
+                )
             return self._client
 
 

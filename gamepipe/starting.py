@@ -13,8 +13,8 @@ from gamepipe.wire import CONTROL_QUEUE, PipelineStart, RunSettings, workflow_id
 INCARNATION = "incarnation"
 """Key of the memo that says which life of its pipeline's id a workflow runs."""
 
-START_TIMEOUT = timedelta(seconds=5)
-"""Then the pipeline stays `not_started`, and the sweep starts it later."""
+RPC_TIMEOUT = timedelta(seconds=5)
+"""Behind a start that takes longer the pipeline stays `not_started`; the sweep starts it later."""
 
 
 async def start_pipeline(client: Client, record: PipelineRecord, settings: RunSettings) -> str:
@@ -46,7 +46,7 @@ async def start_pipeline(client: Client, record: PipelineRecord, settings: RunSe
             memo={INCARNATION: record.incarnation},
             static_summary=record.name[:200],
             search_attributes=searchattribute.of_start(record.spec),
-            rpc_timeout=START_TIMEOUT,
+            rpc_timeout=RPC_TIMEOUT,
         )
     except WorkflowAlreadyStartedError:
         return ""

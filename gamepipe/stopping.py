@@ -13,15 +13,14 @@ from gamepipe.model.record import Instance, PipelineRecord
 from gamepipe.model.state import PipelineState
 from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
+from gamepipe.presentrun import NoRun, Run, ask_run
+from gamepipe.starting import RPC_TIMEOUT
 from gamepipe.wire import (
     CONTROL_QUEUE,
     CancelOrder,
     InstanceStop,
     StopInstanceOrder,
-    workflow_id,
 )
-
-RPC_TIMEOUT = timedelta(seconds=5)
 
 
 class Stopper:
@@ -48,8 +47,15 @@ class Stopper:
                 pipeline_id=pipeline_id,
                 state=record.state.value,
             )
-        if not await self._ask(pipeline_id, order):
-            return await self._cancel_unstarted(record, order)
+        try:
+            await ask_run(self._client, record, lambda run: _order_end(run, order))
+        except NoRun:
+            message = order.reason or "canceled on request"
+            return await self.end_unstarted(
+                record.id, PipelineState.CANCELED, reasons.CANCELED, message
+            )
+        except (RPCError, RuntimeError) as error:  # RuntimeError: no connection was ever made
+            raise unavailable(error) from error
         return await self._store.pipelines.get(pipeline_id)
 
     async def stop_instance(self, instance: Instance, grace: timedelta) -> None:
@@ -73,31 +79,25 @@ class Stopper:
         except (RPCError, RuntimeError) as error:
             raise unavailable(error) from error
 
-    async def _ask(self, pipeline_id: str, order: CancelOrder) -> bool:
-        """Whether the workflow was there to be asked."""
-        handle = self._client.get_workflow_handle(workflow_id(pipeline_id))
-        try:
-            await handle.signal("cancel_pipeline", order, rpc_timeout=RPC_TIMEOUT)
-            await handle.cancel(rpc_timeout=RPC_TIMEOUT)
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return False
-            raise unavailable(error) from error
-        except RuntimeError as error:  # no connection was ever made
-            raise unavailable(error) from error
-        return True
-
-    async def _cancel_unstarted(self, record: PipelineRecord, order: CancelOrder) -> PipelineRecord:
-        """No workflow runs: it never started, or ended without a word. The store decides."""
+    async def end_unstarted(
+        self, pipeline_id: str, state: PipelineState, reason: str, message: str
+    ) -> PipelineRecord:
+        """Nothing of it runs: its workflow waits for that of a deleted pipeline, never started, or
+        ended without a word. The store decides; a run that starts now finds its row ended."""
         current, offers = await self._store.pipelines.update_status(
-            record.id,
-            PipelineState.CANCELED,
-            reason=reasons.CANCELED,
-            message=order.reason or "canceled on request",
-            now=self._now(),
+            pipeline_id, state, reason=reason, message=message, now=self._now()
         )
         await self._offers.send(offers)
         return current
+
+
+async def _order_end(run: Run, order: CancelOrder) -> None:
+    await run.signal("cancel_pipeline", order, rpc_timeout=RPC_TIMEOUT)
+    try:
+        await run.cancel(rpc_timeout=RPC_TIMEOUT)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:  # the signal has ended it already
+            raise
 
 
 def unavailable(error: Exception) -> TemporalUnavailable:

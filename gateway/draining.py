@@ -12,7 +12,8 @@ from activities.draining import look_at
 from gamepipe.model.errors import IllegalTransition, InvalidRequest, NotFound
 from gamepipe.model.state import NodeState
 from gamepipe.ports import Store
-from gamepipe.stopping import RPC_TIMEOUT, unavailable
+from gamepipe.starting import RPC_TIMEOUT
+from gamepipe.stopping import unavailable
 from gamepipe.wire import CONTROL_QUEUE
 from gamepipe.wire.drain import Drain, DrainLook, DrainProgress, drain_id
 

@@ -8,10 +8,13 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from activities.emptying import NodeEmptier
-from gamepipe.model.errors import Unavailable
+from gamepipe.model import reason as reasons
+from gamepipe.model.errors import NotFound, Unavailable
 from gamepipe.model.record import Instance, PipelineRecord
+from gamepipe.model.state import PipelineState
 from gamepipe.ports import Store
-from gamepipe.stopping import RPC_TIMEOUT, Stopper, unavailable
+from gamepipe.starting import RPC_TIMEOUT
+from gamepipe.stopping import Stopper, unavailable
 from gamepipe.wire import CancelOrder, RunSettings
 from workflows.policy import ALWAYS_STEP_IN_CANCEL
 
@@ -43,17 +46,25 @@ class PipelineEnder:
         """See `GamePipelineService.cancel`."""
         return await self._stopper.cancel(pipeline_id, order)
 
-    async def end(self, pipeline_id: str) -> None:
+    async def fail_unstarted(self, pipeline_id: str, message: str) -> PipelineRecord:
+        """A client reported a pipeline as failed of which nothing runs."""
+        return await self._stopper.end_unstarted(
+            pipeline_id,
+            PipelineState.FAILED,
+            reasons.REPORTED_FAILED,
+            message or "reported as failed",
+        )
+
+    async def end(self, record: PipelineRecord) -> None:
         """Cancel what is live and wait until it is gone, its instances too.
 
-        Raises `Unavailable` when that takes longer than it should: it goes on all the same.
+        Raises `NotFound` when it was deleted meanwhile, though its id may be another's by now, and
+        `Unavailable` when that takes longer than it should: it goes on all the same.
         """
-        record = await self._store.pipelines.get(pipeline_id)
+        pipeline_id = record.id
         if not record.state.is_terminal:
             await self.cancel(pipeline_id, CancelOrder(reason="deleted by force"))
-            await self._wait(
-                lambda: self._is_terminal(pipeline_id), pipeline_id, self._needs(record)
-            )
+            await self._wait(lambda: self._is_terminal(record), pipeline_id, self._needs(record))
         live = await self._store.instances.list(pipeline_id=pipeline_id, live_only=True)
         for instance in live:
             await self.stop_instance(instance)
@@ -74,8 +85,11 @@ class PipelineEnder:
         if not healthy:
             raise unavailable(RuntimeError("not serving"))
 
-    async def _is_terminal(self, pipeline_id: str) -> bool:
-        return (await self._store.pipelines.get(pipeline_id)).state.is_terminal
+    async def _is_terminal(self, record: PipelineRecord) -> bool:
+        current = await self._store.pipelines.get(record.id)
+        if current.incarnation != record.incarnation:
+            raise NotFound("pipeline", record.id)
+        return current.state.is_terminal
 
     async def _has_no_instance(self, pipeline_id: str) -> bool:
         return not await self._store.instances.list(pipeline_id=pipeline_id, live_only=True)

@@ -37,7 +37,7 @@ class LogReader:
             yield key, line
         patience = Patience()
         while True:
-            record = await self._store.pipelines.get(query.pipeline_id)
+            state = await self._store.pipelines.state(query.pipeline_id)
             tails = await self._store.logs.tails(query.pipeline_id)
             for key, tail in tails.items():
                 if tail.last > seen.get(key, query.after) and _is_wanted(key, query):
@@ -45,9 +45,13 @@ class LogReader:
                         seen[key] = line.number  # it may be newer than the tail
                         yield key, line
                     seen[key] = max(seen.get(key, 0), tail.last)  # none may have matched
-            if record.state.is_terminal and (_is_whole(record, tails) or patience.is_over()):
+            if state.is_terminal and (await self._is_whole(query, tails) or patience.is_over()):
                 return
             await wakeup.wait(timeout_seconds=POLL_SECONDS)
+
+    async def _is_whole(self, query: LogQuery, tails: dict[AttemptKey, LogTail]) -> bool:
+        """Of an ended pipeline."""
+        return _is_whole(await self._store.pipelines.get(query.pipeline_id), tails)
 
     async def _last_numbers(self, pipeline_id: str) -> dict[AttemptKey, int]:
         tails = await self._store.logs.tails(pipeline_id)

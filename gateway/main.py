@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import secrets
 import signal
 import socket
@@ -12,6 +13,7 @@ from typing import NoReturn
 import structlog
 import uvicorn
 from temporalio.client import Client
+from temporalio.runtime import Runtime, TelemetryConfig
 
 from gamepipe.config import Settings
 from gamepipe.connecting import LateClient
@@ -24,6 +26,7 @@ from gateway.agents import AgentService
 from gateway.auth import Access, check_binding
 from gateway.awake import AwakeClock
 from gateway.clock import utc_now
+from gateway.file_limit import raise_file_limit
 from gateway.health import GatewayHealth
 from gateway.lines import LineWriter
 from gateway.rest.handler import GamePipelineHandler
@@ -54,6 +57,13 @@ class _RestServer(uvicorn.Server):
         yield
 
 
+@functools.cache
+def temporal_runtime() -> Runtime:
+    """Workers say nothing of themselves to Temporal: for that each has a thread that looks at the
+    machine all the time, and a gateway has a worker for each of thousands of nodes."""
+    return Runtime(telemetry=TelemetryConfig(), worker_heartbeat_interval=None)
+
+
 async def serve(settings: Settings, shutdown: asyncio.Event) -> None:
     """Serve until `shutdown`.
 
@@ -67,7 +77,10 @@ async def serve(settings: Settings, shutdown: asyncio.Event) -> None:
     store = await GamePipelineStore.open(settings.store_url)
     # Lazy: the gateway takes pipelines while Temporal is away.
     client = await Client.connect(
-        settings.temporal_address, namespace=settings.temporal_namespace, lazy=True
+        settings.temporal_address,
+        namespace=settings.temporal_namespace,
+        lazy=True,
+        runtime=temporal_runtime(),
     )
     try:
         await _serve(settings, shutdown, store, client, listener)
@@ -94,7 +107,9 @@ async def _serve(
     agents = AgentService(
         store=store,
         client=client,
-        connect_temporal=LateClient(settings.temporal_address, settings.temporal_namespace).get,
+        connect_temporal=LateClient(
+            settings.temporal_address, settings.temporal_namespace, runtime=temporal_runtime()
+        ).get,
         offers=OfferSender(client),
         now=utc_now,
     )
@@ -177,6 +192,7 @@ def _listen(settings: Settings) -> socket.socket:
 async def _main() -> None:
     settings = read_settings(Settings)
     configure_logging(settings.log_level)
+    raise_file_limit()
     shutdown = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -187,9 +187,12 @@ class GamePipelineService:
         With `force` a live one is canceled and its instances are stopped first. Raises
         `IllegalTransition` without it.
         """
+        record = await self.store.pipelines.get(pipeline_id)
         if force:
-            await self._ender.end(pipeline_id)
-        await self.store.pipelines.delete(pipeline_id, now=self._now())
+            await self._ender.end(record)
+        await self.store.pipelines.delete(
+            pipeline_id, incarnation=record.incarnation, now=self._now()
+        )
 
     async def step_index(self, pipeline_id: str, step: str) -> int | None:
         """Index of the step with this name or number; None for "". Raises `NotFound` for no

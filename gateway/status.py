@@ -5,13 +5,14 @@ from typing import Any
 
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from gamepipe.model import errors
 from gamepipe.model.record import PipelineRecord, StepRecord
 from gamepipe.model.state import PipelineState
 from gamepipe.ports import Store
-from gamepipe.wire import CancelOrder, PipelineStatus, StepStatus, workflow_id
+from gamepipe.presentrun import NoRun, Run, ask_run
+from gamepipe.wire import CancelOrder, PipelineStatus, StepStatus
 from gateway.ending import PipelineEnder
 
 UPDATE_TIMEOUT = timedelta(minutes=2)
@@ -37,9 +38,9 @@ class StatusService:
             IllegalTransition: the step cannot become that, or the pipeline has ended.
             LeaseLost: it is about another attempt than the current one.
         """
-        await self._store.pipelines.get(pipeline_id)
+        record = await self._store.pipelines.get(pipeline_id)
         try:
-            step: StepRecord = await self._update(pipeline_id, "step_status", status, StepRecord)
+            step: StepRecord = await self._update(record, "step_status", status, StepRecord)
         except errors.NotFound as error:
             if error.metadata.get("kind") == "step":
                 raise
@@ -68,27 +69,40 @@ class StatusService:
         if status.state is PipelineState.CANCELED:
             return await self._ender.cancel(pipeline_id, CancelOrder(reason=status.message))
         try:
-            await self._update(pipeline_id, "pipeline_status", status, PipelineState)
-        except errors.NotFound as error:
+            await self._update(record, "pipeline_status", status, PipelineState)
+        except errors.NotFound:
+            return await self._judge(pipeline_id, status)
+        return await self._store.pipelines.get(pipeline_id)
+
+    async def _judge(self, pipeline_id: str, status: PipelineStatus) -> PipelineRecord:
+        """Nothing of it runs: the store's state stands, and a live row may still fail."""
+        record = await self._store.pipelines.get(pipeline_id)
+        if record.state is status.state:
+            return record
+        if record.state.is_terminal or status.state is not PipelineState.FAILED:
             raise errors.IllegalTransition(
                 f"pipeline {pipeline_id!r} is {record.state}: it cannot be {status.state}",
                 id=pipeline_id,
-            ) from error
-        return await self._store.pipelines.get(pipeline_id)
+            )
+        return await self._ender.fail_unstarted(pipeline_id, status.message)
 
     async def _update(
-        self, pipeline_id: str, update: str, status: object, result_type: type
+        self, record: PipelineRecord, update: str, status: object, result_type: type
     ) -> Any:
-        handle = self._client.get_workflow_handle(workflow_id(pipeline_id))
-        try:
-            return await handle.execute_update(
+        """Raises `NotFound` for a workflow when nothing of this very pipeline runs."""
+
+        async def ask(run: Run) -> Any:
+            return await run.execute_update(
                 update, status, result_type=result_type, rpc_timeout=UPDATE_TIMEOUT
             )
+
+        try:
+            return await ask_run(self._client, record, ask)
+        except NoRun as error:
+            raise errors.NotFound("workflow", record.id) from error
         except WorkflowUpdateFailedError as error:
-            raise _refused(error, pipeline_id) from error
+            raise _refused(error, record.id) from error
         except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                raise errors.NotFound("workflow", pipeline_id) from error
             raise errors.TemporalUnavailable(f"the update was not answered: {error}") from error
         except RuntimeError as error:  # no connection was ever made
             raise errors.TemporalUnavailable(f"Temporal does not answer: {error}") from error

@@ -1,4 +1,7 @@
-"""What REST answers: plain models made from the store's records; no value of an env or secret."""
+"""What REST answers: plain models made from the store's records; no value of an env or secret.
+
+The fleet's are in `gateway.fleet_view`.
+"""
 
 from datetime import datetime
 from typing import Any, Self
@@ -6,19 +9,10 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from gamepipe.definition.codec import encode_spec
-from gamepipe.model.node import GameNode
 from gamepipe.model.record import GenerationRecord, PipelineRecord, QueueEntry
-from gamepipe.model.state import (
-    Connectivity,
-    InstanceState,
-    NodeState,
-    PipelineState,
-    StepState,
-)
+from gamepipe.model.state import PipelineState, StepState
 from gamepipe.ports import PipelinePage
 from gamepipe.wire import workflow_id
-from gamepipe.wire.drain import DrainState
-from gateway.draining import DrainReport
 
 
 class View(BaseModel):
@@ -187,115 +181,3 @@ class EventView(View):
     instance_id: str
     number: int | None
     data: dict[str, Any]
-
-
-class GpuView(View):
-    index: int
-    model: str
-    memory_bytes: int
-    uuid: str
-    encoders: int
-
-
-class FactsView(View):
-    cpu: float = Field(description="Cores.")
-    memory_bytes: int
-    disk_bytes: int
-    gpus: tuple[GpuView, ...]
-    os: str
-    kernel: str
-    architecture: str
-    docker_version: str
-    agent_version: str
-    features: tuple[str, ...]
-
-
-class LocationView(View):
-    text: str = ""
-    region: str = ""
-    zone: str = ""
-    latitude: float | None = Field(default=None, ge=-90, le=90)
-    longitude: float | None = Field(default=None, ge=-180, le=180)
-
-
-class GpuUseView(View):
-    index: int
-    share: float = Field(description="Of its compute, 0 to 1.")
-    memory_used_bytes: int
-    encoder_sessions: int = Field(description="NVENC sessions that are open.")
-
-
-class MetricsView(View):
-    cpu_share: float
-    memory_used_bytes: int
-    disk_used_bytes: int
-    running_steps: int
-    gpus: tuple[GpuUseView, ...]
-    network_received_bytes_per_second: float
-    network_sent_bytes_per_second: float
-    round_trips_ms: dict[str, float]
-
-
-class NodeView(View):
-    id: str
-    alias: str
-    state: NodeState
-    agent_state: NodeState | None = Field(description="The state that its agent acts by.")
-    connectivity: Connectivity
-    labels: dict[str, str]
-    location: LocationView
-    facts: FactsView
-    metrics: MetricsView
-    transport: str
-    session: int
-    registered_at: datetime | None
-    last_seen_at: datetime | None
-    stop_orders: int = Field(description="Stops that the node has not confirmed.")
-
-    @classmethod
-    def of(cls, node: GameNode) -> Self:
-        return cls.model_validate(node)
-
-
-class InstanceView(View):
-    id: str
-    pipeline_id: str
-    generation: int
-    step_index: int
-    step_name: str
-    node_id: str
-    state: InstanceState
-    container_id: str
-    container_name: str
-    image: str
-    ports: dict[str, str] = Field(description="`8080/tcp` -> `0.0.0.0:32768`.")
-    exit_code: int | None
-    reason: str
-    message: str
-    started_at: datetime | None
-    ended_at: datetime | None
-
-
-class DrainView(View):
-    """How far a drain is."""
-
-    node_id: str
-    state: DrainState
-    started_at: datetime
-    deadline: datetime | None
-    ignore_instances: bool
-    pipelines: tuple[str, ...] = Field(description="Ids of those that still run there.")
-    instances: tuple[str, ...] = Field(description="Ids of those that count and still run there.")
-
-    @classmethod
-    def of(cls, report: DrainReport) -> Self:
-        progress, left = report.progress, report.left
-        return cls(
-            node_id=progress.drain.node_id,
-            state=progress.state,
-            started_at=progress.started_at,
-            deadline=progress.drain.deadline,
-            ignore_instances=progress.drain.ignore_instances,
-            pipelines=left.pipelines,
-            instances=left.instances,
-        )

@@ -214,8 +214,11 @@ def order_tidying(tx: Transaction, pipeline_id: str, generation: int, *, now: da
 
 
 def stop_is_ordered(tx: Transaction, pipeline_id: str, generation: int) -> bool:
+    """Of everything of the generation; single steps may be stopped beside a game that lives on."""
     ordered = select(StopOrderRow.id).where(
-        StopOrderRow.pipeline_id == pipeline_id, StopOrderRow.generation == generation
+        StopOrderRow.pipeline_id == pipeline_id,
+        StopOrderRow.generation == generation,
+        col(StopOrderRow.step_index).is_(None),
     )
     return tx.session.exec(ordered).first() is not None
 
@@ -230,13 +233,23 @@ def _live_instance(tx: Transaction, pipeline_id: str, generation: int) -> bool:
 
 
 def order_stop(
-    tx: Transaction, node_id: str, pipeline_id: str, generation: int, *, now: datetime
+    tx: Transaction,
+    node_id: str,
+    pipeline_id: str,
+    generation: int,
+    *,
+    step_index: int | None = None,
+    now: datetime,
 ) -> bool:
-    """Store the order that everything of a generation stops; True when its allocation must wait
-    for the confirmation (the node is not lost)."""
+    """Store the order that everything of a generation stops, or one step of it; True when its
+    allocation must wait for the confirmation (the node is not lost)."""
     tx.session.add(
         StopOrderRow(
-            node_id=node_id, pipeline_id=pipeline_id, generation=generation, created_at=now
+            node_id=node_id,
+            pipeline_id=pipeline_id,
+            generation=generation,
+            step_index=step_index,
+            created_at=now,
         )
     )
     node = tx.session.get(NodeRow, node_id)

@@ -21,6 +21,7 @@ _log = structlog.get_logger()
 
 CHUNKS_AT_ONCE = 32
 
+_KEY = ("pipeline_id", "generation", "step_index", "attempt")
 _NO_LINES = {"last": 0, "base": 0, "series": "", "earlier_series": ""}
 
 Matches = Callable[[str], bool]
@@ -76,8 +77,7 @@ def _log_key(row: LogChunkRow | LogTailRow) -> AttemptKey:
 
 
 def _key_columns(key: AttemptKey) -> dict[str, Any]:
-    names = ("pipeline_id", "generation", "step_index", "attempt")
-    return dict(zip(names, _key(key), strict=True))
+    return dict(zip(_KEY, _key(key), strict=True))
 
 
 def _append(tx: Transaction, chunks: Sequence[LogChunk]) -> tuple[int, ...]:
@@ -149,9 +149,24 @@ def _lock_tails(tx: Transaction, keys: set[AttemptKey]) -> dict[AttemptKey, LogT
         .with_for_update(read=True, key_share=True)
     )
     there = set(tx.session.exec(query))
-    known = sorted((key for key in keys if key.pipeline_id in there), key=_key)
-    tx.insert_missing(LogTailRow, [_key_columns(key) | _NO_LINES for key in known])
-    return {key: tx.session.get_one(LogTailRow, _key(key), with_for_update=True) for key in known}
+    known = {key for key in keys if key.pipeline_id in there}
+    tails = _tails_of(tx, known)
+    if missing := sorted(known - tails.keys(), key=_key):
+        tx.insert_missing(LogTailRow, [_key_columns(key) | _NO_LINES for key in missing])
+        tails |= _tails_of(tx, set(missing))
+    return tails
+
+
+def _tails_of(tx: Transaction, keys: set[AttemptKey]) -> dict[AttemptKey, LogTailRow]:
+    """Those that are there, locked; one statement, for lines come from many attempts at once."""
+    columns = [col(getattr(LogTailRow, name)) for name in _KEY]
+    query = (
+        select(LogTailRow)
+        .where(tuple_(*columns).in_([_key(key) for key in keys]))
+        .order_by(*columns)
+        .with_for_update()
+    )
+    return {_log_key(row): row for row in tx.session.exec(query)} if keys else {}
 
 
 def _row(chunk: LogChunk, base: int) -> dict[str, Any]:

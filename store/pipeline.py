@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from gamepipe.model.errors import NotFound
 from gamepipe.model.record import GenerationRecord, NewPipeline, PipelineRecord
@@ -33,6 +33,13 @@ class PipelineStore:
 
     async def get(self, pipeline_id: str) -> PipelineRecord:
         return await self._database.read(lambda session: _get(session, pipeline_id))
+
+    async def state(self, pipeline_id: str) -> PipelineState:
+        query = select(PipelineRow.state).where(PipelineRow.id == pipeline_id)
+        state = await self._database.read(lambda session: session.exec(query).one_or_none())
+        if state is None:
+            raise NotFound("pipeline", pipeline_id)
+        return PipelineState(state)
 
     async def list(self, query: PipelineFilter) -> PipelinePage:
         return await self._database.read(lambda session: listing.find(session, query))
@@ -116,11 +123,16 @@ class PipelineStore:
                 )
         return tuple(found)
 
-    async def delete(self, pipeline_id: str, *, force: bool = False, now: datetime) -> None:
-        await self._database.write(
-            lambda tx: removing.delete_one(tx, _locked(tx, pipeline_id), force=force, now=now),
-            placing=True,
-        )
+    async def delete(
+        self, pipeline_id: str, *, force: bool = False, incarnation: str = "", now: datetime
+    ) -> None:
+        def work(tx: Transaction) -> None:
+            row = _locked(tx, pipeline_id)
+            if incarnation not in ("", row.incarnation):
+                raise NotFound("pipeline", pipeline_id)
+            removing.delete_one(tx, row, force=force, now=now)
+
+        await self._database.write(work, placing=True)
 
     async def cleanup(self, *, ended_before: datetime, limit: int, now: datetime) -> int:
         return await self._database.write(

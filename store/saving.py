@@ -99,6 +99,15 @@ def _release(tx: Transaction, request: SaveRequest, *, now: datetime) -> tuple[O
     if not request.release:
         return ()
     capacity.leave_queue(tx, request.pipeline_id)
+    for index in request.stop_steps:
+        capacity.order_stop(
+            tx,
+            request.node_id,
+            request.pipeline_id,
+            request.generation,
+            step_index=index,
+            now=now,
+        )
     if request.hold_for_node and request.node_id:
         must_wait = capacity.order_stop(
             tx, request.node_id, request.pipeline_id, request.generation, now=now

@@ -55,6 +55,8 @@ class RunContext:
         """Of a halted run: `always` steps that run go on, and a silent node is given up soon."""
         self.unreachable = False
         """The run ends and the node does not answer: nothing more can be asked of it."""
+        self.unconfirmed: set[int] = set()
+        """Indices of steps whose stop this node has not confirmed: something of them may run."""
         self.node_away = False
         """`on_node_lost: wait`, and the node is known to be lost."""
         self.dropped_output_bytes = 0
@@ -131,6 +133,7 @@ class RunContext:
     def leave_node(self) -> None:
         """What was true of the node that was lost says nothing about the next one."""
         self.unreachable = self.node_away = False
+        self.unconfirmed.clear()
         self.workspace_used = self.clean_ordered = self.cleaned_by_agent = False
         self.dropped_output_bytes = 0
         self.alive_dispatches.clear()
@@ -170,6 +173,7 @@ class RunContext:
             placement=self.placement,
             workspace_used=self.workspace_used,
             node_away=self.node_away,
+            unconfirmed=tuple(sorted(self.unconfirmed)),
         )
 
     def restore(self) -> None:
@@ -182,6 +186,7 @@ class RunContext:
         self.placement = carried.placement
         self.workspace_used = carried.workspace_used
         self.node_away = carried.node_away
+        self.unconfirmed.update(carried.unconfirmed)
         self.dropped_output_bytes = carried.dropped_output_bytes
         if carried.placement is not None:
             self.saver.node_id = carried.placement.node_id

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutType
 from temporalio.exceptions import TimeoutError as ActivityTimeout
 
@@ -12,8 +13,10 @@ with workflow.unsafe.imports_passed_through():
     from gamepipe.model.spec import Step
     from gamepipe.model.state import StepState
     from gamepipe.wire import StepResult, node_queue
+    from gamepipe.wire.soundness import flaw_of
 
 from workflows import policy
+from workflows.answer import Rubbish, read_answer
 from workflows.context import RunContext
 from workflows.stepend import failed
 from workflows.stopping import stop_step
@@ -51,10 +54,11 @@ class Dispatch:
         assignment = generation.assignment(step, attempt, number)
         self.limited = assignment.timeout_seconds is not None
         self._cleans = context.clean_ordered = assignment.clean_after
-        self._activity: workflow.ActivityHandle[StepResult] = workflow.start_activity(
+        self._assignment = assignment
+        self._activity: workflow.ActivityHandle[RawValue] = workflow.start_activity(
             "run_step",
             assignment,
-            result_type=StepResult,
+            result_type=RawValue,
             task_queue=node_queue(generation.node_id),
             activity_id=f"g{generation.number}.s{step.index}.a{attempt}.d{number}",
             schedule_to_start_timeout=context.delivery(
@@ -82,10 +86,17 @@ class Dispatch:
     async def read(self) -> StepResult | None:
         """How the attempt ended; None: only the dispatch did."""
         try:
-            result = await self._activity
+            result = self._sound(read_answer(await self._activity, StepResult))
         except ActivityError as error:
             return await self._translate(error)
+        except Rubbish as error:
+            return failed(reasons.RUNNER_ERROR, f"the agent failed: {error}")
         self._context.cleaned_by_agent = self._cleans and result.state is StepState.COMPLETED
+        return result
+
+    def _sound(self, result: StepResult) -> StepResult:
+        if flaw := flaw_of(result, self._assignment, self._generation.node_id):
+            raise Rubbish(f"{flaw}, in what it answered")
         return result
 
     async def _translate(self, error: ActivityError) -> StepResult | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
@@ -13,7 +14,6 @@ with workflow.unsafe.imports_passed_through():
     from gamepipe.model.state import InstanceState, PipelineState
     from gamepipe.wire import (
         CleanWorkspace,
-        InstanceEnd,
         PipelineEnd,
         StopInstanceOrder,
         node_queue,
@@ -51,16 +51,25 @@ class Ending:
         context.lose_steps(reason, message)
         if self._generation is not None:
             await self._clean_up(self._generation, completed=state is PipelineState.COMPLETED)
-        if self._uncleaned:
-            message = f"{message}; {self._uncleaned}" if message else self._uncleaned
+        for told in filter(None, (self._uncleaned, self._unconfirmed_message())):
+            message = f"{message}; {told}" if message else told
         if context.unreachable and state is PipelineState.CANCELED:
             reason, message = reasons.NODE_UNREACHABLE, self._unreachable_message(message)
         context.book.become(state, reason, message)
         searching.show_state(state)
+        placed, left = self._generation is not None, self._unconfirmed_beside_a_game(state)
         await context.saver.save(
-            release=True, hold_for_node=context.unreachable and self._generation is not None
+            release=True,
+            hold_for_node=placed and (context.unreachable or bool(context.unconfirmed - left)),
+            stop_steps=tuple(sorted(left)),
         )
         return PipelineEnd(state=state, reason=reason, message=message)
+
+    def _unconfirmed_beside_a_game(self, state: PipelineState) -> set[int]:
+        """Steps that must be stopped one by one, for the game of their pipeline lives on."""
+        completed = state is PipelineState.COMPLETED
+        has_game = completed and any(True for _ in self._context.book.live_instances())
+        return set(self._context.unconfirmed) if has_game else set()
 
     def _verdict(self, *, lost: bool) -> tuple[PipelineState, str, str]:
         context = self._context
@@ -84,6 +93,14 @@ class Ending:
         node = self._generation.node_id if self._generation else ""
         return f"{message}; node {node} has not confirmed that everything stopped"
 
+    def _unconfirmed_message(self) -> str:
+        """Why the node takes nothing new for now, though it answers."""
+        steps = [self._context.start.spec.steps[at].name for at in self._context.unconfirmed]
+        if not steps or self._generation is None:
+            return ""
+        names = ", ".join(repr(name) for name in sorted(steps))
+        return f"node {self._generation.node_id} has not confirmed that {names} stopped"
+
     # --- the node -------------------------------------------------------------------------------
 
     async def _clean_up(self, generation: Generation, *, completed: bool) -> None:
@@ -99,7 +116,7 @@ class Ending:
         """The agent removed it itself behind a last step that completed."""
         if self._context.unreachable or not self._context.workspace_used:
             return False
-        if not completed:
+        if not completed or self._context.unconfirmed:
             return True
         if self._context.cleaned_by_agent:
             return False
@@ -122,7 +139,6 @@ class Ending:
                     generation,
                     "stop_instance",
                     order,
-                    InstanceEnd,
                     timedelta(seconds=grace) + policy.STOP_MARGIN,
                 )
             ).carried_out
@@ -136,27 +152,29 @@ class Ending:
             pipeline_id=self._context.start.pipeline_id, generation=generation.number
         )
         limit = self._context.answer(policy.CLEAN_UP + policy.STOP_MARGIN)
-        answer = await self._ask(generation, "clean_workspace", order, type(None), limit)
+        answer = await self._ask(generation, "clean_workspace", order, limit)
         if answer.error:
             self._uncleaned = (
                 f"node {generation.node_id} did not remove the workspace: {answer.error}"
             )
         else:
             self._context.unreachable = not answer.carried_out
+        if answer.carried_out:  # which ends what still runs there
+            self._context.unconfirmed.clear()
 
     async def _ask(
         self,
         generation: Generation,
         activity: str,
         order: object,
-        result_type: type,
         limit: timedelta,
     ) -> Answer:
+        """An order that its activity completed was carried out, whatever the answer says."""
         try:
             await workflow.execute_activity(
                 activity,
                 order,
-                result_type=result_type,
+                result_type=RawValue,
                 task_queue=node_queue(generation.node_id),
                 schedule_to_start_timeout=policy.CLEAN_UP_DELIVERY,
                 schedule_to_close_timeout=limit,

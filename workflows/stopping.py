@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from gamepipe.model.spec import Step
-    from gamepipe.wire import StopAnswer, StopStep, node_queue
+    from gamepipe.wire import StopStep, node_queue
 
 from workflows import policy
 from workflows.context import RunContext
@@ -20,10 +21,13 @@ async def stop_step(
     context: RunContext, generation: "Generation", step: Step, attempt: int
 ) -> bool:
     """Stop an attempt; True once nothing of it runs any more. In a halted run a node that does not
-    confirm it is out of reach: nothing more is asked of it."""
+    confirm it is out of reach: nothing more is asked of it. Otherwise the run goes on, and its end
+    sees to it that nothing of the step is left."""
     stopped = await _order(context, generation, step, attempt)
     if not stopped and (context.halted or not workflow.patched("stop-fails-alone")):
         context.unreachable = True
+    elif not stopped and workflow.patched("unconfirmed-stops-are-kept"):
+        context.unconfirmed.add(step.index)
     return stopped
 
 
@@ -45,7 +49,7 @@ async def _order(context: RunContext, generation: "Generation", step: Step, atte
 
 def _send(
     context: RunContext, generation: "Generation", step: Step, attempt: int
-) -> workflow.ActivityHandle[StopAnswer]:
+) -> workflow.ActivityHandle[RawValue]:
     return workflow.start_activity(
         "stop_step",
         StopStep(
@@ -55,7 +59,7 @@ def _send(
             attempt=attempt,
             grace_seconds=context.grace_seconds,
         ),
-        result_type=StopAnswer,
+        result_type=RawValue,
         task_queue=node_queue(generation.node_id),
         schedule_to_start_timeout=policy.STOP_DELIVERY,
         schedule_to_close_timeout=context.grace + policy.STOP_MARGIN,
@@ -65,7 +69,8 @@ def _send(
     )
 
 
-async def _confirmed(activity: workflow.ActivityHandle[StopAnswer]) -> bool:
+async def _confirmed(activity: workflow.ActivityHandle[RawValue]) -> bool:
+    """It was carried out, whatever the answer says."""
     try:
         await activity
     except ActivityError:

@@ -1,6 +1,6 @@
 """The agent's way to a gateway: one of several addresses, with the token on every call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import grpc
@@ -19,6 +19,7 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 12_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
+    # Below the waits of the agent, which spread a fleet: its tries must find the way open.
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
 )
@@ -33,8 +34,15 @@ class TokenUnreadable(GamePipeError):
 class GatewayChannel:
     """A channel to one gateway at a time; `turn` moves on to the next address."""
 
-    def __init__(self, addresses: tuple[str, ...], token: Callable[[], SecretStr | None]) -> None:
+    def __init__(
+        self,
+        addresses: tuple[str, ...],
+        token: Callable[[], SecretStr | None],
+        *,
+        options: Sequence[tuple[str, int]] = (),
+    ) -> None:
         self._addresses = addresses
+        self._options = (*_OPTIONS, *options)
         self._token = token
         self._place = 0
         self._last_token: SecretStr | None = None
@@ -54,7 +62,7 @@ class GatewayChannel:
     def stub(self) -> "GameNodeServiceAsyncStub":
         channel = self._channels.get(self.address)
         if channel is None:
-            channel = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
+            channel = grpc.aio.insecure_channel(self.address, options=self._options)
             self._channels[self.address] = channel
         return GameNodeServiceStub(channel)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gamepipe.model.record import AttemptKey
@@ -14,6 +14,7 @@ LABEL_STEP = "gamepipe.step"
 LABEL_ATTEMPT = "gamepipe.attempt"
 LABEL_NODE = "gamepipe.node"
 LABEL_TYPE = "gamepipe.type"
+SERVICE_LABELS = {LABEL_TYPE: str(StepType.SERVICE)}
 _CHECK_BYTES = 4096
 """The engine keeps no more of what a health check printed, and puts an ellipsis behind it."""
 _NEVER = 1
@@ -119,6 +120,12 @@ class ContainerFacts:
 
     def has_labels(self, labels: Mapping[str, str]) -> bool:
         return all(self.labels.get(name) == value for name, value in labels.items())
+
+    def is_coming_up(self, *, after: timedelta, now: datetime) -> bool:
+        """Of a service: it has ended, or has not been up yet."""
+        if not self.is_running or self.started_at is None:
+            return True
+        return self.health == "starting" or (not self.health and now - self.started_at < after)
 
     @property
     def end_description(self) -> str:

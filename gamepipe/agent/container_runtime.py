@@ -10,6 +10,7 @@ from aiodocker import Docker
 from gamepipe.agent.container_attempt import ContainerAttempt
 from gamepipe.agent.container_engine import ContainerEngine, EngineUnavailable
 from gamepipe.agent.container_facts import (
+    SERVICE_LABELS,
     ContainerSummary,
     attempt_labels,
     container_name,
@@ -100,20 +101,30 @@ class ContainerRuntime:
             retryable=refusal.retryable,
         )
 
+    async def is_up(self, key: AttemptKey) -> bool:
+        """See `Runtime`. Raises `EngineUnavailable`."""
+        facts = await self._engine.inspect(container_name(key))
+        return (
+            facts is not None
+            and facts.has_labels({**attempt_labels(key, self._node_id), **SERVICE_LABELS})
+            and not facts.is_coming_up(after=self._service_up_after, now=self._clock())
+        )
+
     async def remove(self, pipeline_id: str, generation: int, *, keep_services: bool) -> None:
         """Remove a generation's containers; services that run get time to end.
 
         With `keep_services` the newest container of each service stays, also one that ended: it
         tells how. Raises `EngineUnavailable`.
         """
-        if not await asyncio.to_thread(self._may_have_containers, pipeline_id, generation):
+        if not await asyncio.to_thread(self.may_have_containers, pipeline_id, generation):
             return
         labels = generation_labels(pipeline_id, generation, self._node_id)
         found = await self._engine.find(labels)
         kept = _newest_services(found) if keep_services else set()
         await asyncio.gather(*(self._remove(one) for one in found if one.id not in kept))
 
-    def _may_have_containers(self, pipeline_id: str, generation: int) -> bool:
+    def may_have_containers(self, pipeline_id: str, generation: int) -> bool:
+        """False: no container of the generation was ever made by this agent's data."""
         if self._attempts_dir is None:
             return True
         folder = self._attempts_dir / pipeline_id / f"g{generation}"

@@ -60,6 +60,14 @@ class NodeEngine:
             return ""
         return str(answer["Version"])
 
+    def may_run(self, instance_id: str) -> bool:
+        """False: no container of the instance was ever made here."""
+        pipeline_id, _, rest = instance_id.rpartition(".g")
+        generation, _, _ = rest.partition(".")
+        if not pipeline_id or not generation.isdecimal():
+            return True
+        return self.runtime.may_have_containers(pipeline_id, int(generation))
+
     async def watch(self) -> None:
         """Watch instances until cancelled, from the moment that the engine answers."""
         while True:

@@ -20,7 +20,7 @@ from gamepipe.agent.container_facts import (
     LABEL_NODE,
     LABEL_PIPELINE,
     LABEL_STEP,
-    LABEL_TYPE,
+    SERVICE_LABELS,
     ContainerFacts,
     ContainerSummary,
     step_labels,
@@ -31,7 +31,6 @@ from gamepipe.agent.instance_look import Look, look_at, masked
 from gamepipe.agent.runtime import StopRequest
 from gamepipe.agent.values import StepValues, ValuesUnavailable
 from gamepipe.model import reason as reasons
-from gamepipe.model.spec import StepType
 from gamepipe.model.state import InstanceState
 from gamepipe.wire import InstanceEnd, StopInstanceOrder
 
@@ -41,7 +40,6 @@ OnObservation = Callable[[str, InstanceState, int | None, str, str], Awaitable[N
 """(instance id, state, exit code, reason, message). May be called again with what it was told
 before; raises when it could not be told, and is then called again later."""
 _EVENTS = ("start", "die", "health_status", "destroy")
-_SERVICE = {LABEL_TYPE: str(StepType.SERVICE)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +126,7 @@ class InstanceWatcher:
 
     async def _carry_out(self, order: StopInstanceOrder, request: StopRequest) -> InstanceEnd:
         labels = step_labels(order.pipeline_id, order.generation, order.step_index, self._node_id)
-        found = await self._engine.find({**labels, **_SERVICE})
+        found = await self._engine.find({**labels, **SERVICE_LABELS})
         if not found:
             return InstanceEnd(message="its container was gone already")
         newest = max(found, key=lambda one: one.attempt)
@@ -171,7 +169,7 @@ class InstanceWatcher:
                 )
 
     def _labels(self) -> dict[str, str]:
-        return {LABEL_NODE: self._node_id, **_SERVICE}
+        return {LABEL_NODE: self._node_id, **SERVICE_LABELS}
 
     async def _look_at(self, labels: Mapping[str, str]) -> None:
         """Something happened to one instance."""

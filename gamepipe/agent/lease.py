@@ -1,6 +1,8 @@
 """The steps that the gateway handed over and that still owe it an end: on disk, until answered."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from gamepipe.agent.folder import checked_id, write_durably
 from gamepipe.agent.plan import key_of
 from gamepipe.model.record import AttemptKey
-from gamepipe.wire import StepAssignment
+from gamepipe.wire import StepAssignment, StopStep
 
 _log = structlog.get_logger()
 
@@ -32,22 +34,41 @@ class Lease:
     def token(self) -> bytes:
         return bytes.fromhex(self.task_token)
 
+    @property
+    def stop(self) -> StopStep:
+        """The order to end this attempt and no other."""
+        return StopStep(
+            pipeline_id=self.key.pipeline_id,
+            generation=self.key.generation,
+            step_index=self.key.step_index,
+            attempt=self.key.attempt,
+            grace_seconds=self.assignment.grace_seconds,
+        )
+
 
 _LEASE = TypeAdapter(Lease)
 
 
 class LeaseFolder:
-    """One small file per attempt, written before the work is accepted."""
+    """One small file per attempt, written before the work is accepted. One thread writes them, in
+    the order in which they came: of two dispatches of an attempt, the newer one stays."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="leases")
 
-    def keep(self, lease: Lease) -> None:
+    async def keep(self, lease: Lease) -> None:
         """Raises OSError."""
-        write_durably(self._path(lease.key), _LEASE.dump_json(lease))
+        path = self._path(lease.key)
+        await self._in_turn(lambda: write_durably(path, _LEASE.dump_json(lease)))
 
-    def drop(self, key: AttemptKey) -> None:
-        self._path(key).unlink(missing_ok=True)
+    async def drop(self, key: AttemptKey) -> None:
+        """Absent is fine."""
+        path = self._path(key)
+        await self._in_turn(lambda: path.unlink(missing_ok=True))
+
+    async def _in_turn(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def all(self) -> Iterator[Lease]:
         """What an earlier agent left; a file that cannot be read is passed over: its dispatch will

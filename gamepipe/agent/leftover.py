@@ -14,11 +14,13 @@ from gamepipe.agent.runtime import StopRequest
 from gamepipe.agent.spool import AttemptSpool
 from gamepipe.model import reason as reasons
 from gamepipe.model.record import AttemptKey
+from gamepipe.model.spec import StepType
 from gamepipe.wire import StepResult
 
 _log = structlog.get_logger()
 
 STOPPED = "the step was stopped"
+CUT_OFF = "the node was cut off; the step is run again elsewhere"
 
 
 async def end_of(
@@ -69,6 +71,17 @@ class Leftovers:
         ending.stop.set(grace_seconds=grace, reason=reason, message=message)
         await end_of(ending.task, ending.stop, until_gone=until_gone)
         return not was_gone and (not ending.task.done() or ending.task.result())
+
+    async def is_up(self, key: AttemptKey, step_type: StepType) -> bool:
+        """Whether it is a service that came up, so that only an order that names it may end it.
+        Its end may not have reached the journal. Raises what its runtime raises."""
+        runtime = self._tools.runtimes.get(step_type)
+        return step_type is StepType.SERVICE and runtime is not None and await runtime.is_up(key)
+
+    async def cut_off(self, key: AttemptKey, entry: AttemptEntry) -> None:
+        """It runs again elsewhere, unless it is a game by now. Raises what its runtime raises."""
+        if not await self.is_up(key, entry.step_type):
+            await self.end(key, entry, reason=reasons.NODE_LOST, message=CUT_OFF)
 
     def begin(self, key: AttemptKey, entry: AttemptEntry) -> None:
         """Begin to end it, with its own grace; what fails is left to who asks next."""

@@ -5,7 +5,7 @@ import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Protocol, TypeAlias
+from typing import NoReturn, Protocol, TypeAlias
 
 import grpc
 import structlog
@@ -13,10 +13,10 @@ import structlog
 from gamepipe.agent.channel import GatewayChannel, describe, says
 from gamepipe.agent.hearing import Hearing
 from gamepipe.agent.outbox import Outbox
-from gamepipe.agent.registering import register
+from gamepipe.agent.patience import patience
+from gamepipe.agent.registrar import Registrar
 from gamepipe.agent.registration import HEARTBEAT_TAKEN, heartbeat_of
 from gamepipe.agent.stop_order import StopOrdered, StopOrders
-from gamepipe.backoff import backoff
 from gamepipe.model.errors import GamePipeError
 from gamepipe.model.node import NodeMetrics
 from gamepipe.v1 import node_pb2
@@ -34,6 +34,10 @@ class SessionSuperseded(GamePipeError):
     """A newer agent with the same node id has registered."""
 
     reason = "SESSION_SUPERSEDED"
+
+
+class _SessionUnknown(Exception):
+    """The gateway issued no such session: its store went back since, to a backup say."""
 
 
 class LinkHandler(Protocol):
@@ -69,16 +73,16 @@ class GatewayLink:
         heartbeat_interval: float | None = None,
     ) -> None:
         self._channel = channel
-        self._registration = registration
+        self._registrar = Registrar(channel, registration)
         self._sample = sample
         self._handler = handler
         self._interval = heartbeat_interval
-        self._answer = node_pb2.RegisterResponse()
         self._pace = node_pb2.Pace()
+        self._features = frozenset[str]()
+        """That both sides know."""
         self._outbox = outbox
         self._orders = StopOrders(handler.on_stop_ordered, outbox)
         self._hearing = Hearing()
-        self._declared = asyncio.Event()
         self.welcomed = asyncio.Event()
         """Set for good once a gateway has answered on the stream."""
 
@@ -94,41 +98,36 @@ class GatewayLink:
 
     def declare(self, registration: node_pb2.RegisterRequest) -> None:
         """The node has changed: register anew and go on with that session on a new stream."""
-        if registration != self._registration:
-            self._registration = registration
-            self._declared.set()
+        self._registrar.declare(registration)
 
     async def register(self) -> node_pb2.RegisterResponse:
         """Register; retried until a gateway answers. Raises `RegistrationRefused`."""
-        self._channel.registering = True
-        self._declared.clear()
-        try:
-            self._answer = answer = await register(self._channel, self._registration)
-        finally:
-            self._channel.registering = False
+        answer = await self._registrar.register(self.ttl_seconds)
+        self._features = frozenset(answer.features)
         self._hearing.answered()
         self._pace = node_pb2.Pace(
             heartbeat_seconds=answer.heartbeat_seconds, ttl_seconds=answer.ttl_seconds
         )
-        self._channel.session, self._channel.session_key = answer.session, answer.session_key
         return answer
 
     async def run(self) -> None:
         """Keep the stream open until cancelled. Raises `SessionSuperseded`."""
-        waits = backoff()
+        waits = patience(self.ttl_seconds)
         try:
             while True:
                 try:
-                    if self._declared.is_set():
+                    if self._registrar.declared.is_set():
                         await self.register()
                     begun = time.monotonic()
                     async for _ in self._converse():
                         if time.monotonic() > begun + _STEADY_SECONDS:
-                            waits = backoff()
+                            waits = patience(self.ttl_seconds)
                 except grpc.aio.AioRpcError as error:
                     await self._lost(error)
                 except TimeoutError:
                     _log.warning("gateway.silent", action="gateway.silent")
+                except _SessionUnknown:
+                    await self.register()
                 self._channel.turn()
                 await asyncio.sleep(next(waits))
         finally:
@@ -149,7 +148,7 @@ class GatewayLink:
         call = self._channel.stub.Connect(metadata=self._channel.metadata())
         writer: asyncio.Task[None] | None = None
         try:
-            await call.write(node_pb2.ConnectRequest(hello=self._hello()))
+            await call.write(node_pb2.ConnectRequest(hello=self._registrar.hello()))
             async with asyncio.timeout(_HELLO_SECONDS):
                 message = await call.read()
             self._outbox.rewind()
@@ -169,7 +168,7 @@ class GatewayLink:
         """What comes next; None when the stream must end because the node has changed, or because
         nothing can be written on it any more."""
         reading = asyncio.ensure_future(call.read())
-        declared = asyncio.ensure_future(self._declared.wait())
+        declared = asyncio.ensure_future(self._registrar.declared.wait())
         try:
             await asyncio.wait((reading, declared, writer), return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
@@ -180,14 +179,6 @@ class GatewayLink:
         finally:
             reading.cancel()
             declared.cancel()
-
-    def _hello(self) -> node_pb2.Hello:
-        return node_pb2.Hello(
-            node_id=self._registration.node_id,
-            session=self._answer.session,
-            session_key=self._answer.session_key,
-            features=self._answer.features,
-        )
 
     # --- up -------------------------------------------------------------------------------------
 
@@ -208,7 +199,7 @@ class GatewayLink:
         self._hearing.said(number)
         beat = node_pb2.ConnectRequest(sequence=number, heartbeat=heartbeat_of(self._sample()))
         await call.write(beat)
-        if HEARTBEAT_TAKEN not in self._answer.features:
+        if HEARTBEAT_TAKEN not in self._features:
             self._hearing.heard(number)
 
     def _refuse_silence(self) -> None:
@@ -238,10 +229,17 @@ class GatewayLink:
             case "pace":
                 self._pace = message.pace
             case "superseded":
-                raise SessionSuperseded(
-                    f"another agent has registered as node {self._registration.node_id}: give one "
-                    "of them another --node-id, and start this one again",
-                )
+                self._give_way(message.superseded.newest_session)
+
+    def _give_way(self, newest: int) -> NoReturn:
+        """To a newer session; an older one says that the gateway knows nothing of ours."""
+        if newest < self._channel.session:
+            _log.warning("session.unknown", action="session.unknown", newest=newest)
+            raise _SessionUnknown
+        raise SessionSuperseded(
+            f"another agent has registered as node {self._registrar.node_id}: give one of them "
+            "another --node-id, and start this one again",
+        )
 
     def _take_work(self, work: node_pb2.Work) -> None:
         """What cannot be understood is not accepted, and so counts as not delivered."""

@@ -1,13 +1,10 @@
 """The agent: registers its node, serves its task queue, ships logs, until it is told to stop."""
 
 import asyncio
-import fcntl
-import os
 import signal
-from collections.abc import Coroutine, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -15,6 +12,7 @@ from temporalio.client import Client
 
 from gamepipe.agent.channel import GatewayChannel
 from gamepipe.agent.cutoff import CutOffWatch
+from gamepipe.agent.data_dir import hold
 from gamepipe.agent.engine import NodeEngine
 from gamepipe.agent.facts import MetricsSampler
 from gamepipe.agent.folder import AgentFolders
@@ -37,7 +35,7 @@ from gamepipe.agent.stream_server import StreamServer
 from gamepipe.agent.survey import NodeSurvey
 from gamepipe.agent.together import run_together, run_until
 from gamepipe.connecting import connect_temporal, connected
-from gamepipe.model.errors import AlreadyExists, GamePipeError, TemporalUnavailable, Unavailable
+from gamepipe.model.errors import GamePipeError, TemporalUnavailable, Unavailable
 from gamepipe.model.node import NodeFacts
 from gamepipe.model.spec import StepType
 from gamepipe.queueserver import QueueServer
@@ -72,10 +70,11 @@ class GamePipelineAgent:
     async def run(self) -> None:
         """Work until cancelled; running steps go on and are adopted by the next agent.
 
-        Raises `GamePipeError`: refused by the gateway, superseded, data directory in use.
+        Raises `GamePipeError`: refused by the gateway, superseded, data directory in use or of
+        another node.
         """
         async with AsyncExitStack() as stack:
-            stack.enter_context(hold(self._folders.root))
+            stack.enter_context(hold(self._folders.root, self._settings.node_id))
             stack.push_async_callback(self._channel.close)
             if self._engine is not None:
                 stack.push_async_callback(self._engine.close)
@@ -85,18 +84,20 @@ class GamePipelineAgent:
         runner = self._runner(facts)
         stream = self._stream(runner)
         sampler = MetricsSampler(self._folders.root, lambda: runner.running_steps)
+        orders = NodeOrders(
+            runner,
+            watcher=self._engine.watcher if self._engine else None,
+            may_run=self._engine.may_run if self._engine else lambda _: False,
+            observe=self._outbox.observe,
+            grace_seconds=self._settings.stop_grace,
+            server=stream,
+        )
         link = GatewayLink(
             self._channel,
             registration(self._settings, facts),
             sample=sampler.sample,
             outbox=self._outbox,
-            handler=NodeOrders(
-                runner,
-                watcher=self._engine.watcher if self._engine else None,
-                observe=self._outbox.observe,
-                grace_seconds=self._settings.stop_grace,
-                server=stream,
-            ),
+            handler=orders,
             heartbeat_interval=self._settings.heartbeat_interval,
         )
         watch = CutOffWatch(
@@ -109,6 +110,7 @@ class GamePipelineAgent:
             # From the beginning: an agent that comes up cut off still holds what runs elsewhere.
             await run_together(watch.run(), self._take_part(runner, link, stream))
         finally:
+            orders.close()
             await runner.close()
 
     async def _take_part(self, runner: StepRunner, link: GatewayLink, stream: StreamServer) -> None:
@@ -221,24 +223,6 @@ async def _tidy(runner: StepRunner) -> None:
     while True:
         await asyncio.sleep(TIDY_SECONDS)
         await runner.recover()
-
-
-@contextmanager
-def hold(data_dir: Path) -> Iterator[None]:
-    """Keep every other agent off the data directory. Raises `AlreadyExists`."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(data_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise AlreadyExists(
-            f"another agent uses {data_dir}: stop it, or give this one another --data-dir"
-        ) from None
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 async def run_agent(

@@ -1,7 +1,7 @@
 """What comes down from the gateway, done by the runner and the watcher of instances."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -27,12 +27,20 @@ class NodeOrders:
         runner: StepRunner,
         *,
         watcher: InstanceWatcher | None,
+        may_run: Callable[[str], bool] = lambda _: True,
         observe: Callable[[Observation], None],
         grace_seconds: float,
         server: StreamServer,
     ) -> None:
+        """
+        Args:
+            watcher: None: the agent was started without a Docker engine.
+            may_run: whether a container of an instance was ever made here, which an engine that
+                does not answer cannot tell.
+        """
         self._runner = runner
         self._watcher = watcher
+        self._may_run = may_run
         self._observe = observe
         self._grace = grace_seconds
         self._server = server
@@ -40,10 +48,16 @@ class NodeOrders:
 
     async def on_welcome(self, instance_ids: tuple[str, ...]) -> None:
         _log.info("link.open", action="link.open", instances=len(instance_ids))
+        self.close()
+        if self._watcher is None:
+            self._tell_lost(instance_ids, "its agent was started without a Docker engine")
+        else:
+            self._accounting = asyncio.create_task(self._account(self._watcher, instance_ids))
+
+    def close(self) -> None:
+        """Account for nothing any more: the engine's client is about to be closed."""
         if self._accounting is not None:
             self._accounting.cancel()
-        if self._watcher is not None:
-            self._accounting = asyncio.create_task(self._account(self._watcher, instance_ids))
 
     async def on_stop_ordered(self, order: StopOrdered) -> None:
         _log.info(
@@ -89,19 +103,26 @@ class NodeOrders:
         )
 
     async def _account(self, watcher: InstanceWatcher, instance_ids: tuple[str, ...]) -> None:
-        """Say how each instance is that the server believes alive, once the engine answers."""
+        """Say how each instance is that the server believes alive, once the engine answers; of
+        those that never ran here at once, for there may be no engine."""
+        left = set(instance_ids)
         for wait in backoff():
             try:
                 await watcher.report_all()
                 here = await watcher.snapshot()
             except EngineError:
+                elsewhere = {name for name in left if not self._may_run(name)}
+                self._tell_lost(elsewhere, "no container of it was ever made here")
+                left -= elsewhere
                 await asyncio.sleep(wait)
                 continue
-            for name in set(instance_ids) - set(here):
-                message = "its container is not there any more"
-                lost = Observation(instance_id=name, state=InstanceState.LOST, message=message)
-                self._observe(lost)
+            self._tell_lost(left - set(here), "its container is not there any more")
             return
+
+    def _tell_lost(self, instance_ids: Iterable[str], message: str) -> None:
+        for name in instance_ids:
+            lost = Observation(instance_id=name, state=InstanceState.LOST, message=message)
+            self._observe(lost)
 
 
 def _step_of(order: StopOrdered) -> int:

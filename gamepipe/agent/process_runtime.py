@@ -72,6 +72,10 @@ class ProcessRuntime:
             if launch.number >= MAX_LAUNCHES:
                 return self._failed(f"the shim died {launch.number} times: {launch.complaint()}")
 
+    async def is_up(self, key: AttemptKey) -> bool:  # noqa: ARG002 - services are containers
+        """See `Runtime`."""
+        return False
+
     async def remove(
         self,
         pipeline_id: str,

@@ -15,7 +15,7 @@ from gamepipe.agent.attempt_key import gives_way, is_meant
 from gamepipe.agent.ending import failed
 from gamepipe.agent.folder import checked_id, remove_tree
 from gamepipe.agent.journal import AttemptEntry, AttemptJournal
-from gamepipe.agent.leftover import STOPPED, Leftovers, end_of
+from gamepipe.agent.leftover import CUT_OFF, STOPPED, Leftovers, end_of
 from gamepipe.agent.plan import RunnerTools, key_of
 from gamepipe.agent.removal import clean_after, remove_generation
 from gamepipe.agent.reporter import Report
@@ -35,7 +35,6 @@ from gamepipe.wire import (
 _log = structlog.get_logger()
 
 StopInstance = Callable[[StopInstanceOrder], Awaitable[InstanceEnd]]
-CUT_OFF = "the node was cut off; the step is run again elsewhere"
 JOURNAL_KEPT = timedelta(days=7)
 """Ends are remembered longer than any dispatch of theirs can still be on its way."""
 
@@ -86,6 +85,10 @@ class StepRunner:
         lines may still be on their way: its end is told behind them."""
         await self._journal.mark_stopped(order, run_id)
         return StopAnswer(was_running=await self._stop_step(order))
+
+    async def is_up(self, assignment: StepAssignment) -> bool:
+        """Whether it is a service that came up. Raises what its runtime raises."""
+        return await self._leftovers.is_up(key_of(assignment), assignment.step.type)
 
     async def stop_generation(
         self, pipeline_id: str, generation: int, step_index: int | None, *, grace_seconds: float
@@ -145,7 +148,7 @@ class StepRunner:
                 if run.assignment.stop_when_cut_off
             ),
             *(
-                self._leftovers.end(key, entry, reason=reasons.NODE_LOST, message=CUT_OFF)
+                self._leftovers.cut_off(key, entry)
                 for key, entry in self._left()
                 if entry.stop_when_cut_off
             ),

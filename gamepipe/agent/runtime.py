@@ -98,6 +98,10 @@ class Runtime(Protocol):
         written before it returns. Refusals are an `Exit` with a reason, not an exception.
         """
 
+    async def is_up(self, key: AttemptKey) -> bool:
+        """Whether a service of this attempt runs and has come up, as far as can be told: one that
+        was up and is not well now counts too. It may be somebody's game."""
+
     async def remove(self, pipeline_id: str, generation: int, *, keep_services: bool) -> None:
         """Remove what is left of a generation (containers, shim files). Idempotent."""
 

@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from gamepipe.agent.gateway_values import GatewayValues
 from gamepipe.agent.lease import Lease, LeaseFolder
+from gamepipe.agent.lease_message import beat_of, reported
 from gamepipe.agent.outbox import Outbox
 from gamepipe.agent.runner import StepRunner
 from gamepipe.agent.values import Values
+from gamepipe.backoff import backoff
 from gamepipe.model import reason as reasons
 from gamepipe.model.record import AttemptKey
 from gamepipe.v1 import node_pb2, step_pb2
@@ -86,18 +87,21 @@ class StreamServer:
             run_id=work.run_id,
             assignment=from_message(work.run_step, StepAssignment),
         )
-        self._keep(lease)
         if work.HasField("values"):
             values = Values(envs=dict(work.values.envs), secrets=dict(work.values.secrets))
             self._values.hold(lease.key, values)
-        self._follow(lease, self._run(lease))
-        self._accept(work)
+        self._follow(lease, self._begin(lease, work))
 
-    def _keep(self, lease: Lease) -> None:
+    async def _begin(self, lease: Lease, work: node_pb2.Work) -> None:
+        await self._keep(lease)
+        self._accept(work)
+        await self._run(lease)
+
+    async def _keep(self, lease: Lease) -> None:
         """On disk, so that the next agent can go on with it. On a full disk the step will end with
         that reason; should this agent die before, the server sends the step again."""
         try:
-            self._leases.keep(lease)
+            await self._leases.keep(lease)
         except OSError as error:
             _log.error(
                 "lease.unwritable",
@@ -132,15 +136,26 @@ class StreamServer:
     async def _resume(self, lease: Lease) -> None:
         """An earlier agent had it: go on if it still counts. Running it anew without asking could
         repeat what was done elsewhere meanwhile."""
-        beat = node_pb2.ConnectRequest(work_beat=_beat(lease))
-        answer = await self._outbox.tell(beat)
-        if answer.outcome == node_pb2.OUTCOME_ABORTED:
-            await self._abandon(lease, answer.message)
-        else:
-            await self._run(lease)
+        for wait in backoff():
+            answer = await self._outbox.tell(node_pb2.ConnectRequest(work_beat=beat_of(lease)))
+            if answer.outcome != node_pb2.OUTCOME_ABORTED:
+                await self._run(lease)
+                return
+            if await self._abandoned(lease, answer.message):
+                return
+            await asyncio.sleep(wait)
+
+    async def _abandoned(self, lease: Lease, message: str) -> bool:
+        """Whether that went well: an engine may be away."""
+        try:
+            await self._abandon(lease, message)
+        except Exception as error:
+            _log.error("lease.not_ended", action="lease.not_ended", error=repr(error))
+            return False
+        return True
 
     async def _run(self, lease: Lease) -> None:
-        beats = asyncio.create_task(self._beat(_beat(lease), lease.assignment.heartbeat_seconds))
+        beats = asyncio.create_task(self._beat(beat_of(lease), lease.assignment.heartbeat_seconds))
         try:
             result = await self._runner.run(
                 lease.assignment, report=self._reporting(lease), run_id=lease.run_id
@@ -156,7 +171,7 @@ class StreamServer:
 
     def _reporting(self, lease: Lease) -> Callable[[StepReport], Awaitable[None]]:
         async def report(news: StepReport) -> None:
-            answer = await self._outbox.tell(_reported(lease, news))
+            answer = await self._outbox.tell(reported(lease, news))
             if answer.outcome == node_pb2.OUTCOME_ABORTED:  # beside: its end ends this report
                 self._beside(self._abandon(lease, answer.message))
 
@@ -179,12 +194,14 @@ class StreamServer:
                 attempt=lease.key.attempt,
                 message=answer.message,
             )
-        self._leases.drop(lease.key)
+        await self._leases.drop(lease.key)
 
     async def _abandon(self, lease: Lease, message: str) -> None:
         """Stop what runs of an attempt that does not count any more, and forget it. When that
-        fails, its next heartbeat is answered in the same way."""
+        fails, its next heartbeat is answered in the same way. A service that came up goes on: it
+        ends only by an order that names it."""
         key = lease.key
+        is_up = await self._runner.is_up(lease.assignment)
         _log.warning(
             "lease.lost",
             action="lease.lost",
@@ -192,17 +209,12 @@ class StreamServer:
             step=key.step_index,
             attempt=key.attempt,
             message=message,
+            left_up=is_up,
         )
-        order = StopStep(
-            pipeline_id=key.pipeline_id,
-            generation=key.generation,
-            step_index=key.step_index,
-            attempt=key.attempt,
-            grace_seconds=lease.assignment.grace_seconds,
-        )
-        await self._runner.stop(order, run_id=lease.run_id)
+        if not is_up:
+            await self._runner.stop(lease.stop, run_id=lease.run_id)
         if self._is_current(lease) or key not in self._steps:
-            self._leases.drop(key)
+            await self._leases.drop(key)
 
     # --- orders ---------------------------------------------------------------------------------
 
@@ -258,22 +270,3 @@ class StreamServer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _beat(lease: Lease) -> node_pb2.WorkBeat:
-    return node_pb2.WorkBeat(task_token=lease.token, key=key_message(lease.key))
-
-
-def _reported(lease: Lease, news: StepReport) -> node_pb2.ConnectRequest:
-    at = Timestamp()
-    at.FromDatetime(news.at)
-    return node_pb2.ConnectRequest(
-        step_reported=node_pb2.StepReported(
-            task_token=lease.token,
-            key=key_message(lease.key),
-            kind=news.kind.value,
-            at=at,
-            percent=news.percent,
-            message=news.message,
-        )
-    )

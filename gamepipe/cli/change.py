@@ -33,7 +33,13 @@ class ChangeTeller:
         if self._told.get(key) == said:
             return
         self._told[key] = said
-        ended = item["started_at"] and item["ended_at"]
-        took = f" ({show.elapsed(item['started_at'], item['ended_at'])})" if ended else ""
+        facts = f" ({', '.join(_facts(item))})" if _facts(item) else ""
         why = show.outcome(item)
-        show.say(show.one_line(f"{head}: {item['state']}{took} {why}"))
+        show.say(show.one_line(f"{head}: {item['state']}{facts} {why}"))
+
+
+def _facts(item: dict[str, Any]) -> list[str]:
+    """How long it took, and that it was not the first attempt."""
+    ended = item["started_at"] and item["ended_at"]
+    took = [show.elapsed(item["started_at"], item["ended_at"])] if ended else []
+    return took + ([f"attempt {item['attempt']}"] if item.get("attempt", 0) > 1 else [])

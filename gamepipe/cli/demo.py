@@ -82,7 +82,14 @@ class _Demo:
                 await interruption.end(self._stop_instances())
         finally:
             await self._stop()
+        if not interruption.status:
+            self._say_end()
         return interruption.status or self._status()
+
+    def _say_end(self) -> None:
+        """The links that were printed lead nowhere any more."""
+        kept = f"its data is kept in {self._options.data_dir}" if self._keep else "nothing is left"
+        show.say(f"\nEverything was stopped, and {kept}. To keep it running: gamepipe up")
 
     def _status(self) -> int:
         completed = self._record["state"] == "completed"

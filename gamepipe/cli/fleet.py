@@ -12,6 +12,9 @@ from gamepipe.cli.option import Output, TokenFile, Url, check_id
 from gamepipe.cli.show import OutputFormat
 from gamepipe.model.state import NodeState
 
+_UNSEEN = ("STOP_UNCONFIRMED", "INSTANCES_UNACCOUNTED")
+"""Why a node takes nothing new, though its states look well."""
+
 nodes_app = typer.Typer()
 nodes_app.command("drain")(drain)
 
@@ -33,6 +36,9 @@ def nodes(
     titles = ("ID", "STATE", "SEEN", "CPU", "MEMORY", "GPUS", "RUNS", "STEPS", "LAST HEARD")
     empty = "no nodes; start an agent with `gamepipe agent`"
     show.print_table(titles, (_node_row(node) for node in found), empty)
+    for closed in filter(None, (node.get("closed") for node in found)):
+        if closed["code"] in _UNSEEN:
+            show.warn(f"node {closed['node_id']} takes nothing new: it {closed['message']}")
 
 
 def _node_row(node: dict[str, Any]) -> tuple[Any, ...]:

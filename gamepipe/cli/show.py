@@ -56,6 +56,11 @@ def say(text: str) -> None:
     console.print(plain(text))
 
 
+def warn(text: str) -> None:
+    """One message beside the answer, which programs read."""
+    errors.print(Text(one_line(text), style="yellow"))
+
+
 def plain(text: str) -> str:
     """A text from outside without what would colour a terminal or move its cursor."""
     return _ESCAPE.sub("", text).translate(_CONTROLS)

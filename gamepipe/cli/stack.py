@@ -93,7 +93,7 @@ def say_where(stack: Stack, options: StackOptions) -> None:
     show.say(f"""The game pipeline service runs; Ctrl-C stops it.
   REST     {info.url}/docs
   gRPC     {info.grpc_address}
-  Temporal {info.temporal_ui_url}
+  Temporal {info.temporal_address}, its Web UI at {info.temporal_ui_url}
   data     {options.data_dir}""")
     if info.url != "http://127.0.0.1:8080":
         show.say(f"  export GAMEPIPE_URL={info.url}")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import ceil
 
 from gamepipe.model.state import Connectivity, NodeState
 
@@ -119,6 +120,9 @@ class Pace:
 
 def pace_of(fleet: int, ttl: timedelta) -> Pace:
     """The pace of `fleet` nodes: `ttl` is the least that it may be, and it grows with the fleet, so
-    that the rate of heartbeats stays bounded."""
-    heartbeat = max(ttl / BEATS_PER_TTL, timedelta(seconds=fleet / BEATS_PER_SECOND))
+    that the rate of heartbeats stays bounded. By whole seconds: each change is told to everybody,
+    and must not be at every node that comes."""
+    heartbeat = ttl / BEATS_PER_TTL
+    if fleet / BEATS_PER_SECOND > heartbeat.total_seconds():
+        heartbeat = timedelta(seconds=ceil(fleet / BEATS_PER_SECOND))
     return Pace(heartbeat=heartbeat, ttl=heartbeat * BEATS_PER_TTL)

@@ -45,6 +45,9 @@ class PipelineRepository(Protocol):
     async def get(self, pipeline_id: str) -> PipelineRecord:
         """Raises `NotFound`; a deleted pipeline is not found."""
 
+    async def state(self, pipeline_id: str) -> PipelineState:
+        """Its state alone, for those who look often. Raises `NotFound`."""
+
     async def list(self, query: PipelineFilter) -> PipelinePage: ...
 
     async def generations(self, pipeline_id: str) -> tuple[GenerationRecord, ...]:
@@ -89,10 +92,13 @@ class PipelineRepository(Protocol):
         """Every pipeline that is not terminal (for the sweep), oldest first. A row that cannot be
         read is logged and passed over."""
 
-    async def delete(self, pipeline_id: str, *, force: bool = False, now: datetime) -> None:
+    async def delete(
+        self, pipeline_id: str, *, force: bool = False, incarnation: str = "", now: datetime
+    ) -> None:
         """Remove a terminal pipeline with its logs, steps and values; its events stay and
         PIPELINE_DELETED follows them. Raises `IllegalTransition` while it is live (unless `force`:
-        also a live row goes; the caller canceled it before) or has a live instance (always)."""
+        also a live row goes; the caller canceled it before) or has a live instance (always), and
+        `NotFound` when an `incarnation` is named and the id is another one's by now."""
 
     async def cleanup(self, *, ended_before: datetime, limit: int, now: datetime) -> int:
         """Delete up to `limit` terminal pipelines without a live instance; the number deleted."""

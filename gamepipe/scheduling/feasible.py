@@ -23,7 +23,14 @@ def obstacle(need: Need, use: NodeUse) -> Verdict | None:
 
 def takes_pipelines(node: GameNode) -> bool:
     """Whether the node takes anything new at all."""
-    return next(_state(Need(), NodeUse(node=node)), None) is None
+    return closed_by(node) is None
+
+
+def closed_by(node: GameNode) -> Verdict | None:
+    """Why the node takes nothing new, whatever it is; None: it takes what fits."""
+    for code, message in _state(Need(), NodeUse(node=node)):
+        return Verdict(node_id=node.id, code=code, message=message)
+    return None
 
 
 Objections = Iterator[tuple[str, str]]
@@ -36,9 +43,12 @@ def _state(_: Need, use: NodeUse) -> Objections:
     if node.connectivity is not Connectivity.ONLINE:
         yield "NODE_NOT_ONLINE", f"is {node.connectivity}"
     if node.stop_orders:
-        yield "STOP_UNCONFIRMED", f"has not confirmed {node.stop_orders} stop order(s)"
+        remedy = "its agent goes on trying; its log says what is in the way"
+        yield "STOP_UNCONFIRMED", f"has not confirmed {node.stop_orders} stop order(s): {remedy}"
     if node.unaccounted:
-        yield "INSTANCES_UNACCOUNTED", f"has not said yet how {node.unaccounted} instance(s) are"
+        remedy = "its agent says so once Docker answers there; start Docker"
+        told = f"has not said yet how {node.unaccounted} instance(s) are: {remedy}"
+        yield "INSTANCES_UNACCOUNTED", told
 
 
 def _place(need: Need, use: NodeUse) -> Objections:

@@ -568,7 +568,9 @@ Global___Cleaned: _TypeAlias = Cleaned  # noqa: Y015
 @_typing.final
 class WorkEnded(_message.Message):
     """WorkEnded is the end of a piece of work, under the token that it was given with. An `instance` in
-    it is one of this node, of that very step.
+    it is one of this node, of that very step. One that cannot be read (a state that is no end, a text
+    that no store can keep, an instance of another) is answered ABORTED and ends the attempt as failed
+    with RUNNER_ERROR: nothing better can follow it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -85,8 +85,8 @@ class GameNodeServiceServicer:
         The first message up must be `hello`. Liveness is judged on this stream. What has a `sequence`
         is answered by one Answered with the same number; send it again on every new stream until it
         is, for it counts once however often it comes.
-        FAILED_PRECONDITION (SESSION_UNKNOWN) or NOT_FOUND:
-        the server knows nothing of this session (its store was restored from a backup); register anew.
+        FAILED_PRECONDITION (SESSION_UNKNOWN), and NOT_FOUND for a node that is not there: the server
+        knows nothing of this session (its store was restored from a backup); register anew.
         UNAVAILABLE: this gateway cannot take part now; connect to another one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -1030,6 +1030,11 @@ class StreamLogsResponse(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     LINE_FIELD_NUMBER: _builtins.int
+    STEP_NAME_FIELD_NUMBER: _builtins.int
+    step_name: _builtins.str
+    """Name of the step that wrote it, any Unicode text; empty for a step that a changed definition
+    does not have any more.
+    """
     @_builtins.property
     def key(self) -> _step_pb2.AttemptKey: ...
     @_builtins.property
@@ -1039,10 +1044,11 @@ class StreamLogsResponse(_message.Message):
         *,
         key: _step_pb2.AttemptKey | None = ...,
         line: _log_pb2.LogLine | None = ...,
+        step_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "line", b"line"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "line", b"line"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "line", b"line", "step_name", b"step_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -44,6 +44,9 @@ class SaveRequest:
     hold_for_node: bool = False
     """With `release`: the node is unreachable; store a stop order and hold the allocation until
     the node confirms it or is lost."""
+    stop_steps: tuple[int, ...] = ()
+    """With `release`: steps whose stop the node did not confirm, beside a game that lives on; store
+    a stop order for each."""
 
 
 class SaveStatus(StrEnum):

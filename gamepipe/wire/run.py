@@ -41,6 +41,8 @@ class CarriedRun:
     placement: Placement | None = None
     workspace_used: bool = False
     node_away: bool = False
+    unconfirmed: tuple[int, ...] = ()
+    """Steps whose stop the node has not confirmed."""
     dropped_output_bytes: int = 0
     """Of outputs that no step may ask for any more: not carried, but they count."""
 

@@ -11,9 +11,10 @@ from gamepipe.model.state import NodeState
 from gamepipe.ports import NodeChange
 from gateway.events import LAST_ID, EventReader
 from gateway.fleet import FleetService
+from gateway.fleet_view import DrainView, InstanceView, LocationView, NodeView
 from gateway.rest.body import Body
 from gateway.rest.stream import Shutdown, event_response, wants_stream
-from gateway.view import DrainView, EventView, InstanceView, LocationView, NodeView
+from gateway.view import EventView
 
 
 class StopBody(Body):

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from gamepipe.model import reason as reasons
 from gamepipe.model.errors import InvalidRequest
 from gamepipe.model.lease import Outcome
 from gamepipe.model.record import AttemptKey
@@ -10,6 +11,7 @@ from gamepipe.v1 import node_pb2, step_pb2
 from gamepipe.wire import ReportKind
 from gamepipe.wire.message import attempt_key, key_message
 from gateway.rpc import translate
+from gateway.rpc.plain import check_values
 from gateway.rpc.recent import Recent
 from gateway.rpc.token import TokenSeal, check_end
 from gateway.work import GivenWork, WorkService
@@ -103,11 +105,25 @@ class StreamLeases:
             failed = ended.failed
             outcome = await self._work.fail(work, reason=failed.reason, message=failed.message)
         else:
-            outcome = await self._work.complete(work, translate.work_result(ended, work))
+            outcome = await self._complete(work, ended)
         if outcome is not Outcome.RETRY:
             for table in (self._renewed, self._running, self._progressed):
                 table.drop(ended.task_token)
         return outcome
+
+    async def _complete(self, work: GivenWork, ended: node_pb2.WorkEnded) -> Outcome:
+        """An end that cannot be read would be as wrong again: whoever waits for it must know."""
+        try:
+            check_values(ended)
+            result = translate.work_result(ended, work)
+        except InvalidRequest as error:
+            outcome = await self._work.fail(
+                work, reason=reasons.RUNNER_ERROR, message=error.message
+            )
+            if outcome is Outcome.OK:
+                raise
+            return outcome
+        return await self._work.complete(work, result)
 
     def _open(self, token: bytes, said: step_pb2.AttemptKey | None) -> GivenWork:
         """The work that is spoken of. Raises `InvalidRequest`, also when what the agent says of it

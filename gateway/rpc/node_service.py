@@ -24,6 +24,8 @@ from gateway.rpc.watch import StreamWatch
 
 _log = structlog.get_logger()
 
+GREETED_AT_ONCE = 8
+"""Agents that come are greeted in turn: when a whole fleet comes, the store has room for others."""
 KEY_BYTES = 16
 NONCE_LENGTH = 64
 TRANSPORTS = ("temporal", "grpc")
@@ -41,6 +43,7 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
         self._settings = settings
         self._sessions = SessionCheck(tools.agents.check_session)
         self._streams: dict[str, NodeStream] = {}
+        self._greeting = asyncio.Semaphore(GREETED_AT_ONCE)
         self.watch = StreamWatch(
             tools.agents,
             self._streams,
@@ -56,8 +59,9 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
         del context
         protocol = agreed(request.protocol)
         _check(request)
-        key = secrets.token_hex(KEY_BYTES)
-        node = await self._agents.register(translate.registration(request, session_key=key))
+        registration = translate.registration(request, session_key=secrets.token_hex(KEY_BYTES))
+        async with self._greeting:
+            node = await self._agents.register(registration)
         _log.info(
             "node.registered", action="node.registered", node_id=node.id, session=node.session
         )
@@ -103,10 +107,14 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
         if first is None or first.WhichOneof("message") != "hello":
             raise InvalidRequest("the first message on the stream must be `hello`")
         stream = NodeStream(first.hello, tools=self._tools)
-        await stream.open(self.watch.pace)
-        older = self._streams.get(stream.node_id)
-        if older is not None:
-            older.supersede(stream.session)
+        async with self._greeting:
+            await stream.open(self.watch.pace)
+        other = self._streams.get(stream.node_id)
+        if other is not None and other.is_newer_than(stream):
+            stream.supersede(other.session)
+            return stream
+        if other is not None:
+            other.supersede(stream.session)
         self._streams[stream.node_id] = stream
         return stream
 

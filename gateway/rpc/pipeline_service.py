@@ -1,6 +1,6 @@
 """`GamePipelineGRPCService`: what clients call."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -128,9 +128,10 @@ class GamePipelineServicer(pipeline_pb2_grpc.GamePipelineGRPCServiceServicer):
     ) -> AsyncIterator[pb.StreamLogsResponse]:
         del context
         logs, query = self._service.logs, await self._log_query(request)
+        names = await self._service.step_names(request.id)
         lines = logs.follow(query) if request.follow else logs.read(query)
         async for key, line in lines:
-            yield _line(key, line)
+            yield _line(key, line, names)
 
     @translated_stream
     async def WatchPipeline(  # noqa: N802
@@ -209,5 +210,9 @@ def _duration(seconds: float) -> timedelta:
         raise InvalidRequest(f"{seconds} is no number of seconds: {error}") from None
 
 
-def _line(key: AttemptKey, line: LogLine) -> pb.StreamLogsResponse:
-    return pb.StreamLogsResponse(key=key_message(key), line=translate.line_message(line))
+def _line(key: AttemptKey, line: LogLine, names: Sequence[str]) -> pb.StreamLogsResponse:
+    return pb.StreamLogsResponse(
+        key=key_message(key),
+        line=translate.line_message(line),
+        step_name=names[key.step_index] if key.step_index < len(names) else "",
+    )

@@ -138,14 +138,9 @@ class NodeStream:
             await write(message)
 
     async def heed(self, mark: NodeMark) -> None:
-        """What people and other gateways want of the node; safe to repeat. A store that knows only
-        of older streams was restored from a backup: the agent is to come anew."""
-        newest, own = (mark.session, mark.stream), (self.session, self.number)
-        if newest != own:
-            if newest > own:
-                self.supersede(mark.session)
-            else:
-                self.close()
+        """What people and other gateways want of the node; safe to repeat."""
+        if (mark.session, mark.stream) != (self.session, self.number):
+            self.supersede(mark.session)
             return
         if mark.state is not self._state:
             self._state = mark.state
@@ -164,6 +159,14 @@ class NodeStream:
                     ttl_seconds=pace.ttl.total_seconds(),
                 )
             )
+
+    def is_newer_than(self, other: "NodeStream") -> bool:
+        """Both are of one node; a newer session counts above a newer stream of an older one."""
+        return (self.session, self.number) > (other.session, other.number)
+
+    def is_ahead_of(self, mark: NodeMark) -> bool:
+        """Of all that the store knows: it was restored from a backup since."""
+        return (self.session, self.number) > (mark.session, mark.stream)
 
     def supersede(self, newest: int) -> None:
         """A newer stream is there: tell an older session so, then end."""
@@ -240,7 +243,10 @@ class NodeStream:
 
     async def _take_one(self, message: node_pb2.ConnectRequest) -> None:
         try:
-            check_values(message)
+            if not message.HasField(
+                "work_ended"
+            ):  # what is wrong with an end, its waiter must know
+                check_values(message)
             outcome, said = await self._work_for(message)(), ""
         except Unavailable as error:
             outcome, said = Outcome.RETRY, error.message

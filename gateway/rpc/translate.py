@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic import ValidationError
 
 from gamepipe.limit import LOG_REQUEST_BYTES
 from gamepipe.logchunk import LogChunk, check, check_limit, check_lines
@@ -129,9 +130,17 @@ def work_result(message: node_pb2.WorkEnded, work: GivenWork) -> WorkResult:
                 return from_message(message.instance_end, InstanceEnd)
             case "cleaned":
                 return None
+    except ValidationError as error:
+        raise InvalidRequest(f"`work_ended` cannot be read: {_flaws(error)}") from None
     except (ValueError, OverflowError) as error:
         raise InvalidRequest(f"`work_ended` cannot be read: {error}") from None
     raise InvalidRequest("`work_ended` says no end")
+
+
+def _flaws(error: ValidationError) -> str:
+    """Fields and what is wrong with them, without what they hold."""
+    found = error.errors(include_input=False, include_url=False)
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
 
 
 def _ended(result: StepResult, work: GivenWork) -> StepResult:

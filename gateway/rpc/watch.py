@@ -1,6 +1,7 @@
 """Keeps the open streams of one gateway to what the store says of their nodes."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
@@ -19,6 +20,8 @@ _log = structlog.get_logger()
 LOOK_SECONDS = 1.0
 """A look comes at least this often; a write anywhere brings it forward."""
 APART_SECONDS = 0.2
+LOOKING_SHARE = 0.02
+"""Of the time, at most: in a large fleet something is written all the time."""
 
 
 class StreamWatch:
@@ -55,6 +58,7 @@ class StreamWatch:
         wakeup = self._agents.wakeup()
         while True:
             await wakeup.wait(timeout_seconds=LOOK_SECONDS)
+            begun = time.monotonic()
             # Before the store is asked: what it says is of no older time than any of them.
             streams = list(self._streams.values())
             try:
@@ -64,7 +68,8 @@ class StreamWatch:
                 _log.warning("streams.unwatched", action="streams.unwatched", error=error.message)
             except Exception as error:  # the next look may go well
                 _log.error("streams.unwatched", action="streams.unwatched", exc_info=error)
-            await asyncio.sleep(APART_SECONDS)
+            took = time.monotonic() - begun
+            await asyncio.sleep(min(LOOK_SECONDS, max(APART_SECONDS, took / LOOKING_SHARE)))
 
     def _leave(self, streams: Sequence[NodeStream]) -> None:
         """End the streams that are silent, and those that another gateway can do more for."""
@@ -77,14 +82,26 @@ class StreamWatch:
                 stream.close()
 
     async def _look(self, streams: Sequence[NodeStream], marks: Mapping[str, NodeMark]) -> None:
-        self.pace = pace_of(len(marks), self._ttl)
+        pace = self.pace = pace_of(len(marks), self._ttl)
         for stream in streams:
             mark = marks.get(stream.node_id)
-            if mark is None:  # the store was restored from a backup: the agent is to register anew
-                stream.close()
+            if mark is None or stream.is_ahead_of(mark):
+                self._end_unknown(stream)
                 continue
             await stream.heed(mark)
-            stream.set_pace(self.pace)
+            stream.set_pace(pace)
+
+    @staticmethod
+    def _end_unknown(stream: NodeStream) -> None:
+        """The store went back, to a backup say: nothing that this agent says is stored any more,
+        until it registers anew."""
+        _log.warning(
+            "stream.unknown",
+            action="stream.unknown",
+            node_id=stream.node_id,
+            session=stream.session,
+        )
+        stream.close()
 
     def _end_if_silent(self, stream: NodeStream) -> None:
         """Nothing came for three heartbeats: the other end is gone without a word, and its queue

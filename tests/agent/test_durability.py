@@ -47,7 +47,7 @@ async def test_the_journal_is_on_the_disk_with_its_folders(tmp_path: Path, synce
 
 async def test_a_lease_is_on_the_disk_before_it_is_accepted(tmp_path: Path, synced: list[Path]):
     leases = LeaseFolder(tmp_path / "leases")
-    leases.keep(Lease(task_token="00", run_id="r", assignment=assignment("true")))
+    await leases.keep(Lease(task_token="00", run_id="r", assignment=assignment("true")))
     assert synced[-1] == tmp_path / "leases"
     assert synced[-2].parent == tmp_path / "leases"
 

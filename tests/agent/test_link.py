@@ -11,13 +11,10 @@ from pydantic import SecretStr
 
 from gamepipe.agent.channel import GatewayChannel, TokenUnreadable
 from gamepipe.agent.gateway_values import GatewayValues
-from gamepipe.agent.link import (
-    GatewayLink,
-    SessionSuperseded,
-)
+from gamepipe.agent.link import GatewayLink, SessionSuperseded
 from gamepipe.agent.observation import Observation
 from gamepipe.agent.outbox import Outbox
-from gamepipe.agent.registering import RegistrationRefused
+from gamepipe.agent.registrar import RegistrationRefused
 from gamepipe.agent.registration import registration
 from gamepipe.agent.settings import AgentSettings
 from gamepipe.agent.stop_order import StopOrdered
@@ -287,6 +284,19 @@ async def test_a_superseded_session_ends_the_link(rig: Rig, gateway: Gateway):
     await gateway.streams[0].down.put(node_pb2.ConnectResponse(superseded=superseded))
     with pytest.raises(SessionSuperseded, match="node-1"):
         await asyncio.wait_for(rig.task, 20)
+
+
+async def test_a_gateway_that_knows_only_older_sessions_is_registered_with_anew(
+    rig: Rig, gateway: Gateway
+):
+    """Its store went back to a backup: nobody superseded this agent."""
+    gateway.session = 9
+    await rig.start()
+    gateway.session = 2
+    superseded = node_pb2.Superseded(newest_session=2)
+    await gateway.streams[0].down.put(node_pb2.ConnectResponse(superseded=superseded))
+    await gateway.until(lambda: len(gateway.streams) == 2)
+    assert [stream.hello.session for stream in gateway.streams] == [10, 3]
 
 
 async def test_silence_is_counted_from_the_last_heartbeat_that_was_heard(

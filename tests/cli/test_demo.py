@@ -46,6 +46,7 @@ def test_the_quickstart_completes_and_leaves_nothing(
     assert re.search(r"Web UI: http://\S+/workflows/pipeline-quickstart-\w+$", said, re.MULTILINE)
     assert "summary │ player-one scored 4200 in quickstart-" in said
     assert re.search(r"^state +completed$", said, re.MULTILINE)
+    assert "Everything was stopped, and nothing is left" in said.splitlines()[-1]
     assert_nothing_is_left(tmp_path)
 
 

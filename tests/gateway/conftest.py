@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 from temporalio.client import Client
@@ -16,6 +17,7 @@ from gamepipe.config import Settings
 from gamepipe.embedded.port import pick_port
 from gamepipe.model.errors import StoreUnavailable
 from gamepipe.ports import PipelineFilter
+from gamepipe.v1 import node_pb2_grpc
 from gamepipe.wire import RunSettings, workflow_id
 from gamepipe.wire.drain import drain_id
 from gateway.main import serve
@@ -138,3 +140,10 @@ async def gateway(
         build_worker(temporal_client, gateway.store),
     ):
         yield gateway
+
+
+@pytest.fixture
+async def agent(gateway: Gateway) -> AsyncIterator[node_pb2_grpc.GameNodeServiceStub]:
+    """A client as agents are."""
+    async with grpc.aio.insecure_channel(gateway.grpc_address) as channel:
+        yield node_pb2_grpc.GameNodeServiceStub(channel)

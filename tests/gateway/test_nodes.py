@@ -1,24 +1,23 @@
 """What agents say over gRPC, and what operators see of it over REST."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
 import httpx
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from temporalio.client import Client
 
-from gamepipe.model.state import PipelineState
-from gamepipe.v1 import log_pb2, node_pb2, node_pb2_grpc, step_pb2
+from gamepipe.model.state import Connectivity, PipelineState
+from gamepipe.v1 import node_pb2, node_pb2_grpc
+from tests.cli.test_usage import gamepipe
 from tests.gateway.conftest import Gateway, running
 from tests.gateway.test_pipelines import reason
 from tests.temporal_fixtures import TemporalServer
 from tests.waiting import eventually
-from tests.workflows.node import now, until_stopped
+from tests.workflows.node import now
+from tests.workflows.shapes import service_up
 
 FACTS = node_pb2.NodeFacts(cpu=4, memory_bytes=1 << 33, features=["command"])
 SECRET = {
@@ -26,12 +25,10 @@ SECRET = {
     "envs": ["TOKEN"],
     "steps": [{"name": "one", "type": "command", "command": "echo ${{ envs.TOKEN }}"}],
 }
-
-
-@pytest.fixture
-async def agent(gateway: Gateway) -> AsyncIterator[node_pb2_grpc.GameNodeServiceStub]:
-    async with grpc.aio.insecure_channel(gateway.grpc_address) as channel:
-        yield node_pb2_grpc.GameNodeServiceStub(channel)
+GAME = {
+    "name": "game",
+    "steps": [{"name": "game", "type": "service", "container": {"image": "games/one:1"}}],
+}
 
 
 def request(node_id: str = "n1", **changes: object) -> node_pb2.RegisterRequest:
@@ -171,126 +168,22 @@ async def test_stop_orders_and_states_go_down_and_confirmations_up(
     assert reason(back) == (409, "ILLEGAL_TRANSITION")
 
 
-async def test_values_of_a_step_go_to_its_node_only(
-    gateway: Gateway, agent: node_pb2_grpc.GameNodeServiceStub
+async def test_a_node_that_owes_an_account_says_so_and_what_helps(
+    gateway: Gateway,
 ) -> None:
-    node = await gateway.node("n1", one=until_stopped)
-    pipeline_id = await gateway.submit(SECRET, envs={"TOKEN": "s3cr3t"})
-    await node.started["one"].wait()
-    key = step_pb2.AttemptKey(pipeline_id=pipeline_id, generation=1, step_index=0, attempt=1)
-    own = await agent.Register(request())
-    fetch = node_pb2.FetchStepSecretsRequest(
-        node_id="n1", key=key, session=own.session, session_key=own.session_key
-    )
-    assert dict((await agent.FetchStepSecrets(fetch)).values.envs) == {"TOKEN": "s3cr3t"}
-    thief = await agent.Register(request("thief"))
-    denied, unknown = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.FAILED_PRECONDITION
-    for node_id, session, session_key, code in (
-        ("n1", 0, own.session_key, denied),
-        ("n1", own.session, "", denied),
-        ("n1", own.session, thief.session_key, denied),
-        ("n1", own.session + 1, own.session_key, unknown),
-        ("thief", thief.session, thief.session_key, denied),
-        ("ghost", 0, "", denied),
-        ("ghost", 1, own.session_key, denied),
-    ):
-        fetch.node_id, fetch.session, fetch.session_key = node_id, session, session_key
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await agent.FetchStepSecrets(fetch)
-        assert caught.value.code() is code, (node_id, session)
-
-
-async def test_an_agent_that_was_superseded_gets_no_values_and_leaves_no_lines(
-    gateway: Gateway, agent: node_pb2_grpc.GameNodeServiceStub
-) -> None:
-    node = await gateway.node("n1", one=until_stopped)
-    pipeline_id = await gateway.submit(SECRET, envs={"TOKEN": "s3cr3t"})
-    await node.started["one"].wait()
-    older = await agent.Register(request())
-    first = push(older, pipeline_id, 1, 1)
-    assert [one.last_number async for one in agent.PushLogs(iter([first]))] == [1]
-    newer = await agent.Register(request())
-    assert newer.session == older.session + 1
-    key = step_pb2.AttemptKey(pipeline_id=pipeline_id, generation=1, step_index=0, attempt=1)
-    fetch = node_pb2.FetchStepSecretsRequest(
-        node_id="n1", key=key, session=older.session, session_key=older.session_key
-    )
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await agent.FetchStepSecrets(fetch)
-    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
-
-    async def refused() -> bool:
-        try:
-            [_ async for _ in agent.PushLogs(iter([push(older, pipeline_id, 2, 2)]))]
-        except grpc.aio.AioRpcError as error:
-            return error.code() is grpc.StatusCode.PERMISSION_DENIED
-        return False
-
-    await eventually(refused, what="the newer session to be known")
-    second = push(newer, pipeline_id, 2, 2)
-    assert [one.last_number async for one in agent.PushLogs(iter([second]))] == [2]
-
-
-def push(
-    own: node_pb2.RegisterResponse, pipeline_id: str, first: int, last: int, step: int = 0
-) -> node_pb2.PushLogsRequest:
-    at = Timestamp()
-    at.FromDatetime(datetime.now(UTC))
-    lines = [
-        log_pb2.LogLine(
-            number=n, at=at, stream=log_pb2.LOG_STREAM_STDOUT, text=f"step {step} line {n}"
-        )
-        for n in range(first, last + 1)
-    ]
-    key = step_pb2.AttemptKey(pipeline_id=pipeline_id, generation=1, step_index=step, attempt=1)
-    return node_pb2.PushLogsRequest(
-        node_id="n1", session=own.session, session_key=own.session_key, key=key, lines=lines
-    )
-
-
-async def test_lines_are_acknowledged_and_read_in_every_form(
-    gateway: Gateway, agent: node_pb2_grpc.GameNodeServiceStub
-) -> None:
-    node = await gateway.node("n1", one=until_stopped)
-    pipeline_id = await gateway.submit(SECRET, envs={"TOKEN": "x"})
-    await node.started["one"].wait()
-    own = await agent.Register(request())
-    requests = [push(own, pipeline_id, *lines) for lines in ((1, 3), (2, 5), (9, 9))]
-    answers = [answer.last_number async for answer in agent.PushLogs(iter(requests))]
-    assert answers in ([5, 5, 5], [3, 5, 5])
-    path = f"/pipelines/{pipeline_id}/logs"
-    text = (await gateway.http.get(path)).text
-    assert text == "".join(f"step 0 line {n}\n" for n in range(1, 6))
-    tail = await gateway.http.get(path, params={"tail": 1, "step": "one"})
-    assert tail.text == "step 0 line 5\n"
-    form = await gateway.http.get(path, headers={"accept": "application/x-ndjson"})
-    assert [line.count('"number"') for line in form.text.splitlines()] == [1] * 5
-    wrong = await gateway.http.get(path, params={"step": "none"})
-    assert reason(wrong) == (422, "INVALID_REQUEST")
-    assert reason(await gateway.http.get("/pipelines/ghost/logs")) == (404, "NOT_FOUND")
-
-
-@pytest.mark.parametrize("tail", [None, 2])
-async def test_a_follower_gets_history_then_live_lines_and_an_end(
-    gateway: Gateway, agent: node_pb2_grpc.GameNodeServiceStub, tail: int | None
-) -> None:
-    node = await gateway.node("n1", one=until_stopped)
-    pipeline_id = await gateway.submit(SECRET, envs={"TOKEN": "x"})
-    await node.started["one"].wait()
-    own = await agent.Register(request())
-    [_ async for _ in agent.PushLogs(iter([push(own, pipeline_id, 1, 5)]))]
-    lines: list[str] = []
-    query = {"follow": True} | ({} if tail is None else {"tail": tail})
-    path = f"/pipelines/{pipeline_id}/logs"
-    async with gateway.http.stream("GET", path, params=query) as answer:  # type: ignore[arg-type]
-        async for line in answer.aiter_lines():
-            lines.append(line)
-            if line == "step 0 line 5":
-                [_ async for _ in agent.PushLogs(iter([push(own, pipeline_id, 4, 9)]))]
-            if line == "step 0 line 9":
-                await gateway.http.post(f"/pipelines/{pipeline_id}/cancel")
-    first = 1 if tail is None else 4
-    assert lines == [f"step 0 line {n}" for n in range(first, 10)]
+    await gateway.node("n1", game=service_up)
+    pipeline_id = await gateway.submit(GAME)
+    await gateway.ended(pipeline_id)
+    assert (await gateway.http.get("/nodes/n1")).json()["closed"] is None
+    for seen in (Connectivity.LOST, Connectivity.ONLINE):
+        await gateway.store.nodes.mark("n1", seen, now=now())
+    node = (await gateway.http.get("/nodes/n1")).json()
+    assert (node["unaccounted"], node["closed"]["code"]) == (1, "INSTANCES_UNACCOUNTED")
+    assert "start Docker" in node["closed"]["message"]
+    url = f"http://127.0.0.1:{gateway.settings.rest_port}"
+    shown = await asyncio.to_thread(gamepipe, "nodes", GAMEPIPE_URL=url)
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == ["ID", "n1"]
+    assert shown.stderr == f"node n1 takes nothing new: it {node['closed']['message']}\n"
 
 
 async def test_without_the_token_nothing_answers(

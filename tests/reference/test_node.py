@@ -168,7 +168,8 @@ async def test_rubbish_ends_the_stream_with_a_word_or_is_answered_aborted(
     assert await node.ask(step_reported=wrong) == ABORTED
     assert await node.ask(work_ended=node_pb2.WorkEnded(task_token=b"nonsense")) == ABORTED
     assert await node.end(work, "skipped") == ABORTED
-    assert await node.end(work) == OK
+    assert await node.end(work) == ABORTED, "no end that counts can follow"
+    assert await node.end(await node.take()) == OK
     assert (await gateway.ended(pipeline_id))["state"] == "completed"
     stray = grpc.aio.insecure_channel(gateway.grpc_address)
     call = stray.stream_stream("/gamepipe.v1.GameNodeService/Connect")()

@@ -10,13 +10,14 @@ import pytest
 
 from gamepipe.logchunk import LogChunk
 from gamepipe.model.errors import StoreUnavailable
+from gamepipe.model.record import EventKind
 from gamepipe.model.state import PipelineState
 from gamepipe.ports import OfferMade
 from gamepipe.v1 import node_pb2, node_pb2_grpc, step_pb2
 from store.log import LogStore
 from store.node import NodeStore
 from tests.gateway.conftest import Gateway
-from tests.reference.client import ReferenceNode
+from tests.reference.client import ReferenceNode, key_of
 from tests.reference.test_node import ABORTED, OK, shown, submit
 from tests.waiting import eventually
 from tests.workflows.node import now
@@ -57,6 +58,33 @@ async def test_an_end_of_another_kind_of_work_ends_nothing(
         assert await node.ask(work_ended=end) == ABORTED
     assert await node.end(work) == OK
     assert (await gateway.ended(pipeline_id))["state"] == "completed"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        step_pb2.StepResult(state="mended"),
+        step_pb2.StepResult(state="pending", ended_at=now()),
+        step_pb2.StepResult(state="completed", ended_at=now(), message="half \0 a text"),
+        step_pb2.StepResult(state="completed", ended_at=now(), log_lines=2**64 - 1),
+    ],
+    ids=["no state", "no end", "unstorable", "out of range"],
+)
+async def test_an_end_that_cannot_be_read_fails_the_attempt(
+    gateway: Gateway, node: ReferenceNode, wrong: step_pb2.StepResult
+) -> None:
+    pipeline_id = await submit(gateway, "wrong")
+    work = await node.take()
+    await node.running(work)
+    end = node_pb2.WorkEnded(task_token=work.task_token, key=key_of(work), step_result=wrong)
+    await node.ask(work_ended=end)
+    second = await node.take()
+    assert second.run_step.attempt == 2
+    assert await node.end(second) == OK
+    assert (await gateway.ended(pipeline_id))["state"] == "completed"
+    kinds = (EventKind.ATTEMPT_ENDED,)
+    (ended,) = await gateway.store.events.read(pipeline_id=pipeline_id, kinds=kinds)
+    assert ended.data["reason"] == "RUNNER_ERROR"
 
 
 async def test_an_agent_that_reads_nothing_is_let_go_and_its_queue_left(

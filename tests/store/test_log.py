@@ -1,9 +1,11 @@
 """Log lines: every one once, in order, whatever is sent twice or cut differently."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from gamepipe.logchunk import pack, unpack
 from gamepipe.model.record import AttemptKey, LogLine, LogStream
@@ -55,6 +57,26 @@ async def test_a_new_series_follows_the_lines_of_the_one_before(store: GamePipel
     assert await texts(store) == expected
     assert await texts(store, step_index=0, after=3) == expected[3:]
     assert await store.logs.tails("p") == {KEY: LogTail(last=7, base=3)}
+
+
+async def test_lines_of_many_attempts_cost_no_more_statements_than_those_of_two(
+    store: GamePipelineStore,
+) -> None:
+    await store.pipelines.add(new("p"), now=NOW)
+    statements: list[str] = []
+
+    def note(*call: object) -> None:
+        statements.append(str(call[2]))
+
+    async def push(attempts: int, first: int) -> int:
+        keys = [replace(KEY, step_index=number) for number in range(attempts)]
+        statements.clear()
+        answer = await store.logs.append([LogChunk.of(key, lines(first, first)) for key in keys])
+        assert answer == (first,) * attempts
+        return len(statements)
+
+    event.listen(store._database._writer, "before_cursor_execute", note)
+    assert await push(2, 1) == await push(40, 1) > await push(2, 2) == await push(40, 2)
 
 
 async def test_reading_filters_and_cuts(store: GamePipelineStore) -> None:

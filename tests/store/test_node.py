@@ -1,14 +1,15 @@
 """Nodes: whose labels count, who may confirm, and what a node that comes back must tell first."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from gamepipe.model.errors import NotFound
-from gamepipe.model.node import Location
+from gamepipe.model.errors import NotFound, SessionUnknown
+from gamepipe.model.node import Location, NodeMetrics
 from gamepipe.model.record import EventKind, Instance
 from gamepipe.model.state import Connectivity, InstanceState, PipelineState
-from gamepipe.ports import NodeChange
+from gamepipe.ports import NodeChange, NodeSession
 from gamepipe.wire import PlaceStatus
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
@@ -156,3 +157,53 @@ async def test_a_stop_that_crosses_the_loss_of_its_node_brings_no_game_back(
     game, _ = await store.instances.observe(GAME.id, InstanceState.STOPPING, now=NOW)
     assert game.state is InstanceState.LOST
     assert (await store.nodes.get("n1")).unaccounted == 1
+
+
+async def test_a_game_is_wanted_though_a_step_beside_it_is_to_be_stopped(
+    store: GamePipelineStore,
+) -> None:
+    await store.nodes.register(registration("n1", gpus=1), now=NOW)
+    await place(store, "p", gpus=1)
+    end = save_request(
+        "p",
+        3,
+        PipelineState.COMPLETED,
+        node_id="n1",
+        instances=(GAME,),
+        release=True,
+        stop_steps=(0,),
+        ended_at=NOW,
+    )
+    await store.pipelines.save(end, now=NOW)
+    (order,) = await store.nodes.stop_orders("n1")
+    assert (order.generation, order.step_index) == (1, 0)
+    await lose_and_return(store)
+    game, _ = await store.instances.observe(GAME.id, InstanceState.RUNNING, now=NOW)
+    assert (game.state, await live(store)) == (InstanceState.RUNNING, ["p"])
+    await store.nodes.confirm_stop(order.id, node_id="n1", now=NOW)
+    assert (await store.instances.get(GAME.id)).state is InstanceState.RUNNING
+    await store.instances.observe(GAME.id, InstanceState.EXITED, now=NOW)
+    (tidying,) = await store.nodes.stop_orders("n1")
+    assert tidying.step_index is None
+
+
+async def test_heartbeats_of_many_nodes_are_written_together(store: GamePipelineStore) -> None:
+    """Those of a superseded session and of strangers are named, and change nothing."""
+    for name in ("n1", "n2", "n3"):
+        await store.nodes.register(registration(name), now=NOW)
+    await store.nodes.register(registration("n3"), now=NOW)
+    sample, later = NodeMetrics(cpu_share=0.5), NOW + timedelta(seconds=5)
+    beats = [(name, 1, sample) for name in ("n2", "stranger", "n1", "n3")]
+    assert await store.nodes.heartbeat(beats, now=later) == ("n3", "stranger")
+    seen = {one.id: (one.metrics, one.last_seen_at) for one in await store.nodes.list()}
+    assert seen["n1"] == seen["n2"] == (sample, later)
+    assert seen["n3"] == (NodeMetrics(), NOW)
+
+
+async def test_a_stream_under_a_session_that_was_never_issued_is_unknown(
+    store: GamePipelineStore,
+) -> None:
+    node = await store.nodes.register(registration("n1"), now=NOW)
+    ahead = NodeSession(node_id="n1", number=node.session + 1, key=node.session_key)
+    with pytest.raises(SessionUnknown):
+        await store.nodes.connect(ahead, now=NOW)

@@ -9,7 +9,9 @@ import pytest
 from activities.sweep import PipelineSweep
 from gamepipe.model.state import PipelineState
 from gamepipe.offer import OfferSender
-from gamepipe.wire import SaveRequest
+from gamepipe.stopping import Stopper
+from gamepipe.wire import CancelOrder, SaveRequest
+from store.store import GamePipelineStore
 from tests.waiting import eventually
 from tests.workflows.conftest import FAST, Stack
 from tests.workflows.node import now
@@ -42,11 +44,11 @@ def sweep(stack: Stack) -> PipelineSweep:
 class LastSave:
     """Holds back the answer of a run's last save, which is committed."""
 
-    def __init__(self, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, store: GamePipelineStore, monkeypatch: pytest.MonkeyPatch) -> None:
         self.committed, self.answer = asyncio.Event(), asyncio.Event()
         self.error: Exception | None = None
-        self._save = stack.store.pipelines.save
-        monkeypatch.setattr(stack.store.pipelines, "save", self._held)
+        self._save = store.pipelines.save
+        monkeypatch.setattr(store.pipelines, "save", self._held)
 
     async def _held(self, request: SaveRequest, *, now: datetime) -> Any:
         answer = await self._save(request, now=now)
@@ -65,7 +67,7 @@ async def test_the_old_run_writes_nothing_into_the_new_pipeline(
     stack: Stack, sweep: PipelineSweep, monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:
     node = await stack.node()
-    last = LastSave(stack, monkeypatch)
+    last = LastSave(stack.store, monkeypatch)
     last.error = error
     await stack.submit(OLD, pipeline_id=f"same-{node.id}")
     await last.committed.wait()
@@ -88,3 +90,22 @@ async def test_the_old_run_writes_nothing_into_the_new_pipeline(
         ("second", "completed"),
     ]
     assert node.names() == ["only", "first", "second"]
+
+
+async def test_a_cancel_while_the_old_run_closes_is_of_the_new_pipeline(
+    stack: Stack, sweep: PipelineSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await stack.node()
+    last = LastSave(stack.store, monkeypatch)
+    old = await stack.submit(OLD, pipeline_id=f"same-{node.id}")
+    await last.committed.wait()
+    await stack.store.pipelines.delete(f"same-{node.id}", now=now())
+    handle = await stack.submit(NEW, pipeline_id=f"same-{node.id}")
+    stopper = Stopper(store=stack.store, client=stack.client, now=now)
+    record = await stopper.cancel(f"same-{node.id}", CancelOrder(reason="not any more"))
+    assert (record.state, record.message) == (PipelineState.CANCELED, "not any more")
+    last.answer.set()
+    assert await old.result() is not None, "it completed, and nobody canceled it"
+    await sweep.run_once()
+    assert (await stack.record(handle)).state is PipelineState.CANCELED
+    assert node.names() == ["only"]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,10 +58,13 @@ def make_runner(
 
 
 def assign(
-    bench: Bench, key: AttemptKey, index: int, kind: StepType, *commands: str
+    bench: Bench, key: AttemptKey, index: int, kind: StepType, *commands: str, **fields: Any
 ) -> StepAssignment:
     container = Container(
-        image=bench.image, commands=commands, environment={"PASSWD": "${{ envs.PASSWD }}"}
+        image=bench.image,
+        commands=commands,
+        environment={"PASSWD": "${{ envs.PASSWD }}"},
+        **fields,
     )
     return StepAssignment(
         pipeline_id=key.pipeline_id,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
+from gamepipe.agent.container_start import MARK
 from gamepipe.agent.folder import AgentFolders
 from gamepipe.agent.main import run_agent
 from gamepipe.agent.settings import AgentSettings
@@ -183,3 +184,42 @@ async def test_an_agent_that_comes_up_cut_off_stops_what_runs_elsewhere(
     await eventually(lambda: processes_of(folders) == [], what="the step is stopped")
     assert await second.end() == 0
     await handle.terminate()
+
+
+@pytest.mark.parametrize("docker_url", ["", "unix:///nowhere/docker.sock"])
+async def test_a_node_without_docker_accounts_for_what_never_ran_there_and_confirms_stops(
+    settings: AgentSettings, gateway: Gateway, docker_url: str
+):
+    gateway.instance_ids = ["game.g1.s0"]
+    order = node_pb2.StopOrder(order_id=7, pipeline_id="game", generation=1)
+    agent = await RunningAgent(settings.model_copy(update={"docker_url": docker_url})).until_ready()
+    gateway.streams[-1].down.put_nowait(node_pb2.ConnectResponse(stop_order=order))
+    told = [one.instance_observed for one in await heard(gateway, "instance_observed")]
+    assert [(one.instance_id, one.state) for one in told] == [("game.g1.s0", "lost")]
+    (confirmed,) = await heard(gateway, "stop_confirmed")
+    assert confirmed.stop_confirmed.order_id == 7
+    assert await agent.end() == 0
+
+
+async def test_an_engine_that_is_away_is_waited_for_where_the_game_ran(
+    settings: AgentSettings, gateway: Gateway
+):
+    gateway.instance_ids = ["game.g1.s0", "other.g1.s0"]
+    attempt = AgentFolders(settings.data_dir).attempts / "game" / "g1" / "step-0" / "a1"
+    attempt.mkdir(parents=True)
+    (attempt / MARK).touch()
+    url = "unix:///nowhere/docker.sock"
+    agent = await RunningAgent(settings.model_copy(update={"docker_url": url})).until_ready()
+    told = [one.instance_observed for one in await heard(gateway, "instance_observed")]
+    assert [one.instance_id for one in told] == ["other.g1.s0"]
+    assert await agent.end() == 0
+
+
+async def heard(gateway: Gateway, kind: str) -> list[node_pb2.ConnectRequest]:
+    """What it was told of a kind, once it was told of any."""
+
+    def found() -> list[node_pb2.ConnectRequest]:
+        return [message for message in gateway.received if message.HasField(kind)]
+
+    await gateway.until(found)
+    return found()
