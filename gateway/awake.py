@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 TICK_SECONDS = 0.2
-LONGEST_TICK_SECONDS = 1.0
+LONGEST_TICK_SECONDS = 0.5
 """More time than that between two looks was no time in which this process could hear anybody."""
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import socket
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import structlog
@@ -34,9 +35,12 @@ class GatewayHealth:
         self._others_reach = False
 
     async def run(self) -> None:
-        """Beat until cancelled."""
+        """Beat until cancelled; neither waits for the other, which may take its time to answer."""
+        await asyncio.gather(self._keep(self._ask_temporal), self._keep(self._beat))
+
+    async def _keep(self, look: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await asyncio.gather(self._ask_temporal(), self._beat())
+            await look()
             await asyncio.sleep(self._ttl.total_seconds() / BEATS_PER_TTL)
 
     def trouble(self, *, relays: bool) -> str:
