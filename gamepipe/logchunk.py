@@ -1,5 +1,6 @@
 """Consecutive log lines as one compressed value: from the agent's spool to the store, unopened."""
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,8 @@ LARGEST_CHUNK = 16 << 20
 LAST_NUMBER = 1 << 60
 """Of a line; what a database can count stays above it."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SURELY_SHORT = LINE_BYTES // 4
+"""Characters that fit into a line, however many bytes each has in UTF-8."""
 _MICROSECOND = timedelta(microseconds=1)
 EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
@@ -29,6 +32,17 @@ _NUMBER = {
     LogStream.SYSTEM: log_pb2.LOG_STREAM_SYSTEM,
 }
 _STREAM = {number: stream for stream, number in _NUMBER.items()}
+
+
+class _Packer(threading.local):
+    """For each thread its own: to make one costs more than a small chunk does."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=LEVEL)
+        self.opener = zstandard.ZstdDecompressor(max_window_size=LARGEST_CHUNK)
+
+
+_packer = _Packer()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +91,7 @@ def pack(lines: Sequence[LogLine]) -> bytes:
         texts=[line.text.encode("utf-8", "replace").decode() for line in lines],
         continued=[place for place, line in enumerate(lines) if line.continued],
     )
-    return zstandard.ZstdCompressor(level=LEVEL).compress(chunk.SerializeToString())
+    return _packer.compressor.compress(chunk.SerializeToString())
 
 
 def unpack(first: int, data: bytes) -> list[LogLine]:
@@ -105,7 +119,8 @@ def check(chunk: LogChunk) -> LogChunk:
         raise InvalidRequest(
             f"a packed chunk says {chunk.count} lines from {chunk.first} and holds {columns}"
         )
-    if not all(EARLIEST <= at <= LATEST for at in accumulate(inside.at_microseconds)):
+    times = list(accumulate(inside.at_microseconds))
+    if min(times) < EARLIEST or max(times) > LATEST:
         raise InvalidRequest("a packed chunk has a time that no calendar has")
     check_lines(inside.texts)
     return chunk
@@ -113,14 +128,9 @@ def check(chunk: LogChunk) -> LogChunk:
 
 def check_lines(texts: Iterable[str]) -> None:
     """Raises `LimitExceeded`."""
-    longest = max(map(_bytes_of, texts), default=0)
-    check_limit("line", "a log line", longest, LINE_BYTES)
-
-
-def _bytes_of(text: str) -> int:
-    """In UTF-8; of a text that is short whatever it holds, just its length."""
-    length = len(text)
-    return length if length * 4 <= LINE_BYTES else len(text.encode())
+    for text in texts:
+        if len(text) > _SURELY_SHORT:
+            check_limit("line", "a log line", len(text.encode()), LINE_BYTES)
 
 
 def check_limit(name: str, what: str, size: int, allowed: int) -> None:
@@ -136,10 +146,14 @@ def check_limit(name: str, what: str, size: int, allowed: int) -> None:
 def _open(data: bytes) -> log_pb2.LogChunk:
     """Never takes more memory than the largest chunk, whatever the bytes say of themselves."""
     try:
-        opener = zstandard.ZstdDecompressor(max_window_size=LARGEST_CHUNK)
-        with opener.stream_reader(data) as reader:
-            plain = reader.read(LARGEST_CHUNK + 1)
-        if len(plain) > LARGEST_CHUNK:
+        size = zstandard.frame_content_size(data)
+        if size < 0:  # it does not say
+            with _packer.opener.stream_reader(data) as reader:
+                plain = reader.read(LARGEST_CHUNK + 1)
+            size = len(plain)
+        elif size <= LARGEST_CHUNK:  # it is as much, or an error
+            plain = _packer.opener.decompress(data)
+        if size > LARGEST_CHUNK:
             raise InvalidRequest(f"packed lines may unpack to {LARGEST_CHUNK >> 20} MiB")
         return log_pb2.LogChunk.FromString(plain)
     except (zstandard.ZstdError, DecodeError) as error:
