@@ -16,6 +16,7 @@ from gamepipe.ports.repository import (
 )
 from gamepipe.ports.value import (
     LogQuery,
+    LogStanding,
     LogTail,
     MetricsReport,
     NodeChange,
@@ -35,6 +36,7 @@ __all__ = [
     "LogChunk",
     "LogQuery",
     "LogRepository",
+    "LogStanding",
     "LogTail",
     "MetricsReport",
     "NodeChange",

@@ -22,6 +22,7 @@ from gamepipe.model.record import (
 from gamepipe.model.state import Connectivity, InstanceState, NodeState, PipelineState
 from gamepipe.ports.value import (
     LogQuery,
+    LogStanding,
     LogTail,
     MetricsReport,
     NodeChange,
@@ -44,9 +45,6 @@ class PipelineRepository(Protocol):
 
     async def get(self, pipeline_id: str) -> PipelineRecord:
         """Raises `NotFound`; a deleted pipeline is not found."""
-
-    async def state(self, pipeline_id: str) -> PipelineState:
-        """Its state alone, for those who look often. Raises `NotFound`."""
 
     async def list(self, query: PipelineFilter) -> PipelinePage: ...
 
@@ -255,6 +253,9 @@ class LogRepository(Protocol):
 
     async def tails(self, pipeline_id: str) -> dict[AttemptKey, LogTail]:
         """Of every attempt that has lines, in the order of reading."""
+
+    async def standing(self, pipeline_id: str) -> LogStanding:
+        """Raises `NotFound`."""
 
 
 class EventRepository(Protocol):

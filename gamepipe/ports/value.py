@@ -4,9 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from gamepipe.model.node import Location, NodeFacts, NodeMetrics
-from gamepipe.model.record import (
-    PipelineRecord,
-)
+from gamepipe.model.record import AttemptKey, PipelineRecord
 from gamepipe.model.spec import PipelineSpec
 from gamepipe.model.state import NodeState, PipelineState
 
@@ -69,6 +67,15 @@ class LogTail:
 
     last: int
     base: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogStanding:
+    """What whoever follows a log looks at: the state of its pipeline, and how far it is stored; as
+    far as it was when the state was read, or farther."""
+
+    state: PipelineState
+    tails: dict[AttemptKey, LogTail]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

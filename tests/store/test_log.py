@@ -3,12 +3,15 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
 from gamepipe.logchunk import pack, unpack
+from gamepipe.model.errors import NotFound
 from gamepipe.model.record import AttemptKey, LogLine, LogStream
+from gamepipe.model.state import PipelineState
 from gamepipe.ports import LogChunk, LogQuery, LogTail
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
@@ -112,3 +115,16 @@ def test_any_text_survives_packing(rows: list[tuple[str, bool, LogStream]]) -> N
     assert [(one.text, one.continued, one.stream) for one in renumbered] == [
         (one.text, one.continued, one.stream) for one in packed
     ]
+
+
+async def test_who_follows_a_log_sees_its_state_and_its_tails_at_once(
+    store: GamePipelineStore,
+) -> None:
+    await store.pipelines.add(new("p"), now=NOW)
+    later = replace(KEY, attempt=KEY.attempt + 1)
+    await store.logs.append([LogChunk.of(key, lines(1, 3)) for key in (later, KEY)])
+    standing = await store.logs.standing("p")
+    assert standing.state is PipelineState.NOT_STARTED
+    assert list(standing.tails.items()) == [(KEY, LogTail(last=3)), (later, LogTail(last=3))]
+    with pytest.raises(NotFound):
+        await store.logs.standing("absent")

@@ -257,10 +257,3 @@ async def test_a_closed_pipeline_is_not_placed(store: GamePipelineStore) -> None
     )
     answer = await store.placements.place(place_request("p"), now=NOW)
     assert answer.status is PlaceStatus.CLOSED
-
-
-async def test_the_state_alone_can_be_asked_for(store: GamePipelineStore) -> None:
-    await store.pipelines.add(new("p"), now=NOW)
-    assert await store.pipelines.state("p") is PipelineState.NOT_STARTED
-    with pytest.raises(NotFound):
-        await store.pipelines.state("absent")
