@@ -34,8 +34,8 @@ from gateway.rpc.beats import BeatWriter
 from gateway.rpc.node_service import GameNodeServicer
 from gateway.rpc.pipeline_service import GamePipelineServicer
 from gateway.rpc.server import GamePipelineServer
-from gateway.rpc.stream import StreamTools
 from gateway.rpc.token import TokenSeal
+from gateway.rpc.toolbox import StreamTools
 from gateway.service import GamePipelineService
 from store.store import GamePipelineStore
 

@@ -10,7 +10,8 @@ import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gamepipe.agent.channel import GatewayChannel, describe
-from gamepipe.agent.spool import AttemptSpool, SpoolFolder
+from gamepipe.agent.spool import AttemptSpool
+from gamepipe.agent.spool_folder import SpoolFolder
 from gamepipe.backoff import backoff
 from gamepipe.limit import LOG_REQUEST_BYTES, UNACKNOWLEDGED_REQUESTS
 from gamepipe.logchunk import LogChunk

@@ -19,7 +19,8 @@ from gateway.rpc.measure import metrics_report
 from gateway.rpc.plain import check_values
 from gateway.rpc.protocol import agreed, shared
 from gateway.rpc.session import SessionCheck
-from gateway.rpc.stream import NodeStream, StreamTools
+from gateway.rpc.stream import NodeStream
+from gateway.rpc.toolbox import StreamTools
 from gateway.rpc.watch import StreamWatch
 
 _log = structlog.get_logger()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 
 import structlog
 
@@ -12,17 +11,13 @@ from gamepipe.model.node import NodeMetrics, Pace
 from gamepipe.model.state import NodeState
 from gamepipe.ports import NodeMark
 from gamepipe.v1 import node_pb2
-from gateway.agents import AgentService
-from gateway.awake import AwakeClock
-from gateway.health import GatewayHealth
 from gateway.rpc import translate
-from gateway.rpc.beats import BeatWriter
 from gateway.rpc.leases import StreamLeases
 from gateway.rpc.measure import metrics as measured
 from gateway.rpc.plain import check_values
 from gateway.rpc.protocol import HEARTBEAT_TAKEN, PACE, shared
 from gateway.rpc.relay import NodeRelay
-from gateway.rpc.token import TokenSeal
+from gateway.rpc.toolbox import StreamTools
 
 _log = structlog.get_logger()
 
@@ -38,17 +33,6 @@ _OUTCOMES = {
     Outcome.ABORTED: node_pb2.OUTCOME_ABORTED,
     Outcome.RETRY: node_pb2.OUTCOME_RETRY,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamTools:
-    """What the streams of one gateway share."""
-
-    agents: AgentService
-    beats: BeatWriter
-    seal: TokenSeal
-    health: GatewayHealth
-    clock: AwakeClock
 
 
 class NodeStream:
@@ -243,9 +227,7 @@ class NodeStream:
 
     async def _take_one(self, message: node_pb2.ConnectRequest) -> None:
         try:
-            if not message.HasField(
-                "work_ended"
-            ):  # what is wrong with an end, its waiter must know
+            if not message.HasField("work_ended"):  # its waiter must know what is wrong with it
                 check_values(message)
             outcome, said = await self._work_for(message)(), ""
         except Unavailable as error:

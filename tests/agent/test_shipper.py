@@ -9,7 +9,7 @@ import pytest
 
 from gamepipe.agent.channel import GatewayChannel
 from gamepipe.agent.shipper import LogShipper
-from gamepipe.agent.spool import SpoolFolder
+from gamepipe.agent.spool_folder import SpoolFolder
 from gamepipe.agent.spool_limit import SpoolLimits
 from gamepipe.limit import LINE_BYTES, LOG_REQUEST_BYTES
 from gamepipe.model.record import AttemptKey, LogStream
