@@ -20,11 +20,15 @@ from typing import Any
 import httpx
 
 from bench.cost import Usage
+from bench.talkers import node_of
 from gamepipe.definition import bind, parse_pipeline
 from gamepipe.embedded.port import pick_port
+from gamepipe.model.node import NodeFacts
 from gamepipe.model.record import NewPipeline
+from gamepipe.ports import Registration
 from store.store import GamePipelineStore
 from tests.postgres_fixtures import running_postgres
+from tests.store.shapes import LIFE, place_request
 
 TALKERS = 50
 TARGETS = {"lines_per_second": 200_000, "tail_p95_ms": 150}
@@ -70,10 +74,16 @@ class Gateway:
 
 async def make_pipeline(store: GamePipelineStore, pipeline_id: str) -> None:
     steps = [{"name": f"s{n}", "type": "command", "command": "true"} for n in range(TALKERS)]
-    bound = bind(
-        parse_pipeline(json.dumps({"name": "logs", "steps": steps})), args={}, envs={}, secrets={}
-    )
-    await store.pipelines.add(NewPipeline(id=pipeline_id, spec=bound.spec), now=datetime.now(UTC))
+    node_id, now = node_of(pipeline_id), datetime.now(UTC)
+    file = {"name": "logs", "placement": {"node": node_id}, "steps": steps}
+    bound = bind(parse_pipeline(json.dumps(file)), args={}, envs={}, secrets={})
+    new = NewPipeline(id=pipeline_id, incarnation=LIFE, spec=bound.spec)
+    await store.pipelines.add(new, now=now)
+    facts = NodeFacts(cpu=1, memory_bytes=1, disk_bytes=1, features=("command",))
+    await store.nodes.register(Registration(node_id=node_id, facts=facts), now=now)
+    answer = await store.placements.place(place_request(pipeline_id), now=now)
+    if answer.placement is None:
+        raise RuntimeError(f"not placed: {answer.status} {answer.summary}")
 
 
 async def talk(gateway: Gateway, pipeline_id: str, **options: float) -> dict[str, float]:

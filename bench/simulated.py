@@ -13,6 +13,7 @@ from collections.abc import Callable
 from gamepipe.agent.channel import GatewayChannel
 from gamepipe.agent.link import GatewayLink
 from gamepipe.agent.outbox import Outbox
+from gamepipe.agent.registration import FEATURES, PROTOCOL
 from gamepipe.agent.stop_order import StopOrdered
 from gamepipe.logs import configure_logging
 from gamepipe.model.node import NodeMetrics
@@ -42,7 +43,13 @@ class Simulated:
         self.welcomes = 0
         self.link = GatewayLink(
             self._channel,
-            node_pb2.RegisterRequest(node_id=node_id, facts=facts, transport=transport, protocol=1),
+            node_pb2.RegisterRequest(
+                node_id=node_id,
+                facts=facts,
+                transport=transport,
+                protocol=PROTOCOL,
+                features=FEATURES,
+            ),
             sample=lambda: SAMPLE,
             outbox=Outbox(),
             handler=self,

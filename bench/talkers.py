@@ -24,19 +24,18 @@ UNACKNOWLEDGED = 16
 TEXT = "2026-11-24T10:00:00Z INFO renderer: frame {n} took 16.6 ms, 1920x1080, vsync on, queue 2"
 
 
-def node_of(options: argparse.Namespace) -> str:
-    return f"talkers-{options.pipeline}"[:63]
+def node_of(pipeline_id: str) -> str:
+    return f"talkers-{pipeline_id}"[:63]
 
 
-async def register(stub: GameNodeServiceStub, node_id: str) -> int:
+async def register(stub: GameNodeServiceStub, node_id: str) -> node_pb2.RegisterResponse:
     """The session under which every talker speaks; they are steps of one node."""
     facts = node_pb2.NodeFacts(cpu=1, memory_bytes=1)
-    answer = await stub.Register(node_pb2.RegisterRequest(node_id=node_id, protocol=1, facts=facts))
-    return int(answer.session)
+    return await stub.Register(node_pb2.RegisterRequest(node_id=node_id, protocol=1, facts=facts))
 
 
 def requests(
-    options: argparse.Namespace, talker: int, session: int
+    options: argparse.Namespace, talker: int, own: node_pb2.RegisterResponse
 ) -> Iterator[node_pb2.PushLogsRequest]:
     """Every request of one talker; times are those of packing."""
     for first in range(1, options.lines + 1, options.chunk):
@@ -49,8 +48,9 @@ def requests(
             for n in range(first, first + count)
         ]
         yield node_pb2.PushLogsRequest(
-            node_id=node_of(options),
-            session=session,
+            node_id=node_of(options.pipeline),
+            session=own.session,
+            session_key=own.session_key,
             key=step_pb2.AttemptKey(
                 pipeline_id=options.pipeline, generation=1, step_index=talker, attempt=1
             ),
@@ -90,9 +90,9 @@ async def run(options: argparse.Namespace) -> None:
     pause = options.chunk * options.talkers / options.rate if options.rate else 0.0
     async with grpc.aio.insecure_channel(options.address) as channel:
         stub = GameNodeServiceStub(channel)
-        session = await register(stub, node_of(options))
+        own = await register(stub, node_of(options.pipeline))
         packed: list[Iterable[node_pb2.PushLogsRequest]] = [
-            requests(options, talker, session) for talker in range(options.talkers)
+            requests(options, talker, own) for talker in range(options.talkers)
         ]
         if not options.rate:
             packed = [list(one) for one in packed]

@@ -23,6 +23,19 @@ SHUTDOWN_SECONDS = 1.5
 """With Temporal away a worker may not end; what runs goes on without it."""
 
 
+_leaving: set[asyncio.Future[Any]] = set()
+"""Workers that are being shut down, whoever waits for them."""
+
+
+def _leave(worker: Worker, work: "asyncio.Task[None]") -> "asyncio.Future[Any]":
+    """Shut a worker down. Its task is not cancelled: one that was on its way up would hold its
+    queue for good, and no other worker of this process could serve it."""
+    leaving = asyncio.gather(worker.shutdown(), work, return_exceptions=True)
+    _leaving.add(leaving)
+    leaving.add_done_callback(_leaving.discard)
+    return leaving
+
+
 class QueueServer:
     """Runs the node's activities until cancelled."""
 
@@ -41,23 +54,22 @@ class QueueServer:
         self.started = asyncio.Event()
 
     async def run(self) -> None:
-        waits = backoff()
-        while True:
-            work = asyncio.create_task(self._serve())
+        for wait in backoff():
             try:
-                await asyncio.shield(work)
-            except asyncio.CancelledError:
-                work.cancel()
-                await asyncio.wait((work,), timeout=SHUTDOWN_SECONDS)
-                raise
+                await self._serve()
             except Exception as error:
                 _log.warning("worker.broke", action="worker.broke", error=repr(error))
-            await asyncio.sleep(next(waits))
+            await asyncio.sleep(wait)
 
     async def _serve(self) -> None:
         worker = self._worker(await self._connect())
+        work = asyncio.create_task(worker.run())
         self.started.set()
-        await worker.run()
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.wait((_leave(worker, work),), timeout=SHUTDOWN_SECONDS)
+            raise
 
     def _worker(self, client: Client) -> Worker:
         return Worker(

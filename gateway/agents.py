@@ -12,7 +12,15 @@ from gamepipe.model.node import GameNode, NodeMetrics
 from gamepipe.model.record import AttemptKey, StopOrder
 from gamepipe.model.state import InstanceState, NodeState
 from gamepipe.offer import OfferSender
-from gamepipe.ports import LogChunk, NodeMark, Registration, Store, Wakeup
+from gamepipe.ports import (
+    LogChunk,
+    MetricsReport,
+    NodeMark,
+    NodeSession,
+    Registration,
+    Store,
+    Wakeup,
+)
 from gateway.work import WorkService
 
 _log = structlog.get_logger()
@@ -54,23 +62,23 @@ class AgentService:
         await self._offers.send(await self._store.placements.offer(now=self._now()))
         return node
 
-    async def connect(self, node_id: str, session: int) -> GameNode:
+    async def connect(self, session: NodeSession) -> GameNode:
         """See `NodeRepository.connect`."""
-        return await self._store.nodes.connect(node_id, session, now=self._now())
+        return await self._store.nodes.connect(session, now=self._now())
 
-    async def newest_session(self, node_id: str) -> int:
-        """0 for a node that never registered."""
-        try:
-            return (await self._store.nodes.get(node_id)).session
-        except NotFound:
-            return 0
+    async def check_session(self, session: NodeSession) -> None:
+        """See `NodeRepository.check_session`."""
+        await self._store.nodes.check_session(session)
 
     async def expected_instances(self, node_id: str) -> tuple[str, ...]:
         found = await self._store.instances.expected_on(node_id)
         return tuple(one.id for one in found)
 
-    async def beat(self, beats: Sequence[tuple[str, int, NodeMetrics]]) -> None:
-        await self._store.nodes.heartbeat(beats, now=self._now())
+    async def beat(
+        self, beats: Sequence[tuple[str, int, NodeMetrics]], reports: Sequence[MetricsReport]
+    ) -> tuple[str, ...]:
+        """See `NodeRepository.heartbeat`."""
+        return await self._store.nodes.heartbeat(beats, now=self._now(), reports=reports)
 
     async def marks(self) -> dict[str, NodeMark]:
         """What gateways must know of every node, by id."""
@@ -112,7 +120,7 @@ class AgentService:
             return
         await self._offers.send(offers)
 
-    async def append_logs(self, chunks: Sequence[LogChunk]) -> dict[AttemptKey, int]:
+    async def append_logs(self, chunks: Sequence[LogChunk]) -> tuple[int, ...]:
         return await self._store.logs.append(chunks)
 
     async def step_values(

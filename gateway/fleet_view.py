@@ -57,6 +57,7 @@ class MetricsView(View):
     gpus: tuple[GpuUseView, ...]
     network_received_bytes_per_second: float
     network_sent_bytes_per_second: float
+    round_trips_ms: dict[str, float]
 
 
 class NodeView(View):

@@ -49,9 +49,9 @@ class LineWriter:
         except Exception as error:
             await self._write_apart(batch, error)
         else:
-            for chunk, written in batch:
+            for (_, written), last_number in zip(batch, stored, strict=True):
                 if not written.done():
-                    written.set_result(stored[chunk.key])
+                    written.set_result(last_number)
 
     async def _write_apart(
         self, batch: "list[tuple[LogChunk, asyncio.Future[int]]]", error: Exception

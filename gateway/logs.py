@@ -37,15 +37,16 @@ class LogReader:
             yield key, line
         patience = Patience()
         while True:
-            state = await self._store.pipelines.state(query.pipeline_id)
-            tails = await self._store.logs.tails(query.pipeline_id)
-            for key, tail in tails.items():
+            now = await self._store.logs.standing(query.pipeline_id)
+            for key, tail in now.tails.items():
                 if tail.last > seen.get(key, query.after) and _is_wanted(key, query):
                     async for line in self._rest(query, key, seen.get(key, query.after)):
                         seen[key] = line.number  # it may be newer than the tail
                         yield key, line
                     seen[key] = max(seen.get(key, 0), tail.last)  # none may have matched
-            if state.is_terminal and (await self._is_whole(query, tails) or patience.is_over()):
+            if now.state.is_terminal and (
+                await self._is_whole(query, now.tails) or patience.is_over()
+            ):
                 return
             await wakeup.wait(timeout_seconds=POLL_SECONDS)
 

@@ -24,20 +24,24 @@ from gamepipe.ports import Store
 from gamepipe.setting import read_settings
 from gateway.agents import AgentService
 from gateway.auth import Access, check_binding
+from gateway.awake import AwakeClock
 from gateway.clock import utc_now
 from gateway.file_limit import raise_file_limit
+from gateway.health import GatewayHealth
 from gateway.lines import LineWriter
 from gateway.rest.handler import GamePipelineHandler
 from gateway.rpc.beats import BeatWriter
 from gateway.rpc.node_service import GameNodeServicer
 from gateway.rpc.pipeline_service import GamePipelineServicer
 from gateway.rpc.server import GamePipelineServer
+from gateway.rpc.token import TokenSeal
+from gateway.rpc.toolbox import StreamTools
 from gateway.service import GamePipelineService
 from store.store import GamePipelineStore
 
 _log = structlog.get_logger()
 
-BEATS_PER_TTL = 4
+SECRET_BYTES = 32
 GRACEFUL_SECONDS = 1
 
 
@@ -111,8 +115,16 @@ async def _serve(
         offers=OfferSender(client),
         now=utc_now,
     )
-    beats, lines = BeatWriter(agents), LineWriter(agents)
-    servicer = GameNodeServicer(agents, settings=settings, beats=beats, lines=lines)
+    clock = AwakeClock()
+    tools = StreamTools(
+        agents=agents,
+        beats=BeatWriter(agents),
+        seal=TokenSeal(await store.secret("task tokens", fresh=secrets.token_hex(SECRET_BYTES))),
+        health=GatewayHealth(store, client, ttl=settings.node_ttl, clock=clock),
+        clock=clock,
+    )
+    lines = LineWriter(agents)
+    servicer = GameNodeServicer(tools, settings=settings, lines=lines)
     pipelines = GamePipelineServicer(service, workflow_base=settings.workflow_base)
     rpc = GamePipelineServer(servicer, pipelines, token=access.token)
     rest = _RestServer(
@@ -126,10 +138,11 @@ async def _serve(
     )
     grpc_port = await rpc.start(settings.grpc_host, settings.grpc_port)
     background = [
-        asyncio.create_task(beats.run(), name="heartbeats"),
+        asyncio.create_task(tools.beats.run(), name="heartbeats"),
         asyncio.create_task(lines.run(), name="log lines"),
         asyncio.create_task(servicer.watch.run(), name="watch of streams"),
-        asyncio.create_task(_beat(store, settings), name="beat of the gateway"),
+        asyncio.create_task(tools.health.run(), name="beat of the gateway"),
+        asyncio.create_task(clock.run(), name="clock"),
     ]
     serving = asyncio.create_task(rest.serve(sockets=[listener]), name="REST server")
     _log.info(
@@ -176,19 +189,6 @@ def _listen(settings: Settings) -> socket.socket:
             "set GAMEPIPE_REST_PORT to a free port"
         ) from error
     return listener
-
-
-async def _beat(store: Store, settings: Settings) -> None:
-    """Say that a gateway hears: nodes are lost only while somebody could have heard them."""
-    gateway_id, started_at = f"{socket.gethostname()}-{secrets.token_hex(4)}", utc_now()
-    while True:
-        try:
-            await store.nodes.gateway_beat(
-                gateway_id, started_at=started_at, ttl=settings.node_ttl, now=utc_now()
-            )
-        except GamePipeError as error:
-            _log.warning("gateway.beat_failed", action="gateway.beat_failed", error=error.message)
-        await asyncio.sleep(settings.node_ttl.total_seconds() / BEATS_PER_TTL)
 
 
 async def _main() -> None:

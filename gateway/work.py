@@ -1,15 +1,22 @@
 """What agents that speak gRPC report of their work, as signals and completions in Temporal."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-from temporalio.client import AsyncActivityCancelledError, Client, WorkflowQueryFailedError
+from temporalio.client import (
+    AsyncActivityCancelledError,
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowQueryFailedError,
+)
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from gamepipe.model.lease import Outcome, judge
 from gamepipe.model.record import AttemptKey
 from gamepipe.model.state import StepState
+from gamepipe.starting import INCARNATION
 from gamepipe.wire import (
     InstanceEnd,
     RunProgress,
@@ -26,68 +33,112 @@ RPC_TIMEOUT = timedelta(seconds=5)
 WorkResult = StepResult | StopAnswer | InstanceEnd | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GivenWork:
+    """A piece of work as a node was given it; the node answers it under its token."""
+
+    kind: str
+    """run_step, stop_step, stop_instance or clean_workspace."""
+    node_id: str
+    run_id: str
+    """The workflow run that gave it."""
+    key: AttemptKey | None
+    """Of a step; None for an order."""
+    task_token: bytes
+    """Temporal's own."""
+
+
 class WorkService:
     """Keeps nothing: the task token is the lease, so that any gateway can take any report."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def report(self, pipeline_id: str, report: StepReport) -> Outcome:
-        """Signal news of a running attempt; the workflow passes over what comes too late."""
-        handle = self._client.get_workflow_handle(workflow_id(pipeline_id))
+    async def report(self, work: GivenWork, key: AttemptKey, report: StepReport) -> Outcome:
+        """Signal news of a running attempt to the run that gave it, or to the one that goes on with
+        it; the workflow passes over what comes too late."""
         try:
-            await handle.signal("report_step", report, rpc_timeout=RPC_TIMEOUT)
+            try:
+                await self._signal(key, work.run_id, report)
+            except RPCError as error:
+                if not _is_unknown(error) or not (heir := await self._heir(work, key)):
+                    raise
+                await self._signal(key, heir, report)
         except (RPCError, RuntimeError) as error:
             return Outcome.ABORTED if _is_unknown(error) else _later(error)
         return Outcome.OK
 
-    async def complete(
-        self, task_token: bytes, result: WorkResult, *, key: AttemptKey | None = None
-    ) -> Outcome:
+    async def _signal(self, key: AttemptKey, run_id: str, report: StepReport) -> None:
+        handle = self._client.get_workflow_handle(workflow_id(key.pipeline_id), run_id=run_id)
+        await handle.signal("report_step", report, rpc_timeout=RPC_TIMEOUT)
+
+    async def _heir(self, work: GivenWork, key: AttemptKey) -> str | None:
+        """The newest run of the pipeline, if it is of the same incarnation as the one that gave the
+        work: it was reset or continued as new. None: nobody goes on with it. Raises RPCError."""
+        name = workflow_id(key.pipeline_id)
+        newest = await self._client.get_workflow_handle(name).describe(rpc_timeout=RPC_TIMEOUT)
+        if newest.run_id == work.run_id:
+            return newest.run_id
+        giver = self._client.get_workflow_handle(name, run_id=work.run_id)
+        given = await giver.describe(rpc_timeout=RPC_TIMEOUT)
+        same = await _incarnation(given) == await _incarnation(newest)
+        return newest.run_id if same else None
+
+    async def complete(self, work: GivenWork, result: WorkResult) -> Outcome:
         """End a piece of work. One that Temporal does not wait for any more is judged by what
         became of its attempt; an order's late answer is of no use to anybody."""
-        handle = self._client.get_async_activity_handle(task_token=task_token)
+        handle = self._client.get_async_activity_handle(task_token=work.task_token)
         try:
             await handle.complete(result, rpc_timeout=RPC_TIMEOUT)
         except (RPCError, RuntimeError) as error:
             if not _is_unknown(error):
                 return _later(error)
             ended = result.state if isinstance(result, StepResult) else None
-            return Outcome.OK if key is None else await self._judge(key, ended)
+            return await self._judge(work, ended)
         return Outcome.OK
 
-    async def fail(self, task_token: bytes, *, reason: str, message: str) -> Outcome:
+    async def fail(self, work: GivenWork, *, reason: str, message: str) -> Outcome:
         """An order could not be carried out; the workflow's retry policy sends it again."""
-        handle = self._client.get_async_activity_handle(task_token=task_token)
+        handle = self._client.get_async_activity_handle(task_token=work.task_token)
         try:
             await handle.fail(ApplicationError(message, type=reason), rpc_timeout=RPC_TIMEOUT)
         except (RPCError, RuntimeError) as error:
             return Outcome.OK if _is_unknown(error) else _later(error)
         return Outcome.OK
 
-    async def renew(self, task_token: bytes, key: AttemptKey | None) -> Outcome:
+    async def renew(self, work: GivenWork) -> Outcome:
         """Heartbeat of one dispatch. RETRY: it was given up, and a newer one is on its way. An
-        order (no key) that was given up is sent again; whoever carries it out need not know."""
-        handle = self._client.get_async_activity_handle(task_token=task_token)
+        order that was given up is sent again; whoever carries it out need not know."""
+        handle = self._client.get_async_activity_handle(task_token=work.task_token)
         try:
             await handle.heartbeat(rpc_timeout=RPC_TIMEOUT)
         except AsyncActivityCancelledError:
-            return Outcome.OK if key is None else await self._judge(key, None)
+            return await self._judge(work, None)
         except (RPCError, RuntimeError) as error:
             if not _is_unknown(error):
                 return _later(error)
-            return Outcome.OK if key is None else await self._judge(key, None)
+            return await self._judge(work, None)
         return Outcome.OK
 
-    async def _judge(self, key: AttemptKey, ended: StepState | None) -> Outcome:
-        handle = self._client.get_workflow_handle(workflow_id(key.pipeline_id))
+    async def _judge(self, work: GivenWork, ended: StepState | None) -> Outcome:
+        key = work.key
+        if key is None:  # an order
+            return Outcome.OK
         try:
+            run_id = await self._heir(work, key)
+            if run_id is None:
+                return Outcome.ABORTED
+            handle = self._client.get_workflow_handle(workflow_id(key.pipeline_id), run_id=run_id)
             progress: RunProgress = await handle.query(
                 "progress", result_type=RunProgress, rpc_timeout=RPC_TIMEOUT
             )
         except (RPCError, RuntimeError, WorkflowQueryFailedError) as error:
             return Outcome.ABORTED if _is_unknown(error) else _later(error)
         return judge(key, ended, generation=progress.generation, steps=progress.steps)
+
+
+async def _incarnation(run: WorkflowExecutionDescription) -> str:
+    return str(await run.memo_value(INCARNATION, ""))
 
 
 def _is_unknown(error: Exception) -> bool:

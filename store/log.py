@@ -1,25 +1,29 @@
 """Log lines: stored once whatever is sent again, read in order."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import structlog
 from sqlalchemy import tuple_
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from gamepipe.logchunk import LogChunk, unpack
+from gamepipe.model.errors import NotFound
 from gamepipe.model.record import AttemptKey, LogLine
-from gamepipe.ports import LogQuery, LogTail
+from gamepipe.model.state import PipelineState
+from gamepipe.ports import LogQuery, LogStanding, LogTail
+from store import log_tail
 from store.database import Database
+from store.log_tail import Tail
 from store.search import matcher
-from store.table import LogChunkRow, LogTailRow, PipelineRow
+from store.table import AllocationRow, LogChunkRow, PipelineRow
 from store.transaction import Transaction
 
-CHUNKS_AT_ONCE = 32
+_log = structlog.get_logger()
 
-_KEY = ("pipeline_id", "generation", "step_index", "attempt")
-_NO_LINES = {"last": 0, "base": 0, "series": "", "earlier_series": ""}
+CHUNKS_AT_ONCE = 32
 
 Matches = Callable[[str], bool]
 KeyedLine = tuple[AttemptKey, LogLine]
@@ -34,7 +38,7 @@ class LogStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def append(self, chunks: Sequence[LogChunk]) -> dict[AttemptKey, int]:
+    async def append(self, chunks: Sequence[LogChunk]) -> tuple[int, ...]:
         return await self._database.write(lambda tx: _append(tx, chunks))
 
     async def read(self, query: LogQuery) -> AsyncIterator[KeyedLine]:
@@ -54,17 +58,20 @@ class LogStore:
             position = _position(chunks[-1])
 
     async def tails(self, pipeline_id: str) -> dict[AttemptKey, LogTail]:
-        query = select(LogTailRow).where(LogTailRow.pipeline_id == pipeline_id)
-        rows = await self._database.read(lambda session: session.exec(query).all())
-        tails = {_log_key(row): LogTail(last=row.last, base=row.base) for row in rows}
-        return dict(sorted(tails.items(), key=lambda pair: _key(pair[0])))
+        return await self._database.read(lambda session: log_tail.read(session, pipeline_id))
+
+    async def standing(self, pipeline_id: str) -> LogStanding:
+        return await self._database.read(lambda session: _standing(session, pipeline_id))
 
 
-def _key(key: AttemptKey) -> tuple[str, int, int, int]:
-    return key.pipeline_id, key.generation, key.step_index, key.attempt
+def _standing(session: Session, pipeline_id: str) -> LogStanding:
+    state = session.exec(select(PipelineRow.state).where(PipelineRow.id == pipeline_id)).first()
+    if state is None:
+        raise NotFound("pipeline", pipeline_id)
+    return LogStanding(state=PipelineState(state), tails=log_tail.read(session, pipeline_id))
 
 
-def _log_key(row: LogChunkRow | LogTailRow) -> AttemptKey:
+def _log_key(row: LogChunkRow) -> AttemptKey:
     return AttemptKey(
         pipeline_id=row.pipeline_id,
         generation=row.generation,
@@ -73,70 +80,67 @@ def _log_key(row: LogChunkRow | LogTailRow) -> AttemptKey:
     )
 
 
-def _key_columns(key: AttemptKey) -> dict[str, Any]:
-    return dict(zip(_KEY, _key(key), strict=True))
-
-
-def _append(tx: Transaction, chunks: Sequence[LogChunk]) -> dict[AttemptKey, int]:
-    tails = _lock_tails(tx, {chunk.key for chunk in chunks})
-    stored: dict[AttemptKey, int] = {}
-    rows = []
-    for chunk in chunks:
-        tail = tails.get(chunk.key)
-        if tail is None or not _is_current(tail, chunk.series):  # nobody will read this
-            stored[chunk.key] = chunk.last
-            continue
-        known = tail.last - tail.base
-        if chunk.first <= known + 1 <= chunk.last:
-            new = chunk if chunk.first == known + 1 else chunk.behind(known)
-            rows.append(_row(new, tail.base))
-            tail.last = tail.base + new.last
-        stored[chunk.key] = tail.last - tail.base
+def _append(tx: Transaction, chunks: Sequence[LogChunk]) -> tuple[int, ...]:
+    holders = _holders(tx, {chunk.key.pipeline_id for chunk in chunks})
+    wanted = [_is_wanted(chunk, holders) for chunk in chunks]
+    keys = {chunk.key for chunk, is_wanted in zip(chunks, wanted, strict=True) if is_wanted}
+    tails, rows = log_tail.lock(tx, keys), list[dict[str, Any]]()
+    stored = tuple(
+        _take(chunk, tails.get(chunk.key) if is_wanted else None, rows)
+        for chunk, is_wanted in zip(chunks, wanted, strict=True)
+    )
     tx.insert_missing(LogChunkRow, rows)
+    log_tail.write(tx, tails)
     tx.wake()
     return stored
 
 
-def _is_current(tail: LogTailRow, series: str) -> bool:
-    """False for a late resend of an earlier series; a new one begins behind what is stored."""
-    if series == tail.earlier_series and tail.series:
-        return False
-    if series != tail.series:
-        tail.earlier_series, tail.series, tail.base = tail.series, series, tail.last
-    return True
+def _take(chunk: LogChunk, tail: Tail | None, rows: list[dict[str, Any]]) -> int:
+    """The last number that the sender of the chunk need not send again."""
+    if tail is None or not tail.goes_on_with(chunk.series):  # nobody will read this
+        return chunk.last
+    known = tail.last - tail.base
+    if chunk.first <= known + 1 <= chunk.last:
+        new = chunk if chunk.first == known + 1 else chunk.behind(known)
+        rows.append(_row(new, tail.base))
+        tail.last = tail.base + new.last
+    return tail.last - tail.base
 
 
-def _lock_tails(tx: Transaction, keys: set[AttemptKey]) -> dict[AttemptKey, LogTailRow]:
-    """The tails of attempts whose pipeline exists, locked in one order."""
-    ids = {key.pipeline_id for key in keys}
+def _holders(tx: Transaction, ids: set[str]) -> dict[str, dict[int, str]]:
+    """The node of each placement of each pipeline that exists, which is held so that it stays;
+    released placements, too: lines may come after the end."""
     query = (
-        select(PipelineRow.id)
+        select(PipelineRow.id, AllocationRow.generation, AllocationRow.node_id)
+        .join(AllocationRow, col(AllocationRow.pipeline_id) == col(PipelineRow.id), isouter=True)
         .where(col(PipelineRow.id).in_(ids))
-        .with_for_update(read=True, key_share=True)
+        .with_for_update(read=True, key_share=True, of=PipelineRow)
     )
-    there = set(tx.session.exec(query))
-    known = {key for key in keys if key.pipeline_id in there}
-    tails = _tails_of(tx, known)
-    if missing := sorted(known - tails.keys(), key=_key):
-        tx.insert_missing(LogTailRow, [_key_columns(key) | _NO_LINES for key in missing])
-        tails |= _tails_of(tx, set(missing))
-    return tails
+    holders = dict[str, dict[int, str]]()
+    for pipeline_id, generation, node_id in tx.session.exec(query):
+        holders.setdefault(pipeline_id, {})[generation] = node_id
+    return holders
 
 
-def _tails_of(tx: Transaction, keys: set[AttemptKey]) -> dict[AttemptKey, LogTailRow]:
-    """Those that are there, locked; one statement, for lines come from many attempts at once."""
-    columns = [col(getattr(LogTailRow, name)) for name in _KEY]
-    query = (
-        select(LogTailRow)
-        .where(tuple_(*columns).in_([_key(key) for key in keys]))
-        .order_by(*columns)
-        .with_for_update()
+def _is_wanted(chunk: LogChunk, holders: Mapping[str, Mapping[int, str]]) -> bool:
+    """Whether its pipeline exists, and gave the attempt to the node that sent it."""
+    key = chunk.key
+    if key.pipeline_id not in holders:
+        return False
+    if chunk.node_id in ("", holders[key.pipeline_id].get(key.generation)):
+        return True
+    _log.warning(
+        "lines.refused",
+        action="lines.refused",
+        node_id=chunk.node_id,
+        pipeline_id=key.pipeline_id,
+        generation=key.generation,
     )
-    return {_log_key(row): row for row in tx.session.exec(query)} if keys else {}
+    return False
 
 
 def _row(chunk: LogChunk, base: int) -> dict[str, Any]:
-    return _key_columns(chunk.key) | {
+    return log_tail.key_columns(chunk.key) | {
         "first": base + chunk.first,
         "last": base + chunk.last,
         "last_at": chunk.last_at,

@@ -9,7 +9,14 @@ from gamepipe.model.errors import IllegalTransition, NotFound
 from gamepipe.model.node import GameNode
 from gamepipe.model.record import EventKind, StopOrder
 from gamepipe.model.state import Connectivity, InstanceState, NodeState
-from gamepipe.ports import NodeChange, NodeMark, OfferMade, Registration
+from gamepipe.ports import (
+    MetricsReport,
+    NodeChange,
+    NodeMark,
+    NodeSession,
+    OfferMade,
+    Registration,
+)
 from store import capacity, connectivity
 from store import registration as registering
 from store.database import Database
@@ -32,9 +39,14 @@ class NodeStore:
 
         return await self._database.write(work, placing=True)
 
-    async def connect(self, node_id: str, session: int, *, now: datetime) -> GameNode:
+    async def connect(self, session: NodeSession, *, now: datetime) -> GameNode:
         return await self._database.write(
-            lambda tx: node_record(registering.open_stream(tx, node_id, session, now=now))
+            lambda tx: node_record(registering.open_stream(tx, session, now=now))
+        )
+
+    async def check_session(self, session: NodeSession) -> None:
+        await self._database.read(
+            lambda read: registering.check_session(read.get(NodeRow, session.node_id), session)
         )
 
     async def take_state(
@@ -48,9 +60,13 @@ class NodeStore:
         return await self._database.read(_marks)
 
     async def heartbeat(
-        self, beats: Sequence[registering.Beat], *, now: datetime
+        self,
+        beats: Sequence[registering.Beat],
+        *,
+        now: datetime,
+        reports: Sequence[MetricsReport] = (),
     ) -> tuple[str, ...]:
-        return await self._database.write(lambda tx: registering.beat(tx, beats, now=now))
+        return await self._database.write(lambda tx: registering.beat(tx, beats, reports, now=now))
 
     async def get(self, node_id: str) -> GameNode:
         return await self._database.read(lambda session: _record(session, node_id))
@@ -86,18 +102,25 @@ class NodeStore:
         )
 
     async def gateway_beat(
-        self, gateway_id: str, *, started_at: datetime, ttl: timedelta, now: datetime
-    ) -> None:
-        def work(tx: Transaction) -> None:
+        self,
+        gateway_id: str,
+        *,
+        started_at: datetime,
+        ttl: timedelta,
+        now: datetime,
+        reaches_temporal: bool = True,
+    ) -> bool:
+        def work(tx: Transaction) -> bool:
             row = tx.session.get(GatewayRow, gateway_id)
             if row is None:
-                tx.session.add(GatewayRow(id=gateway_id, started_at=started_at, beat_at=now))
-                return
+                row = GatewayRow(id=gateway_id, started_at=started_at, beat_at=now)
+                tx.session.add(row)
             if now - row.beat_at > ttl / 2:
                 row.started_at = now
-            row.beat_at = now
+            row.beat_at, row.reaches_temporal = now, reaches_temporal
+            return _another_reaches_temporal(tx.session, gateway_id, now - ttl / 2)
 
-        await self._database.write(work)
+        return await self._database.write(work)
 
     async def forget_gateways(self, *, silent_since: datetime) -> None:
         old = delete(GatewayRow).where(col(GatewayRow.beat_at) < silent_since)
@@ -109,6 +132,15 @@ class NodeStore:
                 (row.id, row.started_at, row.beat_at) for row in session.exec(select(GatewayRow))
             )
         )
+
+
+def _another_reaches_temporal(session: Session, gateway_id: str, since: datetime) -> bool:
+    others = select(func.count()).where(
+        GatewayRow.id != gateway_id,
+        GatewayRow.beat_at >= since,
+        col(GatewayRow.reaches_temporal).is_(True),
+    )
+    return session.exec(others).one() > 0
 
 
 def _row(session: Session, node_id: str) -> NodeRow:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
-from sqlmodel import Session, select
+from sqlmodel import Session
 
 from gamepipe.model.errors import NotFound
 from gamepipe.model.record import GenerationRecord, NewPipeline, PipelineRecord
@@ -33,13 +33,6 @@ class PipelineStore:
 
     async def get(self, pipeline_id: str) -> PipelineRecord:
         return await self._database.read(lambda session: _get(session, pipeline_id))
-
-    async def state(self, pipeline_id: str) -> PipelineState:
-        query = select(PipelineRow.state).where(PipelineRow.id == pipeline_id)
-        state = await self._database.read(lambda session: session.exec(query).one_or_none())
-        if state is None:
-            raise NotFound("pipeline", pipeline_id)
-        return PipelineState(state)
 
     async def list(self, query: PipelineFilter) -> PipelinePage:
         return await self._database.read(lambda session: listing.find(session, query))

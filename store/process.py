@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column
+from sqlalchemy import BigInteger, Boolean, Column, true
 from sqlmodel import Field, SQLModel
 
 from store.column import time_column
@@ -23,6 +23,18 @@ class GatewayRow(SQLModel, table=True):
     id: str = Field(primary_key=True)
     started_at: datetime = Field(sa_column=time_column())
     beat_at: datetime = Field(sa_column=time_column())
+    reaches_temporal: bool = Field(
+        default=True, sa_column=Column(Boolean, nullable=False, server_default=true())
+    )
+
+
+class SecretRow(SQLModel, table=True):
+    """What all gateways of a store must share, and nobody else may know."""
+
+    __tablename__ = "secret"
+
+    name: str = Field(primary_key=True)
+    value: str
 
 
 class LeaseRow(SQLModel, table=True):

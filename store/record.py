@@ -94,6 +94,7 @@ def node_record(row: NodeRow, *, stop_orders: int = 0, unaccounted: int = 0) -> 
         state=NodeState(row.state),
         connectivity=Connectivity(row.connectivity),
         session=row.session,
+        session_key=row.session_key,
         stream=row.stream,
         agent_state=NodeState(row.agent_state) if row.agent_state else None,
         transport=row.transport,

@@ -18,6 +18,8 @@ from store.migration import migrate
 from store.node import NodeStore
 from store.pipeline import PipelineStore
 from store.placement import PlacementStore
+from store.process import SecretRow
+from store.transaction import Transaction
 from store.wakeup import Subscription, hub_for
 
 
@@ -65,6 +67,15 @@ class GamePipelineStore:
     async def lease(self, name: str, holder: str, *, ttl: timedelta, now: datetime) -> bool:
         """Take or renew a lease; whether `holder` has it now."""
         return await self._database.write(lambda tx: lease.take(tx, name, holder, ttl=ttl, now=now))
+
+    async def secret(self, name: str, *, fresh: str) -> str:
+        """See `gamepipe.ports.Store`."""
+
+        def work(tx: Transaction) -> str:
+            tx.insert_missing(SecretRow, [{"name": name, "value": fresh}])
+            return tx.session.get_one(SecretRow, name).value
+
+        return await self._database.write(work)
 
     async def close(self) -> None:
         await self._hub.close()

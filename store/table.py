@@ -172,6 +172,11 @@ class NodeRow(SQLModel, table=True):
     state: str
     connectivity: str
     session: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    session_key: str = Field(
+        default="", sa_column=Column(String, nullable=False, server_default="")
+    )
+    nonce: str = Field(default="", sa_column=Column(String, nullable=False, server_default=""))
+    """Of the registration that the session was issued for."""
     stream: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
     agent_state: str = Field(
         default="", sa_column=Column(String, nullable=False, server_default="")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import grpc
 from pydantic import SecretStr
 
+from gamepipe.limit import MESSAGE_OPTIONS
 from gamepipe.model.errors import GamePipeError
 from gamepipe.v1.node_pb2_grpc import GameNodeServiceStub
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from gamepipe.v1.node_pb2_grpc import GameNodeServiceAsyncStub
 
 _OPTIONS = (
+    *MESSAGE_OPTIONS,
     # A cut cable shows within 17 s; gateways allow pings every 10 s.
     ("grpc.keepalive_time_ms", 12_000),
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -47,6 +49,8 @@ class GatewayChannel:
         self._channels: dict[str, grpc.aio.Channel] = {}
         self.session = 0
         """Of this node, as the gateway issued it; calls that speak for the node carry it."""
+        self.session_key = ""
+        """What proves the session."""
         self.registering = False
         """A newer one is being issued: the one at hand may be refused any moment."""
 
@@ -73,6 +77,10 @@ class GatewayChannel:
                     f"the token file cannot be read: {error}; name a readable one with --token-file"
                 ) from error
         return (("authorization", f"Bearer {token.get_secret_value()}"),) if token else ()
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        return frozenset(self._addresses)
 
     def turn(self) -> None:
         """Use the next address from now on."""

@@ -9,11 +9,11 @@ from gamepipe.v1 import node_pb2
 from gamepipe.wire.message import key_message
 
 _TIMEOUT_SECONDS = 10.0
+# FAILED_PRECONDITION is none: the session is unknown there, and will be registered anew.
 _REFUSALS = (
     grpc.StatusCode.PERMISSION_DENIED,
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.UNIMPLEMENTED,
 )
 
@@ -39,7 +39,10 @@ class GatewayValues:
             return held
         session = self._channel.session
         request = node_pb2.FetchStepSecretsRequest(
-            node_id=self._node_id, key=key_message(key), session=session
+            node_id=self._node_id,
+            key=key_message(key),
+            session=session,
+            session_key=self._channel.session_key,
         )
         try:
             answer = await self._channel.stub.FetchStepSecrets(

@@ -15,7 +15,7 @@ from gamepipe.agent.hearing import Hearing
 from gamepipe.agent.outbox import Outbox
 from gamepipe.agent.patience import patience
 from gamepipe.agent.registrar import Registrar
-from gamepipe.agent.registration import heartbeat_of
+from gamepipe.agent.registration import HEARTBEAT_TAKEN, heartbeat_of
 from gamepipe.agent.stop_order import StopOrdered, StopOrders
 from gamepipe.model.errors import GamePipeError
 from gamepipe.model.node import NodeMetrics
@@ -78,6 +78,8 @@ class GatewayLink:
         self._handler = handler
         self._interval = heartbeat_interval
         self._pace = node_pb2.Pace()
+        self._features = frozenset[str]()
+        """That both sides know."""
         self._outbox = outbox
         self._orders = StopOrders(handler.on_stop_ordered, outbox)
         self._hearing = Hearing()
@@ -101,6 +103,7 @@ class GatewayLink:
     async def register(self) -> node_pb2.RegisterResponse:
         """Register; retried until a gateway answers. Raises `RegistrationRefused`."""
         answer = await self._registrar.register(self.ttl_seconds)
+        self._features = frozenset(answer.features)
         self._hearing.answered()
         self._pace = node_pb2.Pace(
             heartbeat_seconds=answer.heartbeat_seconds, ttl_seconds=answer.ttl_seconds
@@ -145,7 +148,7 @@ class GatewayLink:
         call = self._channel.stub.Connect(metadata=self._channel.metadata())
         writer: asyncio.Task[None] | None = None
         try:
-            await call.write(node_pb2.ConnectRequest(hello=self._hello()))
+            await call.write(node_pb2.ConnectRequest(hello=self._registrar.hello()))
             async with asyncio.timeout(_HELLO_SECONDS):
                 message = await call.read()
             self._outbox.rewind()
@@ -177,9 +180,6 @@ class GatewayLink:
             reading.cancel()
             declared.cancel()
 
-    def _hello(self) -> node_pb2.Hello:
-        return node_pb2.Hello(node_id=self._registrar.node_id, session=self._channel.session)
-
     # --- up -------------------------------------------------------------------------------------
 
     async def _write(self, call: Stream) -> None:
@@ -188,15 +188,19 @@ class GatewayLink:
             if time.monotonic() >= due:
                 self._refuse_silence()
                 due = time.monotonic() + (self._interval or self._pace.heartbeat_seconds or 5.0)
-                await call.write(self._heartbeat())
+                await self._beat(call)
             for message in self._outbox.take():
                 await call.write(message)
             await _at_most(self._outbox.wait(), due - time.monotonic())
 
-    def _heartbeat(self) -> node_pb2.ConnectRequest:
+    async def _beat(self, call: Stream) -> None:
+        """A gateway that does not answer heartbeats has heard what the stream takes."""
         number = self._outbox.number()
         self._hearing.said(number)
-        return node_pb2.ConnectRequest(sequence=number, heartbeat=heartbeat_of(self._sample()))
+        beat = node_pb2.ConnectRequest(sequence=number, heartbeat=heartbeat_of(self._sample()))
+        await call.write(beat)
+        if HEARTBEAT_TAKEN not in self._features:
+            self._hearing.heard(number)
 
     def _refuse_silence(self) -> None:
         """Raises `TimeoutError`: this stream leads nowhere, though nothing has said so."""
@@ -229,7 +233,7 @@ class GatewayLink:
 
     def _give_way(self, newest: int) -> NoReturn:
         """To a newer session; an older one says that the gateway knows nothing of ours."""
-        if newest <= self._channel.session:
+        if newest < self._channel.session:
             _log.warning("session.unknown", action="session.unknown", newest=newest)
             raise _SessionUnknown
         raise SessionSuperseded(

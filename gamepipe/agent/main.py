@@ -30,7 +30,7 @@ from gamepipe.agent.runtime import Runtime
 from gamepipe.agent.settings import AgentSettings
 from gamepipe.agent.shipper import LogShipper
 from gamepipe.agent.slot import StepSlots
-from gamepipe.agent.spool import SpoolFolder
+from gamepipe.agent.spool_folder import SpoolFolder
 from gamepipe.agent.stream_server import StreamServer
 from gamepipe.agent.survey import NodeSurvey
 from gamepipe.agent.together import run_together, run_until

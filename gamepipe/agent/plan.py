@@ -9,7 +9,7 @@ from gamepipe.agent.folder import AgentFolders
 from gamepipe.agent.reporter import Clock, ReportRules
 from gamepipe.agent.runtime import Runtime, StepPlan
 from gamepipe.agent.slot import StepSlots
-from gamepipe.agent.spool import SpoolFolder
+from gamepipe.agent.spool_folder import SpoolFolder
 from gamepipe.agent.values import StepValues
 from gamepipe.model import reason as reasons
 from gamepipe.model.record import AttemptKey

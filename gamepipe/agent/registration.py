@@ -1,10 +1,31 @@
 """What the agent declares of its node, in the terms of the protocol."""
 
 from gamepipe.agent.settings import AgentSettings
+from gamepipe.model.errors import GamePipeError
 from gamepipe.model.node import Location, NodeFacts, NodeMetrics
 from gamepipe.v1 import node_pb2
 
 PROTOCOL = 1
+PACE = "pace"
+HEARTBEAT_TAKEN = "heartbeat_taken"
+FEATURES = (PACE, HEARTBEAT_TAKEN)
+"""What this agent understands beyond the version."""
+
+
+class ProtocolMismatch(GamePipeError):
+    """A gateway answered in a protocol that this agent does not speak."""
+
+    reason = "PROTOCOL_UNSUPPORTED"
+
+
+def check_protocol(answer: node_pb2.RegisterResponse) -> None:
+    """Raises `ProtocolMismatch`."""
+    if answer.protocol != PROTOCOL:
+        older = "gateway" if answer.protocol < PROTOCOL else "agent"
+        raise ProtocolMismatch(
+            f"the gateway speaks protocol {answer.protocol}, this agent {PROTOCOL}: update the "
+            f"{older}"
+        )
 
 
 def registration(settings: AgentSettings, facts: NodeFacts) -> node_pb2.RegisterRequest:
@@ -15,6 +36,7 @@ def registration(settings: AgentSettings, facts: NodeFacts) -> node_pb2.Register
         location=_location(settings.location),
         transport=settings.transport,
         protocol=PROTOCOL,
+        features=FEATURES,
     )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 import grpc
@@ -10,16 +10,18 @@ import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gamepipe.agent.channel import GatewayChannel, describe
-from gamepipe.agent.spool import AttemptSpool, SpoolFolder
+from gamepipe.agent.spool import AttemptSpool
+from gamepipe.agent.spool_folder import SpoolFolder
 from gamepipe.backoff import backoff
+from gamepipe.limit import LOG_REQUEST_BYTES, UNACKNOWLEDGED_REQUESTS
 from gamepipe.logchunk import LogChunk
-from gamepipe.model.record import AttemptKey
+from gamepipe.model.record import AttemptKey, LogLine
 from gamepipe.v1 import log_pb2, node_pb2
 from gamepipe.wire.message import key_message
 
 _log = structlog.get_logger()
 
-MAX_UNACKNOWLEDGED = 16
+MAX_UNACKNOWLEDGED = UNACKNOWLEDGED_REQUESTS
 CHUNK_BYTES = 512 * 1024
 """Well below the 1 MiB that a request may have: times and numbers come on top of the text."""
 GATHER_SECONDS = 0.05
@@ -100,14 +102,22 @@ class LogShipper:
         if not lines:
             self._room.release()
             return None
+        request = self._request(spool, lines)
+        while request.ByteSize() > LOG_REQUEST_BYTES:  # lines that do not compress
+            lines = lines[: len(lines) // 2]
+            request = self._request(spool, lines)
         self._waiting.append(_Sent(spool, lines[0].number))
         self._sent[spool.key] = lines[-1].number
+        return request
+
+    def _request(self, spool: AttemptSpool, lines: Sequence[LogLine]) -> node_pb2.PushLogsRequest:
         return node_pb2.PushLogsRequest(
             node_id=self._node_id,
             key=key_message(spool.key),
             packed=_packed(LogChunk.of(spool.key, lines, spool.series)),
             series=spool.series,
             session=self._channel.session,
+            session_key=self._channel.session_key,
         )
 
     def _take(self, answer: node_pb2.PushLogsResponse) -> None:

@@ -2,37 +2,27 @@
 
 import asyncio
 import contextlib
-import re
 import shutil
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import structlog
 
-from gamepipe.agent.folder import checked_id, sync
+from gamepipe.agent.folder import sync
+from gamepipe.agent.piece import cut
 from gamepipe.agent.segment import Segment, decode, encode
+from gamepipe.agent.spool_limit import SpoolLimits
 from gamepipe.model.record import AttemptKey, LogLine, LogStream
 
 _log = structlog.get_logger()
 _ENDED = "ended"
 _SERIES = "series"
-_FOLDER = re.compile(r"g(\d+)/step-(\d+)/a(\d+)$")
 RUNS_ANEW = "an earlier run of this attempt was stopped; what follows is a new one"
 _LEVELS = 4
 """Folders above an attempt's, up to the one of all spools."""
 _READ_MARGIN = 128 * 1024
 """More than the longest frame, so that one read always holds a whole line."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SpoolLimits:
-    """`unacknowledged_bytes` of one attempt: above it, its step waits."""
-
-    unacknowledged_bytes: int = 64 * 1024 * 1024
-    segment_bytes: int = 1024 * 1024
 
 
 class AttemptSpool:
@@ -67,10 +57,19 @@ class AttemptSpool:
         position: str = "",
         continued: bool = False,
     ) -> None:
-        """Spool a line; waits while too much is unacknowledged. Raises OSError (a full disk)."""
+        """Spool a line; waits while too much is unacknowledged. Raises OSError (a full disk). One
+        that is too long (rubbish grows as a text) goes on in the next; `position` is behind all."""
+        *parts, last = cut(text)
+        for part in parts:
+            await self._write_one(stream, part, at=at, mark="", continued=True)
+        await self._write_one(stream, last, at=at, mark=position, continued=continued)
+
+    async def _write_one(
+        self, stream: LogStream, text: str, *, at: datetime, mark: str, continued: bool
+    ) -> None:
         await self._make_room()
         number = self.last_number + 1
-        mark = position or self.resume_position()
+        mark = mark or self.resume_position()
         line = LogLine(number=number, at=at, stream=stream, text=text, continued=continued)
         segment = self._segment(number)
         try:
@@ -242,58 +241,3 @@ class AttemptSpool:
         for parent in list(self._folder.parents)[:3]:
             with contextlib.suppress(OSError):
                 parent.rmdir()
-
-
-class SpoolFolder:
-    """Every spool of the agent, by attempt."""
-
-    def __init__(self, folder: Path, limits: SpoolLimits | None = None) -> None:
-        self._folder = folder
-        self._limits = limits or SpoolLimits()
-        self._spools: dict[AttemptKey, AttemptSpool] = {}
-        self.arrived = asyncio.Event()
-        """Set by every line and every end of an attempt; cleared by its reader."""
-
-    def open(self, key: AttemptKey) -> AttemptSpool:
-        """The spool of an attempt, with what an earlier agent left in it."""
-        spool = self._spools.get(key)
-        if spool is None:
-            checked_id(key.pipeline_id)
-            spool = AttemptSpool(key, self._folder / key.path, self._limits, self.arrived)
-            self._spools[key] = spool
-            self.arrived.set()
-        return spool
-
-    def open_leftovers(self) -> None:
-        """Take up what an earlier agent had not shipped."""
-        for path in sorted(self._folder.glob("*/g*/step-*/a*")):
-            numbers = _FOLDER.search(path.as_posix())
-            if numbers:
-                generation, step_index, attempt = map(int, numbers.groups())
-                self.open(
-                    AttemptKey(
-                        pipeline_id=path.relative_to(self._folder).parts[0],
-                        generation=generation,
-                        step_index=step_index,
-                        attempt=attempt,
-                    )
-                )
-
-    def all(self) -> Iterator[AttemptSpool]:
-        return iter(tuple(self._spools.values()))
-
-    def get(self, key: AttemptKey) -> AttemptSpool | None:
-        return self._spools.get(key)
-
-    def close_generation(self, pipeline_id: str, generation: int) -> None:
-        """Nothing writes to the generation's spools any more: each goes once it is shipped."""
-        for spool in self.all():
-            if (spool.key.pipeline_id, spool.key.generation) == (pipeline_id, generation):
-                spool.ended = True
-        self.arrived.set()
-
-    def discard(self, spool: AttemptSpool) -> None:
-        """Remove a spool that ended and was shipped."""
-        if self._spools.get(spool.key) is spool:
-            del self._spools[spool.key]
-        spool.remove()

@@ -171,7 +171,7 @@ class StreamServer:
 
     def _reporting(self, lease: Lease) -> Callable[[StepReport], Awaitable[None]]:
         async def report(news: StepReport) -> None:
-            answer = await self._outbox.tell(reported(lease.key, news))
+            answer = await self._outbox.tell(reported(lease, news))
             if answer.outcome == node_pb2.OUTCOME_ABORTED:  # beside: its end ends this report
                 self._beside(self._abandon(lease, answer.message))
 

@@ -8,11 +8,14 @@
     ├── NotFound                   pipeline, step, node, template, instance
     ├── AlreadyExists
     ├── IllegalTransition
-    │   └── NodeNotSchedulable
+    │   ├── NodeNotSchedulable
+    │   ├── SessionUnknown
+    │   └── ProtocolUnsupported
     ├── RevisionConflict
     │   └── LeaseLost
     ├── QueueFull
-    │   └── RateLimited
+    │   ├── RateLimited
+    │   └── LimitExceeded
     ├── Unauthenticated
     ├── Forbidden
     └── Unavailable
@@ -87,6 +90,18 @@ class NodeNotSchedulable(IllegalTransition):
     reason = "NODE_NOT_SCHEDULABLE"
 
 
+class SessionUnknown(IllegalTransition):
+    """The store knows nothing of a session: it is to be registered anew."""
+
+    reason = "SESSION_UNKNOWN"
+
+
+class ProtocolUnsupported(IllegalTransition):
+    """An agent speaks a version that this gateway does not."""
+
+    reason = "PROTOCOL_UNSUPPORTED"
+
+
 class RevisionConflict(GamePipeError):
     reason = "REVISION_CONFLICT"
 
@@ -101,6 +116,12 @@ class QueueFull(GamePipeError):
 
 class RateLimited(QueueFull):
     reason = "RATE_LIMITED"
+
+
+class LimitExceeded(QueueFull):
+    """A request, or a part of it, is too large; `limit` names what, `allowed` how much is."""
+
+    reason = "LIMIT_EXCEEDED"
 
 
 class Unauthenticated(GamePipeError):

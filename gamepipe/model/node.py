@@ -71,6 +71,8 @@ class NodeMetrics:
     gpus: tuple[GpuUse, ...] = ()
     network_received_bytes_per_second: float = 0.0
     network_sent_bytes_per_second: float = 0.0
+    round_trips_ms: dict[str, float] = field(default_factory=dict)
+    """Milliseconds to each region that the node probed; heartbeats do not carry them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +88,8 @@ class GameNode:
     connectivity: Connectivity = Connectivity.ONLINE
     session: int = 0
     """Issued by the server at each registration; the newest wins."""
+    session_key: str = field(default="", repr=False)
+    """Proves the session; for the node's agent alone."""
     stream: int = 0
     """Issued at each connection of that session; a gateway ends an older one."""
     agent_state: NodeState | None = None

@@ -14,19 +14,22 @@ from gamepipe.ports.repository import (
     NodeRepository,
     PipelineRepository,
     Store,
-    Wakeup,
 )
 from gamepipe.ports.value import (
     LogQuery,
+    LogStanding,
     LogTail,
+    MetricsReport,
     NodeChange,
     NodeMark,
+    NodeSession,
     OfferMade,
     PipelineChange,
     PipelineFilter,
     PipelinePage,
     Registration,
 )
+from gamepipe.ports.wakeup import Wakeup
 
 __all__ = [
     "EventRepository",
@@ -35,10 +38,13 @@ __all__ = [
     "LogChunk",
     "LogQuery",
     "LogRepository",
+    "LogStanding",
     "LogTail",
+    "MetricsReport",
     "NodeChange",
     "NodeMark",
     "NodeRepository",
+    "NodeSession",
     "OfferMade",
     "PipelineChange",
     "PipelineFilter",

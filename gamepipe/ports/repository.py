@@ -22,15 +22,19 @@ from gamepipe.ports.latency import LatencyRepository
 from gamepipe.ports.placement import PlacementRepository
 from gamepipe.ports.value import (
     LogQuery,
+    LogStanding,
     LogTail,
+    MetricsReport,
     NodeChange,
     NodeMark,
+    NodeSession,
     OfferMade,
     PipelineChange,
     PipelineFilter,
     PipelinePage,
     Registration,
 )
+from gamepipe.ports.wakeup import Wakeup
 from gamepipe.wire import SaveAck, SaveRequest
 
 
@@ -42,9 +46,6 @@ class PipelineRepository(Protocol):
 
     async def get(self, pipeline_id: str) -> PipelineRecord:
         """Raises `NotFound`; a deleted pipeline is not found."""
-
-    async def state(self, pipeline_id: str) -> PipelineState:
-        """Its state alone, for those who look often. Raises `NotFound`."""
 
     async def list(self, query: PipelineFilter) -> PipelinePage: ...
 
@@ -110,12 +111,18 @@ class PipelineRepository(Protocol):
 
 class NodeRepository(Protocol):
     async def register(self, registration: Registration, *, now: datetime) -> GameNode:
-        """Insert or refresh, with the next session number. Alias and state are people's; labels and
-        location are the agent's until people set them. Offers are the caller's next step."""
+        """Insert or refresh, with the next session number and its key; the nonce of the newest
+        session is answered with that session. Alias and state are people's; labels and location are
+        the agent's until people set them. Offers are the caller's next step."""
 
-    async def connect(self, node_id: str, session: int, *, now: datetime) -> GameNode:
+    async def connect(self, session: NodeSession, *, now: datetime) -> GameNode:
         """A stream of that session has come: the node with the number of this newest stream.
-        Raises `NotFound`, and `LeaseLost` when a newer session has registered."""
+        Raises as `check_session` does."""
+
+    async def check_session(self, session: NodeSession) -> None:
+        """Whether it is the node's newest. Raises `NotFound`, `LeaseLost` when a newer session has
+        registered, `Forbidden` without the key, and `SessionUnknown` when the store has never
+        issued it (it was restored from a backup)."""
 
     async def take_state(
         self, node_id: str, session: int, state: NodeState, *, now: datetime
@@ -126,9 +133,14 @@ class NodeRepository(Protocol):
         """Of every node, by id."""
 
     async def heartbeat(
-        self, beats: Sequence[tuple[str, int, NodeMetrics]], *, now: datetime
+        self,
+        beats: Sequence[tuple[str, int, NodeMetrics]],
+        *,
+        now: datetime,
+        reports: Sequence[MetricsReport] = (),
     ) -> tuple[str, ...]:
-        """(node id, session, metrics) in one batch; the ids whose session is superseded."""
+        """(node id, session, metrics) in one batch, and what nodes measured beside that, which is
+        no sign of life; the ids of which nothing is stored, for their session is not the newest."""
 
     async def get(self, node_id: str) -> GameNode:
         """Raises `NotFound`."""
@@ -153,10 +165,17 @@ class NodeRepository(Protocol):
         that was given to another node stays."""
 
     async def gateway_beat(
-        self, gateway_id: str, *, started_at: datetime, ttl: timedelta, now: datetime
-    ) -> None:
+        self,
+        gateway_id: str,
+        *,
+        started_at: datetime,
+        ttl: timedelta,
+        now: datetime,
+        reaches_temporal: bool = True,
+    ) -> bool:
         """A gateway hears. One whose beats were interrupted for half a TTL (it, or the store, was
-        away) counts as started now: it could not have told of any heartbeat."""
+        away) counts as started now: it could not have told of any heartbeat. Whether another one
+        that hears now reaches Temporal."""
 
     async def forget_gateways(self, *, silent_since: datetime) -> None:
         """Those whose last beat is older are gone for good."""
@@ -195,16 +214,20 @@ class InstanceRepository(Protocol):
 
 
 class LogRepository(Protocol):
-    async def append(self, chunks: Sequence[LogChunk]) -> dict[AttemptKey, int]:
-        """Store each line once (a resend is trimmed by number); the last stored number per key.
+    async def append(self, chunks: Sequence[LogChunk]) -> tuple[int, ...]:
+        """Store each line once (a resend is trimmed by number); the last stored number behind each
+        chunk.
         A chunk that begins behind a gap is not stored: the answer says where to resume. Lines of
-        a new series follow those stored before; lines of an earlier series, and of a pipeline that
-        is gone, are acknowledged and dropped."""
+        a new series follow those stored before; lines of an earlier series, of a pipeline that is
+        gone, and from a node that does not hold its generation, are acknowledged and dropped."""
 
     def read(self, query: LogQuery) -> AsyncIterator[tuple[AttemptKey, LogLine]]: ...
 
     async def tails(self, pipeline_id: str) -> dict[AttemptKey, LogTail]:
         """Of every attempt that has lines, in the order of reading."""
+
+    async def standing(self, pipeline_id: str) -> LogStanding:
+        """Raises `NotFound`."""
 
 
 class EventRepository(Protocol):
@@ -223,13 +246,6 @@ class EventRepository(Protocol):
     async def cleanup(self, *, before: datetime, limit: int) -> int:
         """Remove up to `limit` of the oldest events, as far as they happened before; the number
         removed. A reader whose last event is gone goes on behind it."""
-
-
-class Wakeup(Protocol):
-    """Tells readers in any process that something was written: `events` or `logs`."""
-
-    async def wait(self, *, timeout_seconds: float) -> bool:
-        """Wait for a write since the last call (True) or the timeout (False)."""
 
 
 class Store(Protocol):
@@ -258,5 +274,8 @@ class Store(Protocol):
 
     async def lease(self, name: str, holder: str, *, ttl: timedelta, now: datetime) -> bool:
         """Take or renew the lease `name`; whether `holder` has it now. An expired one is free."""
+
+    async def secret(self, name: str, *, fresh: str) -> str:
+        """The secret that all gateways share under that name; `fresh` if there is none yet."""
 
     async def close(self) -> None: ...

@@ -3,10 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from gamepipe.model.node import Location, NodeFacts
-from gamepipe.model.record import (
-    PipelineRecord,
-)
+from gamepipe.model.node import Location, NodeFacts, NodeMetrics
+from gamepipe.model.record import AttemptKey, PipelineRecord
 from gamepipe.model.spec import PipelineSpec
 from gamepipe.model.state import NodeState, PipelineState
 
@@ -72,6 +70,15 @@ class LogTail:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LogStanding:
+    """What whoever follows a log looks at: the state of its pipeline, and how far it is stored; as
+    far as it was when the state was read, or farther."""
+
+    state: PipelineState
+    tails: dict[AttemptKey, LogTail]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LogQuery:
     """`attempt`/`step_index`/`generation` None: all of them. Ordered by generation, step, attempt,
     number; `after` continues behind a line (number) of one attempt; `tail` keeps the last n."""
@@ -95,6 +102,29 @@ class Registration:
     labels: dict[str, str] = field(default_factory=dict)
     location: Location = field(default_factory=Location)
     transport: str = "temporal"
+    nonce: str = ""
+    """The same when a registration is repeated because its answer was lost; empty: it is none."""
+    session_key: str = ""
+    """Of the session that will be issued, if it is a new one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeSession:
+    """A session as an agent names it."""
+
+    node_id: str
+    number: int
+    key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricsReport:
+    """What a node measured, beside its heartbeats; None: what is known stays."""
+
+    node_id: str
+    session: int
+    metrics: NodeMetrics | None = None
+    round_trips_ms: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -219,12 +219,17 @@ class RegisterRequest(_message.Message):
     TRANSPORT_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     transport: _builtins.str
     """How the agent takes its steps: "temporal" or "grpc"."""
     protocol: _builtins.int
     """Version of this protocol that the agent speaks; 1 today. A gateway that does not speak it
     answers FAILED_PRECONDITION and names the versions that it speaks.
+    """
+    nonce: _builtins.str
+    """Random, at most 64 characters; new for each registration, the same when it is sent again because
+    no answer came. Empty: every request is a registration of its own.
     """
     @_builtins.property
     def facts(self) -> Global___NodeFacts: ...
@@ -234,7 +239,11 @@ class RegisterRequest(_message.Message):
     def location(self) -> Global___Location: ...
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the agent understands beyond the version, by name; unknown names are passed over."""
+        """What the agent understands beyond the version, by name; unknown names are passed over:
+          pace             it heeds Pace on the stream
+          heartbeat_taken  it wants its heartbeats answered
+          report_metrics   it may call ReportMetrics
+        """
 
     def __init__(
         self,
@@ -246,10 +255,11 @@ class RegisterRequest(_message.Message):
         transport: _builtins.str = ...,
         protocol: _builtins.int = ...,
         features: _abc.Iterable[_builtins.str] | None = ...,
+        nonce: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "location", b"location"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "features", b"features", "labels", b"labels", "location", b"location", "node_id", b"node_id", "protocol", b"protocol", "transport", b"transport"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "features", b"features", "labels", b"labels", "location", b"location", "node_id", b"node_id", "nonce", b"nonce", "protocol", b"protocol", "transport", b"transport"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -268,6 +278,7 @@ class RegisterResponse(_message.Message):
     TEMPORAL_NAMESPACE_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    SESSION_KEY_FIELD_NUMBER: _builtins.int
     session: _builtins.int
     heartbeat_seconds: _builtins.float
     """Seconds between heartbeats on the stream."""
@@ -277,10 +288,12 @@ class RegisterResponse(_message.Message):
     """host:port of Temporal and its namespace, for the transport "temporal"."""
     temporal_namespace: _builtins.str
     protocol: _builtins.int
-    """Version of this protocol that the gateway speaks."""
+    """Version of this protocol that both speak now: the agent's own."""
+    session_key: _builtins.str
+    """Proves the session: whoever speaks under it sends this, too. Keep it secret."""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the gateway understands beyond the version, by name."""
+        """What both understand beyond the version: those of the request that the gateway knows, too."""
 
     def __init__(
         self,
@@ -292,10 +305,11 @@ class RegisterResponse(_message.Message):
         temporal_namespace: _builtins.str = ...,
         protocol: _builtins.int = ...,
         features: _abc.Iterable[_builtins.str] | None = ...,
+        session_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "heartbeat_seconds", b"heartbeat_seconds", "protocol", b"protocol", "session", b"session", "temporal_address", b"temporal_address", "temporal_namespace", b"temporal_namespace", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "heartbeat_seconds", b"heartbeat_seconds", "protocol", b"protocol", "session", b"session", "session_key", b"session_key", "temporal_address", b"temporal_address", "temporal_namespace", b"temporal_namespace", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -309,17 +323,27 @@ class Hello(_message.Message):
 
     NODE_ID_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
+    SESSION_KEY_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     session: _builtins.int
+    session_key: _builtins.str
+    """As Register returned it."""
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As Register returned them; what is not among them is neither sent nor expected."""
+
     def __init__(
         self,
         *,
         node_id: _builtins.str = ...,
         session: _builtins.int = ...,
+        session_key: _builtins.str = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "node_id", b"node_id", "session", b"session", "session_key", b"session_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -452,7 +476,9 @@ Global___WorkBeat: _TypeAlias = WorkBeat  # noqa: Y015
 
 @_typing.final
 class StepReported(_message.Message):
-    """StepReported is news of a running attempt. At most 40 of progress for each attempt."""
+    """StepReported is news of a running attempt. At most 40 of progress for each attempt, and not more
+    than 4 a second: what comes faster is answered with RETRY.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -461,13 +487,20 @@ class StepReported(_message.Message):
     AT_FIELD_NUMBER: _builtins.int
     PERCENT_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    TASK_TOKEN_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """running or progress."""
     percent: _builtins.float
     """0..100."""
     message: _builtins.str
+    task_token: _builtins.bytes
+    """Of the newest dispatch of the attempt. Only the node that it was given to can report under it,
+    and only to the workflow run that gave it, or one that goes on with it.
+    """
     @_builtins.property
-    def key(self) -> _step_pb2.AttemptKey: ...
+    def key(self) -> _step_pb2.AttemptKey:
+        """As in the work that `task_token` names."""
+
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -478,10 +511,11 @@ class StepReported(_message.Message):
         at: _timestamp_pb2.Timestamp | None = ...,
         percent: _builtins.float | None = ...,
         message: _builtins.str = ...,
+        task_token: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "at", b"at", "key", b"key", "percent", b"percent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "at", b"at", "key", b"key", "kind", b"kind", "message", b"message", "percent", b"percent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "at", b"at", "key", b"key", "kind", b"kind", "message", b"message", "percent", b"percent", "task_token", b"task_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__percent: _TypeAlias = _typing.Literal["percent"]  # noqa: Y015
     _WhichOneofArgType__percent: _TypeAlias = _typing.Literal["_percent", b"_percent"]  # noqa: Y015
@@ -533,9 +567,10 @@ Global___Cleaned: _TypeAlias = Cleaned  # noqa: Y015
 
 @_typing.final
 class WorkEnded(_message.Message):
-    """WorkEnded is the end of a piece of work, under the token that it was given with. One that cannot be
-    read (a state that is no end, a text that no store can keep) is answered ABORTED and ends the
-    attempt as failed with RUNNER_ERROR: nothing better can follow it.
+    """WorkEnded is the end of a piece of work, under the token that it was given with. An `instance` in
+    it is one of this node, of that very step. One that cannot be read (a state that is no end, a text
+    that no store can keep, an instance of another) is answered ABORTED and ends the attempt as failed
+    with RUNNER_ERROR: nothing better can follow it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -856,8 +891,10 @@ Global___Answered: _TypeAlias = Answered  # noqa: Y015
 
 @_typing.final
 class Work(_message.Message):
-    """Work is something to be done, under a task token that names this dispatch of it. It comes once
-    on a stream; the same work under another token is another dispatch, and the newest token counts.
+    """Work is something to be done, under a task token that names this dispatch of it, the node that it
+    was given to and the run that gave it. The token is sealed: one that was changed, or given to
+    another node, is answered with ABORTED. Work comes once on a stream; the same work under another
+    token is another dispatch, and the newest token counts.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1044,7 +1081,9 @@ Global___ConnectResponse: _TypeAlias = ConnectResponse  # noqa: Y015
 
 @_typing.final
 class PushLogsRequest(_message.Message):
-    """PushLogsRequest carries consecutive lines of one attempt, at most 1 MiB: packed, or plainly."""
+    """PushLogsRequest carries consecutive lines of one attempt: packed, or plainly. At most 1 MiB as it
+    is sent, and 64 KiB of UTF-8 for each line.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1054,6 +1093,7 @@ class PushLogsRequest(_message.Message):
     SERIES_FIELD_NUMBER: _builtins.int
     PACKED_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
+    SESSION_KEY_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     series: _builtins.str
     """Names one numbering from 1. An attempt that runs anew under the same numbers (its workflow was
@@ -1063,6 +1103,8 @@ class PushLogsRequest(_message.Message):
     """The session that Register returned: any but the node's newest is refused (PERMISSION_DENIED).
     Register has answered with a newer one, or another agent has taken the node over.
     """
+    session_key: _builtins.str
+    """As Register returned it."""
     @_builtins.property
     def key(self) -> _step_pb2.AttemptKey: ...
     @_builtins.property
@@ -1080,10 +1122,11 @@ class PushLogsRequest(_message.Message):
         series: _builtins.str = ...,
         packed: _log_pb2.PackedLines | None = ...,
         session: _builtins.int = ...,
+        session_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "packed", b"packed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "lines", b"lines", "node_id", b"node_id", "packed", b"packed", "series", b"series", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "lines", b"lines", "node_id", b"node_id", "packed", b"packed", "series", b"series", "session", b"session", "session_key", b"session_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1125,9 +1168,11 @@ class FetchStepSecretsRequest(_message.Message):
     NODE_ID_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
+    SESSION_KEY_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     session: _builtins.int
-    """As in PushLogsRequest."""
+    """As in PushLogsRequest; so with the key."""
+    session_key: _builtins.str
     @_builtins.property
     def key(self) -> _step_pb2.AttemptKey: ...
     def __init__(
@@ -1136,10 +1181,11 @@ class FetchStepSecretsRequest(_message.Message):
         node_id: _builtins.str = ...,
         key: _step_pb2.AttemptKey | None = ...,
         session: _builtins.int = ...,
+        session_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "node_id", b"node_id", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "node_id", b"node_id", "session", b"session", "session_key", b"session_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1166,3 +1212,86 @@ class FetchStepSecretsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FetchStepSecretsResponse: _TypeAlias = FetchStepSecretsResponse  # noqa: Y015
+
+@_typing.final
+class RoundTrip(_message.Message):
+    """RoundTrip is how long a packet takes to a region and back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGION_FIELD_NUMBER: _builtins.int
+    MILLISECONDS_FIELD_NUMBER: _builtins.int
+    region: _builtins.str
+    """As in Location, 1 to 63 characters."""
+    milliseconds: _builtins.float
+    """0..60000."""
+    def __init__(
+        self,
+        *,
+        region: _builtins.str = ...,
+        milliseconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["milliseconds", b"milliseconds", "region", b"region"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RoundTrip: _TypeAlias = RoundTrip  # noqa: Y015
+
+@_typing.final
+class ReportMetricsRequest(_message.Message):
+    """ReportMetricsRequest carries what a node measured."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    SESSION_KEY_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    ROUND_TRIPS_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    session: _builtins.int
+    """As in PushLogsRequest; so with the key."""
+    session_key: _builtins.str
+    @_builtins.property
+    def metrics(self) -> Global___Heartbeat:
+        """In place of what the last heartbeat said. Absent: that stays."""
+
+    @_builtins.property
+    def round_trips(self) -> _containers.RepeatedCompositeFieldContainer[Global___RoundTrip]:
+        """At most 100, one for a region; in place of all earlier ones. Empty: those stay."""
+
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        session: _builtins.int = ...,
+        session_key: _builtins.str = ...,
+        metrics: Global___Heartbeat | None = ...,
+        round_trips: _abc.Iterable[Global___RoundTrip] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics", "node_id", b"node_id", "round_trips", b"round_trips", "session", b"session", "session_key", b"session_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportMetricsRequest: _TypeAlias = ReportMetricsRequest  # noqa: Y015
+
+@_typing.final
+class ReportMetricsResponse(_message.Message):
+    """ReportMetricsResponse says that it is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportMetricsResponse: _TypeAlias = ReportMetricsResponse  # noqa: Y015

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class GameNodeServiceStub:
     """GameNodeService is what agents call. Every call carries `authorization: Bearer <token>` when the
-    gateway has a token. Agents open outbound connections only.
+    gateway has a token. Agents open outbound connections only. No message either way has more than
+    4 MiB: a larger one is answered with RESOURCE_EXHAUSTED, which says how large it was.
     """
 
     def __init__(self, channel):
@@ -56,16 +57,24 @@ class GameNodeServiceStub:
                 request_serializer=gamepipe_dot_v1_dot_node__pb2.FetchStepSecretsRequest.SerializeToString,
                 response_deserializer=gamepipe_dot_v1_dot_node__pb2.FetchStepSecretsResponse.FromString,
                 _registered_method=True)
+        self.ReportMetrics = channel.unary_unary(
+                '/gamepipe.v1.GameNodeService/ReportMetrics',
+                request_serializer=gamepipe_dot_v1_dot_node__pb2.ReportMetricsRequest.SerializeToString,
+                response_deserializer=gamepipe_dot_v1_dot_node__pb2.ReportMetricsResponse.FromString,
+                _registered_method=True)
 
 
 class GameNodeServiceServicer:
     """GameNodeService is what agents call. Every call carries `authorization: Bearer <token>` when the
-    gateway has a token. Agents open outbound connections only.
+    gateway has a token. Agents open outbound connections only. No message either way has more than
+    4 MiB: a larger one is answered with RESOURCE_EXHAUSTED, which says how large it was.
     """
 
     def Register(self, request, context):
-        """Register declares a node's facts and returns a session number. The newest session wins: an
-        agent that is told SUPERSEDED on its stream stops working. Safe to repeat.
+        """Register declares a node's facts and returns a session with its key. The newest session wins:
+        an agent that is told SUPERSEDED on its stream stops working. Safe to repeat: the same `nonce`
+        is answered with the same session. A protocol that the gateway does not speak is answered with
+        FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED; `lowest` and `highest` in its metadata).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -76,6 +85,9 @@ class GameNodeServiceServicer:
         The first message up must be `hello`. Liveness is judged on this stream. What has a `sequence`
         is answered by one Answered with the same number; send it again on every new stream until it
         is, for it counts once however often it comes.
+        FAILED_PRECONDITION (SESSION_UNKNOWN), and NOT_FOUND for a node that is not there: the server
+        knows nothing of this session (its store was restored from a backup); register anew.
+        UNAVAILABLE: this gateway cannot take part now; connect to another one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -83,7 +95,10 @@ class GameNodeServiceServicer:
 
     def PushLogs(self, request_iterator, context):
         """PushLogs stores log lines: at least once in, stored once. Each request is answered by one
-        acknowledgement, in order; keep at most 16 requests unacknowledged.
+        acknowledgement, in order; keep at most 16 requests unacknowledged. One more, or a request or
+        line that is too large, ends the stream with RESOURCE_EXHAUSTED (LIMIT_EXCEEDED; `limit` and
+        `allowed` in its metadata); what was not acknowledged is to be sent again within the limits.
+        Lines of an attempt that was not placed on the node are acknowledged and dropped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,6 +107,16 @@ class GameNodeServiceServicer:
     def FetchStepSecrets(self, request, context):
         """FetchStepSecrets returns the values of envs and secrets that a step names, only to the node
         that holds the attempt, and only under its newest session (else PERMISSION_DENIED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportMetrics(self, request, context):
+        """ReportMetrics stores what the node measured beside its heartbeats, with the next batch of them;
+        answered once it is stored. Safe to repeat; it is no sign of life. Only under the newest session
+        (else PERMISSION_DENIED). Gateways that have it answer Register with the feature
+        "report_metrics".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +145,11 @@ def add_GameNodeServiceServicer_to_server(servicer, server):
                     request_deserializer=gamepipe_dot_v1_dot_node__pb2.FetchStepSecretsRequest.FromString,
                     response_serializer=gamepipe_dot_v1_dot_node__pb2.FetchStepSecretsResponse.SerializeToString,
             ),
+            'ReportMetrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportMetrics,
+                    request_deserializer=gamepipe_dot_v1_dot_node__pb2.ReportMetricsRequest.FromString,
+                    response_serializer=gamepipe_dot_v1_dot_node__pb2.ReportMetricsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'gamepipe.v1.GameNodeService', rpc_method_handlers)
@@ -130,7 +160,8 @@ def add_GameNodeServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class GameNodeService:
     """GameNodeService is what agents call. Every call carries `authorization: Bearer <token>` when the
-    gateway has a token. Agents open outbound connections only.
+    gateway has a token. Agents open outbound connections only. No message either way has more than
+    4 MiB: a larger one is answered with RESOURCE_EXHAUSTED, which says how large it was.
     """
 
     @staticmethod
@@ -231,6 +262,33 @@ class GameNodeService:
             '/gamepipe.v1.GameNodeService/FetchStepSecrets',
             gamepipe_dot_v1_dot_node__pb2.FetchStepSecretsRequest.SerializeToString,
             gamepipe_dot_v1_dot_node__pb2.FetchStepSecretsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gamepipe.v1.GameNodeService/ReportMetrics',
+            gamepipe_dot_v1_dot_node__pb2.ReportMetricsRequest.SerializeToString,
+            gamepipe_dot_v1_dot_node__pb2.ReportMetricsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class GameNodeServiceStub:
     """GameNodeService is what agents call. Every call carries `authorization: Bearer <token>` when the
-    gateway has a token. Agents open outbound connections only.
+    gateway has a token. Agents open outbound connections only. No message either way has more than
+    4 MiB: a larger one is answered with RESOURCE_EXHAUSTED, which says how large it was.
     """
 
     @_typing.overload
@@ -36,53 +37,83 @@ class GameNodeServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> GameNodeServiceAsyncStub: ...
     Register: _grpc.UnaryUnaryMultiCallable[_node_pb2.RegisterRequest, _node_pb2.RegisterResponse]
-    """Register declares a node's facts and returns a session number. The newest session wins: an
-    agent that is told SUPERSEDED on its stream stops working. Safe to repeat.
+    """Register declares a node's facts and returns a session with its key. The newest session wins:
+    an agent that is told SUPERSEDED on its stream stops working. Safe to repeat: the same `nonce`
+    is answered with the same session. A protocol that the gateway does not speak is answered with
+    FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED; `lowest` and `highest` in its metadata).
     """
     Connect: _grpc.StreamStreamMultiCallable[_node_pb2.ConnectRequest, _node_pb2.ConnectResponse]
     """Connect carries heartbeats, reports and observations up, work, orders and state changes down.
     The first message up must be `hello`. Liveness is judged on this stream. What has a `sequence`
     is answered by one Answered with the same number; send it again on every new stream until it
     is, for it counts once however often it comes.
+    FAILED_PRECONDITION (SESSION_UNKNOWN), and NOT_FOUND for a node that is not there: the server
+    knows nothing of this session (its store was restored from a backup); register anew.
+    UNAVAILABLE: this gateway cannot take part now; connect to another one.
     """
     PushLogs: _grpc.StreamStreamMultiCallable[_node_pb2.PushLogsRequest, _node_pb2.PushLogsResponse]
     """PushLogs stores log lines: at least once in, stored once. Each request is answered by one
-    acknowledgement, in order; keep at most 16 requests unacknowledged.
+    acknowledgement, in order; keep at most 16 requests unacknowledged. One more, or a request or
+    line that is too large, ends the stream with RESOURCE_EXHAUSTED (LIMIT_EXCEEDED; `limit` and
+    `allowed` in its metadata); what was not acknowledged is to be sent again within the limits.
+    Lines of an attempt that was not placed on the node are acknowledged and dropped.
     """
     FetchStepSecrets: _grpc.UnaryUnaryMultiCallable[_node_pb2.FetchStepSecretsRequest, _node_pb2.FetchStepSecretsResponse]
     """FetchStepSecrets returns the values of envs and secrets that a step names, only to the node
     that holds the attempt, and only under its newest session (else PERMISSION_DENIED).
     """
+    ReportMetrics: _grpc.UnaryUnaryMultiCallable[_node_pb2.ReportMetricsRequest, _node_pb2.ReportMetricsResponse]
+    """ReportMetrics stores what the node measured beside its heartbeats, with the next batch of them;
+    answered once it is stored. Safe to repeat; it is no sign of life. Only under the newest session
+    (else PERMISSION_DENIED). Gateways that have it answer Register with the feature
+    "report_metrics".
+    """
 
 @_typing.type_check_only
 class GameNodeServiceAsyncStub(GameNodeServiceStub):
     """GameNodeService is what agents call. Every call carries `authorization: Bearer <token>` when the
-    gateway has a token. Agents open outbound connections only.
+    gateway has a token. Agents open outbound connections only. No message either way has more than
+    4 MiB: a larger one is answered with RESOURCE_EXHAUSTED, which says how large it was.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Register: _aio.UnaryUnaryMultiCallable[_node_pb2.RegisterRequest, _node_pb2.RegisterResponse]  # type: ignore[assignment]
-    """Register declares a node's facts and returns a session number. The newest session wins: an
-    agent that is told SUPERSEDED on its stream stops working. Safe to repeat.
+    """Register declares a node's facts and returns a session with its key. The newest session wins:
+    an agent that is told SUPERSEDED on its stream stops working. Safe to repeat: the same `nonce`
+    is answered with the same session. A protocol that the gateway does not speak is answered with
+    FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED; `lowest` and `highest` in its metadata).
     """
     Connect: _aio.StreamStreamMultiCallable[_node_pb2.ConnectRequest, _node_pb2.ConnectResponse]  # type: ignore[assignment]
     """Connect carries heartbeats, reports and observations up, work, orders and state changes down.
     The first message up must be `hello`. Liveness is judged on this stream. What has a `sequence`
     is answered by one Answered with the same number; send it again on every new stream until it
     is, for it counts once however often it comes.
+    FAILED_PRECONDITION (SESSION_UNKNOWN), and NOT_FOUND for a node that is not there: the server
+    knows nothing of this session (its store was restored from a backup); register anew.
+    UNAVAILABLE: this gateway cannot take part now; connect to another one.
     """
     PushLogs: _aio.StreamStreamMultiCallable[_node_pb2.PushLogsRequest, _node_pb2.PushLogsResponse]  # type: ignore[assignment]
     """PushLogs stores log lines: at least once in, stored once. Each request is answered by one
-    acknowledgement, in order; keep at most 16 requests unacknowledged.
+    acknowledgement, in order; keep at most 16 requests unacknowledged. One more, or a request or
+    line that is too large, ends the stream with RESOURCE_EXHAUSTED (LIMIT_EXCEEDED; `limit` and
+    `allowed` in its metadata); what was not acknowledged is to be sent again within the limits.
+    Lines of an attempt that was not placed on the node are acknowledged and dropped.
     """
     FetchStepSecrets: _aio.UnaryUnaryMultiCallable[_node_pb2.FetchStepSecretsRequest, _node_pb2.FetchStepSecretsResponse]  # type: ignore[assignment]
     """FetchStepSecrets returns the values of envs and secrets that a step names, only to the node
     that holds the attempt, and only under its newest session (else PERMISSION_DENIED).
     """
+    ReportMetrics: _aio.UnaryUnaryMultiCallable[_node_pb2.ReportMetricsRequest, _node_pb2.ReportMetricsResponse]  # type: ignore[assignment]
+    """ReportMetrics stores what the node measured beside its heartbeats, with the next batch of them;
+    answered once it is stored. Safe to repeat; it is no sign of life. Only under the newest session
+    (else PERMISSION_DENIED). Gateways that have it answer Register with the feature
+    "report_metrics".
+    """
 
 class GameNodeServiceServicer(metaclass=_abc_1.ABCMeta):
     """GameNodeService is what agents call. Every call carries `authorization: Bearer <token>` when the
-    gateway has a token. Agents open outbound connections only.
+    gateway has a token. Agents open outbound connections only. No message either way has more than
+    4 MiB: a larger one is answered with RESOURCE_EXHAUSTED, which says how large it was.
     """
 
     @_abc_1.abstractmethod
@@ -91,8 +122,10 @@ class GameNodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.RegisterRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.RegisterResponse, _abc.Awaitable[_node_pb2.RegisterResponse]]:
-        """Register declares a node's facts and returns a session number. The newest session wins: an
-        agent that is told SUPERSEDED on its stream stops working. Safe to repeat.
+        """Register declares a node's facts and returns a session with its key. The newest session wins:
+        an agent that is told SUPERSEDED on its stream stops working. Safe to repeat: the same `nonce`
+        is answered with the same session. A protocol that the gateway does not speak is answered with
+        FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED; `lowest` and `highest` in its metadata).
         """
 
     @_abc_1.abstractmethod
@@ -105,6 +138,9 @@ class GameNodeServiceServicer(metaclass=_abc_1.ABCMeta):
         The first message up must be `hello`. Liveness is judged on this stream. What has a `sequence`
         is answered by one Answered with the same number; send it again on every new stream until it
         is, for it counts once however often it comes.
+        FAILED_PRECONDITION (SESSION_UNKNOWN), and NOT_FOUND for a node that is not there: the server
+        knows nothing of this session (its store was restored from a backup); register anew.
+        UNAVAILABLE: this gateway cannot take part now; connect to another one.
         """
 
     @_abc_1.abstractmethod
@@ -114,7 +150,10 @@ class GameNodeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_node_pb2.PushLogsResponse], _abc.AsyncIterator[_node_pb2.PushLogsResponse]]:
         """PushLogs stores log lines: at least once in, stored once. Each request is answered by one
-        acknowledgement, in order; keep at most 16 requests unacknowledged.
+        acknowledgement, in order; keep at most 16 requests unacknowledged. One more, or a request or
+        line that is too large, ends the stream with RESOURCE_EXHAUSTED (LIMIT_EXCEEDED; `limit` and
+        `allowed` in its metadata); what was not acknowledged is to be sent again within the limits.
+        Lines of an attempt that was not placed on the node are acknowledged and dropped.
         """
 
     @_abc_1.abstractmethod
@@ -125,6 +164,18 @@ class GameNodeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_node_pb2.FetchStepSecretsResponse, _abc.Awaitable[_node_pb2.FetchStepSecretsResponse]]:
         """FetchStepSecrets returns the values of envs and secrets that a step names, only to the node
         that holds the attempt, and only under its newest session (else PERMISSION_DENIED).
+        """
+
+    @_abc_1.abstractmethod
+    def ReportMetrics(
+        self,
+        request: _node_pb2.ReportMetricsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.ReportMetricsResponse, _abc.Awaitable[_node_pb2.ReportMetricsResponse]]:
+        """ReportMetrics stores what the node measured beside its heartbeats, with the next batch of them;
+        answered once it is stored. Safe to repeat; it is no sign of life. Only under the newest session
+        (else PERMISSION_DENIED). Gateways that have it answer Register with the feature
+        "report_metrics".
         """
 
 def add_GameNodeServiceServicer_to_server(servicer: GameNodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

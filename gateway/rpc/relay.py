@@ -24,7 +24,8 @@ from gamepipe.wire import (
     StopStep,
 )
 from gamepipe.wire.message import to_message
-from gateway.rpc.token import mark
+from gateway.rpc.token import TokenSeal
+from gateway.work import GivenWork
 
 _log = structlog.get_logger()
 
@@ -48,7 +49,10 @@ class NodeRelay:
         *,
         send: Callable[[node_pb2.Work], None],
         values: Callable[[AttemptKey], Awaitable[Values]],
+        seal: TokenSeal,
     ) -> None:
+        self._node_id = node_id
+        self._seal = seal
         self._send = send
         self._values = values
         self._accepting: dict[bytes, asyncio.Future[None]] = {}
@@ -68,9 +72,9 @@ class NodeRelay:
     @activity.defn(name="run_step")
     async def run_step(self, assignment: StepAssignment) -> StepResult:
         message = to_message(assignment, step_pb2.StepAssignment())
-        await self._hand_over(
-            node_pb2.Work(run_step=message, values=await self._values_of(assignment))
-        )
+        key = _key_of(assignment)
+        work = node_pb2.Work(run_step=message, values=await self._values_of(assignment, key))
+        await self._hand_over(work, key)
 
     @activity.defn(name="stop_step")
     async def stop_step(self, order: StopStep) -> StopAnswer:
@@ -86,10 +90,18 @@ class NodeRelay:
         message = to_message(order, step_pb2.CleanWorkspace())
         await self._hand_over(node_pb2.Work(clean_workspace=message))
 
-    async def _hand_over(self, work: node_pb2.Work) -> NoReturn:
+    async def _hand_over(self, work: node_pb2.Work, key: AttemptKey | None = None) -> NoReturn:
         info = activity.info()
-        work.task_token = mark(work.WhichOneof("work") or "", info.task_token)
         work.run_id = info.workflow_run_id or ""
+        work.task_token = self._seal.close(
+            GivenWork(
+                kind=work.WhichOneof("work") or "",
+                node_id=self._node_id,
+                run_id=work.run_id,
+                key=key,
+                task_token=info.task_token,
+            )
+        )
         waiting = asyncio.get_running_loop().create_future()
         self._accepting[work.task_token] = waiting
         self._send(work)
@@ -105,20 +117,25 @@ class NodeRelay:
             del self._accepting[work.task_token]
         activity.raise_complete_async()
 
-    async def _values_of(self, assignment: StepAssignment) -> step_pb2.StepValues | None:
+    async def _values_of(
+        self, assignment: StepAssignment, key: AttemptKey
+    ) -> step_pb2.StepValues | None:
         """None: it names none, or the store does not answer now; then the agent asks for them."""
         scope = assignment.scope
         if not scope.env_names and not scope.secret_names:
             return None
-        key = AttemptKey(
-            pipeline_id=assignment.pipeline_id,
-            generation=assignment.generation,
-            step_index=assignment.step.index,
-            attempt=assignment.attempt,
-        )
         try:
             envs, secrets = await self._values(key)
         except GamePipeError as error:
             _log.warning("values.unread", action="values.unread", error=error.message)
             return None
         return step_pb2.StepValues(envs=envs, secrets=secrets)
+
+
+def _key_of(assignment: StepAssignment) -> AttemptKey:
+    return AttemptKey(
+        pipeline_id=assignment.pipeline_id,
+        generation=assignment.generation,
+        step_index=assignment.step.index,
+        attempt=assignment.attempt,
+    )

@@ -7,6 +7,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from gamepipe.limit import MESSAGE_OPTIONS
 from gamepipe.model.errors import GamePipeError, InvalidRequest, Unauthenticated, Unavailable
 from gamepipe.v1 import node_pb2, node_pb2_grpc, pipeline_pb2, pipeline_pb2_grpc
 from gateway.auth import TokenSource, check_token
@@ -21,8 +22,7 @@ SERVICES = (
 OPEN_METHODS = "/grpc.health.v1.Health/"
 STOP_SECONDS = 1.0
 OPTIONS = [
-    ("grpc.max_receive_message_length", 4 << 20),
-    ("grpc.max_send_message_length", 4 << 20),
+    *MESSAGE_OPTIONS,
     # Below the idle timeout of common NAT boxes; agents may ping as often.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),

@@ -1,7 +1,6 @@
 """One agent's stream: heartbeats, reports and observations up; work, orders and changes down."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
@@ -12,12 +11,13 @@ from gamepipe.model.node import NodeMetrics, Pace
 from gamepipe.model.state import NodeState
 from gamepipe.ports import NodeMark
 from gamepipe.v1 import node_pb2
-from gateway.agents import AgentService
 from gateway.rpc import translate
-from gateway.rpc.beats import BeatWriter
 from gateway.rpc.leases import StreamLeases
+from gateway.rpc.measure import metrics as measured
 from gateway.rpc.plain import check_values
+from gateway.rpc.protocol import HEARTBEAT_TAKEN, PACE, shared
 from gateway.rpc.relay import NodeRelay
+from gateway.rpc.toolbox import StreamTools
 
 _log = structlog.get_logger()
 
@@ -38,14 +38,19 @@ _OUTCOMES = {
 class NodeStream:
     """Takes what comes up and queues what goes down, until either side ends it."""
 
-    def __init__(self, hello: node_pb2.Hello, *, agents: AgentService, beats: BeatWriter) -> None:
+    def __init__(self, hello: node_pb2.Hello, *, tools: StreamTools) -> None:
         self.node_id = hello.node_id
         self.session = hello.session
+        self._opening = translate.session(hello)
+        self._features = shared(hello.features)
         self.number = 0
         """Among the streams of this node; the newest counts."""
-        self.heard_at = time.monotonic()
-        self._agents = agents
-        self._beats = beats
+        self.relays = False
+        """The node's work goes down this stream."""
+        self._tools = tools
+        self.heard_at = tools.clock.time()
+        self._agents = tools.agents
+        self._beats = tools.beats
         self._down: asyncio.Queue[node_pb2.ConnectResponse | None] = asyncio.Queue()
         self._ordered: set[int] = set()
         self._closed = asyncio.Event()
@@ -53,15 +58,23 @@ class NodeStream:
         """As far as the agent was told."""
         self._pace: Pace | None = None
         self._relay: NodeRelay | None = None
-        self._leases = StreamLeases(agents.work, lose=self._lose)
+        self._leases = StreamLeases(
+            tools.agents.work,
+            self.node_id,
+            seal=tools.seal,
+            lose=lambda lost: self._send(lease_lost=lost),
+        )
         self._observing = asyncio.Lock()
         self._taking: set[asyncio.Task[None]] = set()
         self._serving: asyncio.Task[None] | None = None
 
     async def open(self, pace: Pace) -> None:
-        """Greet the agent, which was told `pace` when it registered. Raises `NotFound` for a node
-        that never registered, and `LeaseLost` for a session that is not the newest."""
-        node = await self._agents.connect(self.node_id, self.session)
+        """Greet the agent, which was told `pace` when it registered. Raises as
+        `NodeRepository.connect` does, and `Unavailable` when this gateway had better not."""
+        node = await self._agents.connect(self._opening)
+        self.relays = node.transport == GRPC
+        if trouble := self._tools.health.trouble(relays=self.relays):
+            raise Unavailable(trouble)
         self.number, self._pace = node.stream, pace
         self._state = node.agent_state or NodeState.NORMAL
         instances = await self._agents.expected_instances(self.node_id)
@@ -74,7 +87,7 @@ class NodeStream:
                 stop_orders=1,  # look for them: nobody has told this stream of any
             )
         )
-        if node.transport == GRPC:
+        if self.relays:
             self._serve()
 
     def _serve(self) -> None:
@@ -83,6 +96,7 @@ class NodeStream:
             self.node_id,
             send=lambda work: self._send(work=work),
             values=lambda key: self._agents.step_values(key, self.node_id),
+            seal=self._tools.seal,
         )
         self._serving = asyncio.create_task(self._relay.run())
 
@@ -109,7 +123,7 @@ class NodeStream:
 
     async def heed(self, mark: NodeMark) -> None:
         """What people and other gateways want of the node; safe to repeat."""
-        if (mark.session, mark.stream) > (self.session, self.number):
+        if (mark.session, mark.stream) != (self.session, self.number):
             self.supersede(mark.session)
             return
         if mark.state is not self._state:
@@ -121,7 +135,7 @@ class NodeStream:
                 self._send(stop_order=translate.stop_order(order))
 
     def set_pace(self, pace: Pace) -> None:
-        if pace != self._pace:
+        if pace != self._pace and PACE in self._features:
             self._pace = pace
             self._send(
                 pace=node_pb2.Pace(
@@ -133,6 +147,10 @@ class NodeStream:
     def is_newer_than(self, other: "NodeStream") -> bool:
         """Both are of one node; a newer session counts above a newer stream of an older one."""
         return (self.session, self.number) > (other.session, other.number)
+
+    def is_ahead_of(self, mark: NodeMark) -> bool:
+        """Of all that the store knows: it was restored from a backup since."""
+        return (self.session, self.number) > (mark.session, mark.stream)
 
     def supersede(self, newest: int) -> None:
         """A newer stream is there: tell an older session so, then end."""
@@ -163,22 +181,13 @@ class NodeStream:
             _log.warning("stream.stalled", action="stream.stalled", node_id=self.node_id)
             self.close()
 
-    def _lose(self, beat: node_pb2.WorkBeat) -> None:
-        self._send(
-            lease_lost=node_pb2.LeaseLost(
-                task_token=beat.task_token,
-                key=beat.key,
-                message="a newer attempt or another end stands in the pipeline",
-            )
-        )
-
     # --- up -------------------------------------------------------------------------------------
 
     async def take(self, messages: AsyncIterator[node_pb2.ConnectRequest]) -> None:
         """Everything that the agent sends; returns when it stops sending. What must be answered is
         taken beside the stream, so that heartbeats never wait behind it."""
         async for message in messages:
-            self.heard_at = time.monotonic()
+            self.heard_at = self._tools.clock.time()
             match message.WhichOneof("message"):
                 case "heartbeat":
                     self._take_heartbeat(message)
@@ -195,14 +204,17 @@ class NodeStream:
         """Answered once it is stored. Numbers that are none cost the node its metrics, no more."""
         try:
             check_values(message.heartbeat)
-            metrics = translate.metrics(message.heartbeat)
+            metrics = measured(message.heartbeat)
         except InvalidRequest as error:
             self._refuse(error)
             metrics = NodeMetrics()
-        taken = node_pb2.HeartbeatTaken(sequence=message.sequence)
         self._beats.add(
-            self.node_id, self.session, metrics, taken=lambda: self._send(heartbeat_taken=taken)
+            self.node_id, self.session, metrics, taken=lambda: self._answer_beat(message.sequence)
         )
+
+    def _answer_beat(self, sequence: int) -> None:
+        if HEARTBEAT_TAKEN in self._features:
+            self._send(heartbeat_taken=node_pb2.HeartbeatTaken(sequence=sequence))
 
     def _take_beside(self, message: node_pb2.ConnectRequest) -> None:
         """What finds no room is asked for again: by the agent, or by the next look at the node."""
@@ -215,9 +227,7 @@ class NodeStream:
 
     async def _take_one(self, message: node_pb2.ConnectRequest) -> None:
         try:
-            if not message.HasField(
-                "work_ended"
-            ):  # what is wrong with an end, its waiter must know
+            if not message.HasField("work_ended"):  # its waiter must know what is wrong with it
                 check_values(message)
             outcome, said = await self._work_for(message)(), ""
         except Unavailable as error:

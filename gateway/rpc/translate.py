@@ -1,5 +1,6 @@
 """Messages of the protocol to domain values and back."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
@@ -7,17 +8,18 @@ from typing import TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import ValidationError
 
-from gamepipe.logchunk import LogChunk, check
+from gamepipe.limit import LOG_REQUEST_BYTES
+from gamepipe.logchunk import LogChunk, check, check_limit, check_lines
 from gamepipe.model.errors import InvalidRequest
-from gamepipe.model.node import GpuFacts, GpuUse, Location, NodeFacts, NodeMetrics
-from gamepipe.model.record import LogLine, LogStream, StopOrder
+from gamepipe.model.node import GpuFacts, Location, NodeFacts
+from gamepipe.model.record import AttemptKey, Instance, LogLine, LogStream, StopOrder
 from gamepipe.model.state import InstanceState, NodeState, StepState
-from gamepipe.ports import Registration
+from gamepipe.ports import NodeSession, Registration
 from gamepipe.v1 import log_pb2, node_pb2
 from gamepipe.wire import InstanceEnd, ReportKind, StepReport, StepResult, StopAnswer
 from gamepipe.wire.message import attempt_key, from_message
 from gateway.agents import Observed
-from gateway.work import WorkResult
+from gateway.work import GivenWork, WorkResult
 
 _STREAMS = {
     log_pb2.LOG_STREAM_STDOUT: LogStream.STDOUT,
@@ -27,13 +29,28 @@ _STREAMS = {
 _NUMBERS = {stream: number for number, stream in _STREAMS.items()}
 
 
-def registration(message: node_pb2.RegisterRequest) -> Registration:
+_Speaker = (
+    node_pb2.Hello
+    | node_pb2.PushLogsRequest
+    | node_pb2.FetchStepSecretsRequest
+    | node_pb2.ReportMetricsRequest
+)
+
+
+def session(message: _Speaker) -> NodeSession:
+    """Who says that it speaks for a node."""
+    return NodeSession(node_id=message.node_id, number=message.session, key=message.session_key)
+
+
+def registration(message: node_pb2.RegisterRequest, *, session_key: str) -> Registration:
     return Registration(
         node_id=message.node_id,
         facts=_facts(message.facts),
         labels=dict(message.labels),
         location=_location(message.location),
         transport=message.transport or "temporal",
+        nonce=message.nonce,
+        session_key=session_key,
     )
 
 
@@ -72,26 +89,6 @@ def _location(message: node_pb2.Location) -> Location:
     )
 
 
-def metrics(message: node_pb2.Heartbeat) -> NodeMetrics:
-    return NodeMetrics(
-        cpu_share=message.cpu_share,
-        memory_used_bytes=message.memory_used_bytes,
-        disk_used_bytes=message.disk_used_bytes,
-        running_steps=message.running_steps,
-        gpus=tuple(
-            GpuUse(
-                index=gpu.index,
-                share=gpu.share,
-                memory_used_bytes=gpu.memory_used_bytes,
-                encoder_sessions=gpu.encoder_sessions,
-            )
-            for gpu in message.gpus
-        ),
-        network_received_bytes_per_second=message.network_received_bytes_per_second,
-        network_sent_bytes_per_second=message.network_sent_bytes_per_second,
-    )
-
-
 def observed(message: node_pb2.InstanceObserved) -> Observed:
     """Raises `InvalidRequest` for what is no state."""
     return Observed(
@@ -121,12 +118,12 @@ def step_report(message: node_pb2.StepReported) -> StepReport:
     )
 
 
-def work_result(message: node_pb2.WorkEnded) -> WorkResult:
-    """Raises `InvalidRequest` for an end that is none."""
+def work_result(message: node_pb2.WorkEnded, work: GivenWork) -> WorkResult:
+    """Raises `InvalidRequest` for an end that is none, or not of this work."""
     try:
         match message.WhichOneof("end"):
             case "step_result":
-                return _ended(from_message(message.step_result, StepResult))
+                return _ended(from_message(message.step_result, StepResult), work)
             case "stop_answer":
                 return from_message(message.stop_answer, StopAnswer)
             case "instance_end":
@@ -146,10 +143,25 @@ def _flaws(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
 
 
-def _ended(result: StepResult) -> StepResult:
+def _ended(result: StepResult, work: GivenWork) -> StepResult:
+    if result.instance is not None:
+        _check_instance(result.instance, work)
     if result.state not in (StepState.COMPLETED, StepState.FAILED):
         raise InvalidRequest(f"a step ends as completed or failed, not as {result.state}")
     return result
+
+
+def _check_instance(one: Instance, work: GivenWork) -> None:
+    """Raises `InvalidRequest` for an instance of another node or step."""
+    key = AttemptKey(
+        pipeline_id=one.pipeline_id,
+        generation=one.generation,
+        step_index=one.step_index,
+        attempt=one.attempt,
+    )
+    whole = f"{key.pipeline_id}.g{key.generation}.s{key.step_index}"
+    if (one.node_id, key, one.id) != (work.node_id, work.key, whole):
+        raise InvalidRequest("`instance` is not of this node and this attempt")
 
 
 E = TypeVar("E", bound=StrEnum)
@@ -163,7 +175,8 @@ def known(kind: type[E], text: str, what: str) -> E:
 
 
 def log_chunk(message: node_pb2.PushLogsRequest) -> LogChunk:
-    """Raises `InvalidRequest` for what holds no line, or not what it says."""
+    """Raises `InvalidRequest` for what holds no line, or not what it says, and `LimitExceeded`."""
+    check_limit("request", "a request of PushLogs", message.ByteSize(), LOG_REQUEST_BYTES)
     key, packed = attempt_key(message.key), message.packed
     if message.HasField("packed"):
         return check(
@@ -174,11 +187,14 @@ def log_chunk(message: node_pb2.PushLogsRequest) -> LogChunk:
                 last_at=moment(packed.last_at),
                 data=packed.data,
                 series=message.series,
+                node_id=message.node_id,
             )
         )
     if not message.lines:
         raise InvalidRequest("a request of PushLogs holds at least one line")
-    return LogChunk.of(key, [_line(line) for line in message.lines], message.series)
+    check_lines(line.text for line in message.lines)
+    plain = LogChunk.of(key, [_line(line) for line in message.lines], message.series)
+    return replace(plain, node_id=message.node_id)
 
 
 def _line(line: log_pb2.LogLine) -> LogLine:

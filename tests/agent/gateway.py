@@ -39,6 +39,9 @@ class Gateway(GameNodeServiceServicer):
         self.session = 0
         self.registered: list[node_pb2.RegisterRequest] = []
         self.refuse_registers = 0
+        self.note_refused = False
+        self.protocol = 1
+        self.features = {"pace", "heartbeat_taken"}
         self.streams: list[Stream] = []
         self.instance_ids: list[str] = []
         self.received: list[node_pb2.ConnectRequest] = []
@@ -48,6 +51,7 @@ class Gateway(GameNodeServiceServicer):
         """The next answers to messages of a kind; when there are none, OK."""
         self.logs: dict[Key, list[LogLine]] = defaultdict(list)
         self.pushes = 0
+        self.largest_push = 0
         self.break_pushes_after: int | None = None
         self.hold_acknowledgements = asyncio.Event()
         self.hold_acknowledgements.set()
@@ -94,6 +98,8 @@ class Gateway(GameNodeServiceServicer):
         await self._check(context)
         if self.refuse_registers:
             self.refuse_registers -= 1
+            if self.note_refused:
+                self.registered.append(request)
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
         self.session += 1
         self.registered.append(request)
@@ -104,7 +110,9 @@ class Gateway(GameNodeServiceServicer):
             ttl_seconds=self.ttl_seconds,
             temporal_address=self.temporal_address,
             temporal_namespace="default",
-            protocol=1,
+            protocol=self.protocol,
+            features=[name for name in request.features if name in self.features],
+            session_key=f"key-{self.session}",
         )
 
     async def Connect(  # noqa: N802
@@ -149,6 +157,7 @@ class Gateway(GameNodeServiceServicer):
         async for request in requests:
             await self.hold_acknowledgements.wait()
             self.pushes += 1
+            self.largest_push = max(self.largest_push, request.ByteSize())
             if self.break_pushes_after is not None and self.pushes > self.break_pushes_after:
                 self.break_pushes_after = None
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the stream broke")

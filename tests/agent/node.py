@@ -10,7 +10,7 @@ from gamepipe.agent.process_runtime import ProcessRuntime
 from gamepipe.agent.reporter import ReportRules
 from gamepipe.agent.runner import StepRunner
 from gamepipe.agent.slot import StepSlots
-from gamepipe.agent.spool import SpoolFolder
+from gamepipe.agent.spool_folder import SpoolFolder
 from gamepipe.agent.values import Values
 from gamepipe.model.record import AttemptKey
 from gamepipe.model.spec import StepType

@@ -7,7 +7,8 @@ import pytest
 
 from gamepipe.agent.journal import AttemptEntry, AttemptJournal
 from gamepipe.agent.lease import Lease, LeaseFolder
-from gamepipe.agent.spool import SpoolFolder, SpoolLimits
+from gamepipe.agent.spool_folder import SpoolFolder
+from gamepipe.agent.spool_limit import SpoolLimits
 from gamepipe.model.record import AttemptKey, LogStream
 from gamepipe.model.state import StepState
 from gamepipe.wire import StepResult

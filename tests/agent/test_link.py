@@ -2,159 +2,35 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import grpc
 import pytest
-from pydantic import SecretStr
 
-from gamepipe.agent.channel import GatewayChannel, TokenUnreadable
 from gamepipe.agent.gateway_values import GatewayValues
-from gamepipe.agent.link import GatewayLink, SessionSuperseded
+from gamepipe.agent.link import SessionSuperseded
 from gamepipe.agent.observation import Observation
-from gamepipe.agent.outbox import Outbox
-from gamepipe.agent.registrar import RegistrationRefused
 from gamepipe.agent.registration import registration
-from gamepipe.agent.settings import AgentSettings
 from gamepipe.agent.stop_order import StopOrdered
 from gamepipe.agent.values import ValuesRefused, ValuesUnauthenticated, ValuesUnavailable
-from gamepipe.model.node import GpuFacts, Location, NodeFacts, NodeMetrics
-from gamepipe.model.record import AttemptKey
 from gamepipe.model.state import InstanceState
-from gamepipe.v1 import node_pb2, step_pb2
+from gamepipe.v1 import node_pb2
 from tests.agent.gateway import Gateway
+from tests.agent.link_rig import FACTS, KEY, SETTINGS, Rig, of_kind, rig
 from tests.waiting import eventually
 
-SETTINGS = AgentSettings(
-    node_id="node-1", labels={"rack": "7"}, location=Location(region="eu", latitude=52.5)
-)
-FACTS = NodeFacts(
-    cpu=8.0,
-    memory_bytes=1,
-    disk_bytes=2,
-    gpus=(GpuFacts(index=0, model="L4", memory_bytes=3),),
-    features=("command",),
-)
-KEY = AttemptKey(pipeline_id="p", generation=1, step_index=2, attempt=1)
+__all__ = ["rig"]
 
 
-class Handler:
-    """Keeps what came down."""
-
-    def __init__(self) -> None:
-        self.welcomes: list[tuple[str, ...]] = []
-        self.orders: list[StopOrdered] = []
-        self.states: list[str] = []
-        self.work: list[node_pb2.Work] = []
-        self.lost: list[node_pb2.LeaseLost] = []
-        self.fail_orders = 0
-
-    async def on_welcome(self, instance_ids: tuple[str, ...]) -> None:
-        self.welcomes.append(instance_ids)
-
-    async def on_stop_ordered(self, order: StopOrdered) -> None:
-        self.orders.append(order)
-        if self.fail_orders:
-            self.fail_orders -= 1
-            raise RuntimeError("not this time")
-
-    async def on_node_state(self, state: str) -> None:
-        self.states.append(state)
-
-    def on_work(self, work: node_pb2.Work) -> None:
-        self.work.append(work)
-
-    async def on_lease_lost(self, lost: node_pb2.LeaseLost) -> None:
-        self.lost.append(lost)
-
-
-class Rig:
-    """A link and its parts, against one gateway."""
-
-    def __init__(self, *addresses: str, token: str = "") -> None:
-        self.channel = GatewayChannel(addresses, lambda: SecretStr(token) if token else None)
-        self.outbox, self.handler = Outbox(), Handler()
-        self.link = GatewayLink(
-            self.channel,
-            registration(SETTINGS, FACTS),
-            sample=lambda: NodeMetrics(cpu_share=0.5, running_steps=3),
-            outbox=self.outbox,
-            handler=self.handler,
-        )
-        self.task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        await self.link.register()
-        self.task = asyncio.create_task(self.link.run())
-        await asyncio.wait_for(self.link.welcomed.wait(), 20)
-
-    async def close(self) -> None:
-        if self.task is not None:
-            self.task.cancel()
-            await asyncio.gather(self.task, return_exceptions=True)
-        await self.channel.close()
-
-
-@pytest.fixture
-async def rig(gateway: Gateway) -> AsyncIterator[Rig]:
-    rig = Rig(gateway.address)
-    yield rig
-    await rig.close()
-
-
-def of_kind(gateway: Gateway, kind: str) -> list:
-    return [getattr(m, kind) for m in gateway.received if m.WhichOneof("message") == kind]
-
-
-async def test_it_registers_what_the_node_has(rig: Rig, gateway: Gateway):
-    await rig.link.register()
-    request = gateway.registered[0]
-    assert (request.node_id, request.transport, request.protocol) == ("node-1", "temporal", 1)
-    assert request.facts.gpus[0].model == "L4"
-    assert list(request.facts.features) == ["command"]
-    assert dict(request.labels) == {"rack": "7"}
-    assert request.location.region == "eu"
-    assert request.location.latitude == 52.5
-    assert not request.location.HasField("longitude")
-
-
-async def test_registration_is_tried_until_a_gateway_answers(rig: Rig, gateway: Gateway):
-    gateway.refuse_registers = 2
-    assert (await rig.link.register()).session == 1
-
-
-async def test_the_next_gateway_is_tried_when_one_does_not_answer(gateway: Gateway):
-    rig = Rig("127.0.0.1:1", gateway.address)
+async def test_a_gateway_that_answers_no_heartbeats_by_its_features_is_not_left(
+    rig: Rig, gateway: Gateway
+):
+    """An older one: what the stream takes has to do."""
+    gateway.features, gateway.take_heartbeats, gateway.ttl_seconds = {"pace"}, False, 0.5
     await rig.start()
-    await rig.close()
-    assert len(gateway.registered) == 1
-
-
-async def test_a_wrong_token_is_refused_with_the_remedy(gateway: Gateway):
-    gateway.token = "right"
-    rig = Rig(gateway.address, token="wrong")
-    with pytest.raises(RegistrationRefused, match="--token-file"):
-        await rig.link.register()
-    await rig.close()
-
-
-async def test_the_right_token_opens_every_call(gateway: Gateway):
-    gateway.token = "right"
-    gateway.values[("p", 2)] = node_pb2.FetchStepSecretsResponse(
-        values=step_pb2.StepValues(envs={"A": "1"})
-    )
-    rig = Rig(gateway.address, token="right")
-    await rig.start()
-    assert (await GatewayValues(rig.channel, "node-1").fetch(KEY)).envs == {"A": "1"}
-    assert gateway.asked_under == [1]
-    await rig.close()
-
-
-async def test_a_token_file_that_is_not_there_is_told(gateway: Gateway, tmp_path):
-    settings = AgentSettings(token_file=tmp_path / "absent")
-    with pytest.raises(TokenUnreadable, match="--token-file"):
-        GatewayChannel((gateway.address,), settings.token).metadata()
+    assert list(gateway.streams[0].hello.features) == ["pace"]
+    await gateway.until(lambda: len(of_kind(gateway, "heartbeat")) >= 12)
+    assert (len(gateway.streams), rig.link.silent_seconds < 0.5) == (1, True)
 
 
 async def test_hello_comes_first_and_heartbeats_follow(rig: Rig, gateway: Gateway):

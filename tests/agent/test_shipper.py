@@ -1,14 +1,17 @@
 """The spool and what ships it: each line arrives once in the end, whatever breaks."""
 
 import asyncio
-from datetime import UTC, datetime
+import random
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from gamepipe.agent.channel import GatewayChannel
 from gamepipe.agent.shipper import LogShipper
-from gamepipe.agent.spool import SpoolFolder, SpoolLimits
+from gamepipe.agent.spool_folder import SpoolFolder
+from gamepipe.agent.spool_limit import SpoolLimits
+from gamepipe.limit import LINE_BYTES, LOG_REQUEST_BYTES
 from gamepipe.model.record import AttemptKey, LogStream
 from tests.agent.gateway import Gateway
 from tests.waiting import eventually
@@ -101,6 +104,34 @@ async def test_what_an_earlier_agent_left_is_shipped(channel, spools, gateway, t
     await write(spools, "a", "b")
     async with Shipping(channel, SpoolFolder(tmp_path / "spool")):
         await gateway.until(lambda: gateway.texts(NAME) == ["a", "b"])
+
+
+async def test_a_line_that_grew_too_large_goes_on_in_the_next(channel, spools, gateway: Gateway):
+    """Rubbish of 64 KiB is 192 KiB as a text."""
+    text = "\ufffd" * LINE_BYTES + "end"
+    await spools.open(KEY).write(LogStream.STDOUT, text, at=AT, position="behind it")
+    assert spools.open(KEY).resume_position() == "behind it"
+    await write(spools, "next")
+    async with Shipping(channel, spools):
+        await gateway.until(lambda: gateway.texts(NAME)[-1:] == ["next"])
+    *pieces, _ = gateway.logs[NAME]
+    assert "".join(piece.text for piece in pieces) == text
+    assert max(len(piece.text.encode()) for piece in pieces) <= LINE_BYTES
+    assert [piece.continued for piece in pieces] == [True] * (len(pieces) - 1) + [False]
+
+
+async def test_requests_stay_within_the_limit_whatever_the_lines_hold(
+    channel, tmp_path: Path, gateway: Gateway
+):
+    """Many short lines at times that do not compress."""
+    spools, dice = SpoolFolder(tmp_path / "many"), random.Random(1)
+    spool = spools.open(KEY)
+    for _ in range(60_000):
+        at = AT + timedelta(microseconds=dice.getrandbits(55))
+        await spool.write(LogStream.STDOUT, dice.randbytes(12).hex(), at=at)
+    async with Shipping(channel, spools):
+        await gateway.until(lambda: len(gateway.logs[NAME]) == 60_000)
+    assert gateway.largest_push <= LOG_REQUEST_BYTES
 
 
 async def test_a_broken_stream_neither_loses_nor_doubles(channel, spools, gateway: Gateway):

@@ -1,15 +1,12 @@
 """An agent that takes its work from the stream of a gateway: real gRPC, real processes."""
 
 import asyncio
-import contextlib
-import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gamepipe.agent import lease
 from gamepipe.agent.channel import GatewayChannel
 from gamepipe.agent.gateway_values import GatewayValues
 from gamepipe.agent.lease import LeaseFolder
@@ -272,41 +269,3 @@ async def test_an_order_that_fails_says_so(agent: StreamAgent, gateway: Gateway)
     await send(gateway, task_token=b"t1", clean_workspace=clean)
     await gateway.until(lambda: ends(gateway) == [b"t1"])
     assert told(gateway, "work_ended")[0].failed.reason == reasons.RUNNER_ERROR
-
-
-async def test_a_slow_disk_holds_up_the_acceptance_and_nothing_else(
-    agent: StreamAgent, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
-):
-    written, write = threading.Event(), lease.write_durably
-
-    def write_slowly(path: Path, content: bytes) -> None:
-        written.wait(20)
-        write(path, content)
-
-    monkeypatch.setattr(lease, "write_durably", write_slowly)
-    step = assignment(ENDLESS)
-    await send_step(gateway, b"t1", step)
-    await send_step(gateway, b"t2", replace(step, dispatch=2))
-    await until_beat(gateway)
-    assert told(gateway, "work_accepted") == []
-    written.set()
-    await agent.node.until_line("up")
-    assert [one.task_token for one in told(gateway, "work_accepted")] == [b"t2"]
-    (kept,) = LeaseFolder(agent.node.folders.leases).all()
-    assert kept.token == b"t2"
-
-
-def fill(disk: Path) -> None:
-    with (disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
-        while filler.write(bytes(65536)):
-            pass
-
-
-async def test_a_full_disk_ends_the_step_with_its_reason(gateway: Gateway, small_disk: Path):
-    agent = StreamAgent(gateway, small_disk / "agent")
-    await agent.start()
-    fill(small_disk)
-    await send_step(gateway, b"t1", assignment("true"))
-    await gateway.until(lambda: ends(gateway) == [b"t1"])
-    assert told(gateway, "work_ended")[0].step_result.reason == reasons.DISK_FULL
-    await agent.close()

@@ -73,18 +73,18 @@ async def running(
 ) -> AsyncIterator[Gateway]:
     """A gateway until the block ends."""
     taken: set[int] = set()
-    settings = Settings(
-        store_url=store_url,
-        temporal_address=temporal.address,
-        temporal_ui_url=temporal.ui_url,
-        rest_port=pick_port("rest", 0, taken=taken).number,
-        grpc_port=pick_port("grpc", 0, taken=taken).number,
-        heartbeat_timeout=1,  # type: ignore[arg-type]
-        schedule_to_start=2,  # type: ignore[arg-type]
-        node_ttl=3,  # type: ignore[arg-type]
-        grace=1,  # type: ignore[arg-type]
-        **changes,  # type: ignore[arg-type]
-    )
+    wanted: dict[str, object] = {
+        "store_url": store_url,
+        "temporal_address": temporal.address,
+        "temporal_ui_url": temporal.ui_url,
+        "rest_port": pick_port("rest", 0, taken=taken).number,
+        "grpc_port": pick_port("grpc", 0, taken=taken).number,
+        "heartbeat_timeout": 1,
+        "schedule_to_start": 2,
+        "node_ttl": 3,
+        "grace": 1,
+    }
+    settings = Settings(**(wanted | changes))  # type: ignore[arg-type]
     shutdown = asyncio.Event()
     store = await GamePipelineStore.open(store_url)
     serving = asyncio.create_task(serve(settings, shutdown))

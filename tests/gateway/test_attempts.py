@@ -22,14 +22,26 @@ async def test_values_of_a_step_go_to_its_node_only(
     pipeline_id = await gateway.submit(SECRET, envs={"TOKEN": "s3cr3t"})
     await node.started["one"].wait()
     key = step_pb2.AttemptKey(pipeline_id=pipeline_id, generation=1, step_index=0, attempt=1)
-    fetch = node_pb2.FetchStepSecretsRequest(node_id="n1", key=key, session=1)
+    own = await agent.Register(request())
+    fetch = node_pb2.FetchStepSecretsRequest(
+        node_id="n1", key=key, session=own.session, session_key=own.session_key
+    )
     assert dict((await agent.FetchStepSecrets(fetch)).values.envs) == {"TOKEN": "s3cr3t"}
-    thief = (await agent.Register(request("thief"))).session
-    for node_id, session in (("n1", 0), ("n1", 2), ("thief", thief), ("ghost", 0), ("ghost", 1)):
-        fetch.node_id, fetch.session = node_id, session
+    thief = await agent.Register(request("thief"))
+    denied, unknown = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.FAILED_PRECONDITION
+    for node_id, session, session_key, code in (
+        ("n1", 0, own.session_key, denied),
+        ("n1", own.session, "", denied),
+        ("n1", own.session, thief.session_key, denied),
+        ("n1", own.session + 1, own.session_key, unknown),
+        ("thief", thief.session, thief.session_key, denied),
+        ("ghost", 0, "", denied),
+        ("ghost", 1, own.session_key, denied),
+    ):
+        fetch.node_id, fetch.session, fetch.session_key = node_id, session, session_key
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await agent.FetchStepSecrets(fetch)
-        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert caught.value.code() is code, (node_id, session)
 
 
 async def test_an_agent_that_was_superseded_gets_no_values_and_leaves_no_lines(
@@ -38,28 +50,33 @@ async def test_an_agent_that_was_superseded_gets_no_values_and_leaves_no_lines(
     node = await gateway.node("n1", one=until_stopped)
     pipeline_id = await gateway.submit(SECRET, envs={"TOKEN": "s3cr3t"})
     await node.started["one"].wait()
-    assert [one.last_number async for one in agent.PushLogs(iter([push(pipeline_id, 1, 1)]))] == [1]
-    assert (await agent.Register(request())).session == 2
+    older = await agent.Register(request())
+    first = push(older, pipeline_id, 1, 1)
+    assert [one.last_number async for one in agent.PushLogs(iter([first]))] == [1]
+    newer = await agent.Register(request())
+    assert newer.session == older.session + 1
     key = step_pb2.AttemptKey(pipeline_id=pipeline_id, generation=1, step_index=0, attempt=1)
-    fetch = node_pb2.FetchStepSecretsRequest(node_id="n1", key=key, session=1)
+    fetch = node_pb2.FetchStepSecretsRequest(
+        node_id="n1", key=key, session=older.session, session_key=older.session_key
+    )
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await agent.FetchStepSecrets(fetch)
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
     async def refused() -> bool:
         try:
-            [_ async for _ in agent.PushLogs(iter([push(pipeline_id, 2, 2)]))]
+            [_ async for _ in agent.PushLogs(iter([push(older, pipeline_id, 2, 2)]))]
         except grpc.aio.AioRpcError as error:
             return error.code() is grpc.StatusCode.PERMISSION_DENIED
         return False
 
     await eventually(refused, what="the newer session to be known")
-    newer = push(pipeline_id, 2, 2, session=2)
-    assert [one.last_number async for one in agent.PushLogs(iter([newer]))] == [2]
+    second = push(newer, pipeline_id, 2, 2)
+    assert [one.last_number async for one in agent.PushLogs(iter([second]))] == [2]
 
 
 def push(
-    pipeline_id: str, first: int, last: int, step: int = 0, session: int = 1
+    own: node_pb2.RegisterResponse, pipeline_id: str, first: int, last: int, step: int = 0
 ) -> node_pb2.PushLogsRequest:
     at = Timestamp()
     at.FromDatetime(datetime.now(UTC))
@@ -70,15 +87,19 @@ def push(
         for n in range(first, last + 1)
     ]
     key = step_pb2.AttemptKey(pipeline_id=pipeline_id, generation=1, step_index=step, attempt=1)
-    return node_pb2.PushLogsRequest(node_id="n1", session=session, key=key, lines=lines)
+    return node_pb2.PushLogsRequest(
+        node_id="n1", session=own.session, session_key=own.session_key, key=key, lines=lines
+    )
 
 
 async def test_lines_are_acknowledged_and_read_in_every_form(
     gateway: Gateway, agent: node_pb2_grpc.GameNodeServiceStub
 ) -> None:
-    await agent.Register(request())
+    node = await gateway.node("n1", one=until_stopped)
     pipeline_id = await gateway.submit(SECRET, envs={"TOKEN": "x"})
-    requests = [push(pipeline_id, 1, 3), push(pipeline_id, 2, 5), push(pipeline_id, 9, 9)]
+    await node.started["one"].wait()
+    own = await agent.Register(request())
+    requests = [push(own, pipeline_id, *lines) for lines in ((1, 3), (2, 5), (9, 9))]
     answers = [answer.last_number async for answer in agent.PushLogs(iter(requests))]
     assert answers in ([5, 5, 5], [3, 5, 5])
     path = f"/pipelines/{pipeline_id}/logs"
@@ -100,7 +121,8 @@ async def test_a_follower_gets_history_then_live_lines_and_an_end(
     node = await gateway.node("n1", one=until_stopped)
     pipeline_id = await gateway.submit(SECRET, envs={"TOKEN": "x"})
     await node.started["one"].wait()
-    [_ async for _ in agent.PushLogs(iter([push(pipeline_id, 1, 5)]))]
+    own = await agent.Register(request())
+    [_ async for _ in agent.PushLogs(iter([push(own, pipeline_id, 1, 5)]))]
     lines: list[str] = []
     query = {"follow": True} | ({} if tail is None else {"tail": tail})
     path = f"/pipelines/{pipeline_id}/logs"
@@ -108,7 +130,7 @@ async def test_a_follower_gets_history_then_live_lines_and_an_end(
         async for line in answer.aiter_lines():
             lines.append(line)
             if line == "step 0 line 5":
-                [_ async for _ in agent.PushLogs(iter([push(pipeline_id, 4, 9)]))]
+                [_ async for _ in agent.PushLogs(iter([push(own, pipeline_id, 4, 9)]))]
             if line == "step 0 line 9":
                 await gateway.http.post(f"/pipelines/{pipeline_id}/cancel")
     first = 1 if tail is None else 4
@@ -118,9 +140,11 @@ async def test_a_follower_gets_history_then_live_lines_and_an_end(
 async def test_lines_over_grpc_name_their_step(
     gateway: Gateway, agent: node_pb2_grpc.GameNodeServiceStub
 ) -> None:
-    await agent.Register(request())
+    node = await gateway.node("n1", one=until_stopped)
     pipeline_id = await gateway.submit(SECRET, envs={"TOKEN": "x"})
-    [_ async for _ in agent.PushLogs(iter([push(pipeline_id, 1, 2)]))]
+    await node.started["one"].wait()
+    own = await agent.Register(request())
+    [_ async for _ in agent.PushLogs(iter([push(own, pipeline_id, 1, 2)]))]
     async with grpc.aio.insecure_channel(gateway.grpc_address) as channel:
         asked = pipeline_pb2.StreamLogsRequest(id=pipeline_id)
         answers = [one async for one in GamePipelineGRPCServiceStub(channel).StreamLogs(asked)]

@@ -12,6 +12,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 
 from gamepipe.model.node import GameNode
+from gamepipe.ports import NodeSession
 from gamepipe.wire import node_queue
 from gateway.agents import AgentService
 from gateway.file_limit import raise_file_limit
@@ -65,12 +66,12 @@ async def test_a_fleet_that_comes_at_once_is_greeted_in_turn(
     greeted, most = 0, 0
     really_connect = AgentService.connect
 
-    async def connect(agents: AgentService, node_id: str, session: int) -> GameNode:
+    async def connect(agents: AgentService, session: NodeSession) -> GameNode:
         nonlocal greeted, most
         greeted += 1
         most = max(most, greeted)
         try:
-            return await really_connect(agents, node_id, session)
+            return await really_connect(agents, session)
         finally:
             greeted -= 1
 

@@ -56,10 +56,13 @@ class Stream:
         assert await asyncio.wait_for(self._call.read(), 10) is grpc.aio.EOF
 
 
+def hello_of(node_id: str, answer: node_pb2.RegisterResponse) -> node_pb2.Hello:
+    return node_pb2.Hello(node_id=node_id, session=answer.session, session_key=answer.session_key)
+
+
 async def connect(stub: node_pb2_grpc.GameNodeServiceStub, node_id: str = "n1") -> Stream:
-    session = (await stub.Register(request(node_id))).session
     stream = Stream(stub)
-    await stream.say(hello=node_pb2.Hello(node_id=node_id, session=session))
+    await stream.say(hello=hello_of(node_id, await stub.Register(request(node_id))))
     await stream.hear("welcome")
     return stream
 
@@ -86,8 +89,6 @@ async def test_a_node_registers_and_is_seen(
     ("changes", "said"),
     [
         ({"node_id": "no spaces"}, "--node-id"),
-        ({"protocol": 9}, "update the gateway"),
-        ({"protocol": 0}, "update the agent"),
         ({"facts": node_pb2.NodeFacts()}, "--facts"),
     ],
 )
@@ -107,13 +108,16 @@ async def test_a_wrong_registration_says_what_would_be_right(
 async def test_the_newest_session_wins(
     agent: node_pb2_grpc.GameNodeServiceStub,
 ) -> None:
-    older = await connect(agent)
+    first = await agent.Register(request())
+    older = Stream(agent)
+    await older.say(hello=hello_of("n1", first))
+    await older.hear("welcome")
     await connect(agent)
     superseded = await older.hear("superseded")
     assert superseded.superseded.newest_session == 2
     await older.ends()
     late = Stream(agent)
-    await late.say(hello=node_pb2.Hello(node_id="n1", session=1))
+    await late.say(hello=hello_of("n1", first))
     await late.hear("superseded")
 
 

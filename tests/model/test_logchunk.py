@@ -49,9 +49,24 @@ def test_a_chunk_is_cut_behind_a_number() -> None:
     assert [one.text for one in unpack(rest.first, rest.data)] == ["line 8", "line 9"]
 
 
-def bomb() -> bytes:
-    """A few bytes that say nothing of what they unpack to, or lie about it."""
-    return zstandard.ZstdCompressor(level=19).compress(bytes(4 * LARGEST_CHUNK))
+def bomb(*, says: bool) -> bytes:
+    """A few bytes that unpack to very many, and say so or not."""
+    packer = zstandard.ZstdCompressor(level=19, write_content_size=says)
+    return packer.compress(bytes(4 * LARGEST_CHUNK))
+
+
+def liar() -> bytes:
+    """Says one byte less than it unpacks to."""
+    data = bytearray(zstandard.ZstdCompressor(write_checksum=False).compress(b"0123456789" * 3))
+    assert zstandard.frame_content_size(bytes(data)) == data[5] == 30
+    data[5] -= 1
+    return bytes(data)
+
+
+def test_a_chunk_that_does_not_say_its_size_is_read() -> None:
+    opened = zstandard.decompress(CHUNK.data)
+    data = zstandard.ZstdCompressor(write_content_size=False).compress(opened)
+    assert unpack(1, check(replace(CHUNK, data=data)).data) == [line(1), line(2)]
 
 
 def times(*microseconds: int) -> bytes:
@@ -72,9 +87,14 @@ CHUNK = LogChunk.of(KEY, [line(1), line(2)])
         replace(CHUNK, data=pack([])),
         replace(CHUNK, first=1 << 62),
         replace(CHUNK, data=times(1 << 62, 0)),
-        replace(CHUNK, data=bomb()),
+        replace(CHUNK, data=bomb(says=True)),
+        replace(CHUNK, data=bomb(says=False)),
+        replace(CHUNK, data=liar()),
     ],
-    ids=["more", "none", "from zero", "rubbish", "empty", "too far", "no such time", "bomb"],
+    ids=[
+        *("more", "none", "from zero", "rubbish", "empty", "too far", "no such time"),
+        *("bomb", "silent bomb", "liar"),
+    ],
 )
 def test_a_chunk_that_is_not_what_it_says_is_refused(wrong: LogChunk) -> None:
     with pytest.raises(InvalidRequest):

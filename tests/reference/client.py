@@ -7,6 +7,7 @@ work, beat, report, end it under its token, send again what was not answered.
 import asyncio
 import contextlib
 import itertools
+import secrets
 from collections.abc import Callable
 
 import grpc
@@ -31,6 +32,8 @@ class ReferenceNode:
         self._beats = beats
         self._beating: asyncio.Task[None] | None = None
         self.session = 0
+        self.session_key = ""
+        self.features = ["pace", "heartbeat_taken"]
         self.work: asyncio.Queue[node_pb2.Work] = asyncio.Queue()
         self.heard: list[node_pb2.ConnectResponse] = []
         self.accept = True
@@ -43,15 +46,21 @@ class ReferenceNode:
         self._channel: grpc.aio.Channel | None = None
         self._reader: asyncio.Task[None] | None = None
 
-    async def register(self, address: str) -> node_pb2.RegisterResponse:
+    async def register(self, address: str, *, nonce: str = "") -> node_pb2.RegisterResponse:
         self._channel = grpc.aio.insecure_channel(address)
         self.stub = node_pb2_grpc.GameNodeServiceStub(self._channel)
         answer = await self.stub.Register(
             node_pb2.RegisterRequest(
-                node_id=self.node_id, facts=FACTS, transport="grpc", protocol=1
+                node_id=self.node_id,
+                facts=FACTS,
+                transport="grpc",
+                protocol=1,
+                features=self.features,
+                nonce=nonce or secrets.token_hex(16),
             )
         )
-        self.session = answer.session
+        self.session, self.session_key = answer.session, answer.session_key
+        self.features = list(answer.features)
         return answer
 
     async def connect(self, address: str = "") -> None:
@@ -61,8 +70,7 @@ class ReferenceNode:
             self._channel = grpc.aio.insecure_channel(address)
             self.stub = node_pb2_grpc.GameNodeServiceStub(self._channel)
         self._call = self.stub.Connect()
-        hello = node_pb2.Hello(node_id=self.node_id, session=self.session)
-        await self._call.write(node_pb2.ConnectRequest(hello=hello))
+        await self._call.write(node_pb2.ConnectRequest(hello=self.hello()))
         first = await asyncio.wait_for(self._call.read(), 10)
         assert first.WhichOneof("message") in ("welcome", "superseded"), first
         self.heard.append(first)
@@ -70,6 +78,14 @@ class ReferenceNode:
         if self._beats:
             self._stop_beating()
             self._beating = asyncio.create_task(self._keep_beating())
+
+    def hello(self) -> node_pb2.Hello:
+        return node_pb2.Hello(
+            node_id=self.node_id,
+            session=self.session,
+            session_key=self.session_key,
+            features=self.features,
+        )
 
     async def leave(self) -> None:
         """Cut the stream without a word."""
@@ -92,10 +108,10 @@ class ReferenceNode:
                 await self.beat()
                 await asyncio.sleep(0.3)
 
-    async def until_ended(self) -> None:
+    async def until_ended(self, *, seconds: float = 20) -> None:
         """Until the gateway has ended the stream."""
         assert self._reader is not None
-        await asyncio.wait_for(asyncio.shield(self._reader), 20)
+        await asyncio.wait_for(asyncio.shield(self._reader), seconds)
 
     async def _read(self, call: grpc.aio.StreamStreamCall) -> None:
         while isinstance(message := await call.read(), node_pb2.ConnectResponse):
@@ -152,13 +168,20 @@ class ReferenceNode:
 
     async def running(self, work: node_pb2.Work) -> int:
         return await self.ask(
-            step_reported=node_pb2.StepReported(key=key_of(work), kind="running", at=now())
+            step_reported=node_pb2.StepReported(
+                task_token=work.task_token, key=key_of(work), kind="running", at=now()
+            )
         )
 
     async def progress(self, work: node_pb2.Work, percent: float, message: str = "") -> int:
         return await self.ask(
             step_reported=node_pb2.StepReported(
-                key=key_of(work), kind="progress", at=now(), percent=percent, message=message
+                task_token=work.task_token,
+                key=key_of(work),
+                kind="progress",
+                at=now(),
+                percent=percent,
+                message=message,
             )
         )
 
@@ -198,7 +221,11 @@ class ReferenceNode:
         call = self.stub.PushLogs()
         await call.write(
             node_pb2.PushLogsRequest(
-                node_id=self.node_id, session=self.session, key=key_of(work), lines=lines
+                node_id=self.node_id,
+                session=self.session,
+                session_key=self.session_key,
+                key=key_of(work),
+                lines=lines,
             )
         )
         answer = await asyncio.wait_for(call.read(), 10)

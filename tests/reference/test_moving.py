@@ -29,7 +29,7 @@ async def test_a_node_moves_with_its_step_while_the_older_stream_stands_half_ope
     work = await node.take()
     await node.running(work)
     moved = ReferenceNode("ref")
-    moved.session = node.session
+    moved.session, moved.session_key = node.session, node.session_key
     await moved.connect(other.grpc_address)
     await node.until_ended()
     assert await moved.renew(work) == OK

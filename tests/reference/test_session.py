@@ -11,6 +11,7 @@ from store.table import NodeRow
 from store.transaction import Transaction
 from tests.gateway.conftest import Gateway
 from tests.reference.client import ReferenceNode
+from tests.reference.test_limits import told
 
 
 def go_back(tx: Transaction) -> None:
@@ -25,10 +26,11 @@ async def test_a_session_that_was_never_issued_is_told_so_and_superseded_by_nobo
     gateway: Gateway, node: ReferenceNode
 ) -> None:
     ahead = ReferenceNode("ref")
-    ahead.session = node.session + 5
+    ahead.session, ahead.session_key = node.session + 5, node.session_key
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await ahead.connect(gateway.grpc_address)
-    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert told(refused.value).reason == "SESSION_UNKNOWN"
     await ahead.leave()
 
 

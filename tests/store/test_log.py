@@ -3,12 +3,15 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
 from gamepipe.logchunk import pack, unpack
+from gamepipe.model.errors import NotFound
 from gamepipe.model.record import AttemptKey, LogLine, LogStream
+from gamepipe.model.state import PipelineState
 from gamepipe.ports import LogChunk, LogQuery, LogTail
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
@@ -38,7 +41,7 @@ async def test_resent_lines_are_stored_once(store: GamePipelineStore) -> None:
     await store.pipelines.add(new("p"), now=NOW)
     for first, last, stored in ((1, 5, 5), (1, 5, 5), (3, 8, 8), (6, 7, 8), (10, 12, 8), (9, 9, 9)):
         answer = await store.logs.append([LogChunk.of(KEY, lines(first, last))])
-        assert answer == {KEY: stored}
+        assert answer == (stored,)
     assert await texts(store) == [f"line {number}" for number in range(1, 10)]
     assert await store.logs.tails("p") == {KEY: LogTail(last=9)}
 
@@ -48,7 +51,7 @@ async def test_a_new_series_follows_the_lines_of_the_one_before(store: GamePipel
 
     async def push(series: str, first: int, last: int) -> int:
         chunk = LogChunk.of(KEY, lines(first, last, series), series)
-        return (await store.logs.append([chunk]))[KEY]
+        return (await store.logs.append([chunk]))[0]
 
     assert [await push("old", 1, 3), await push("new", 2, 3), await push("new", 1, 2)] == [3, 0, 2]
     assert await push("old", 2, 3) == 3, "a late resend is acknowledged"
@@ -72,7 +75,7 @@ async def test_lines_of_many_attempts_cost_no_more_statements_than_those_of_two(
         keys = [replace(KEY, step_index=number) for number in range(attempts)]
         statements.clear()
         answer = await store.logs.append([LogChunk.of(key, lines(first, first)) for key in keys])
-        assert answer == dict.fromkeys(keys, first)
+        assert answer == (first,) * attempts
         return len(statements)
 
     event.listen(store._database._writer, "before_cursor_execute", note)
@@ -96,7 +99,7 @@ async def test_reading_filters_and_cuts(store: GamePipelineStore) -> None:
 async def test_lines_of_an_unknown_pipeline_are_acknowledged_and_dropped(
     store: GamePipelineStore,
 ) -> None:
-    assert await store.logs.append([LogChunk.of(KEY, lines(1, 3))]) == {KEY: 3}
+    assert await store.logs.append([LogChunk.of(KEY, lines(1, 3))]) == (3,)
     assert await texts(store) == []
 
 
@@ -112,3 +115,16 @@ def test_any_text_survives_packing(rows: list[tuple[str, bool, LogStream]]) -> N
     assert [(one.text, one.continued, one.stream) for one in renumbered] == [
         (one.text, one.continued, one.stream) for one in packed
     ]
+
+
+async def test_who_follows_a_log_sees_its_state_and_its_tails_at_once(
+    store: GamePipelineStore,
+) -> None:
+    await store.pipelines.add(new("p"), now=NOW)
+    later = replace(KEY, attempt=KEY.attempt + 1)
+    await store.logs.append([LogChunk.of(key, lines(1, 3)) for key in (later, KEY)])
+    standing = await store.logs.standing("p")
+    assert standing.state is PipelineState.NOT_STARTED
+    assert list(standing.tails.items()) == [(KEY, LogTail(last=3)), (later, LogTail(last=3))]
+    with pytest.raises(NotFound):
+        await store.logs.standing("absent")

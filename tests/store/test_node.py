@@ -5,11 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from gamepipe.model.errors import NotFound
+from gamepipe.model.errors import NotFound, SessionUnknown
 from gamepipe.model.node import Location, NodeMetrics
 from gamepipe.model.record import EventKind, Instance
 from gamepipe.model.state import Connectivity, InstanceState, PipelineState
-from gamepipe.ports import NodeChange
+from gamepipe.ports import NodeChange, NodeSession
 from gamepipe.wire import PlaceStatus
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
@@ -200,9 +200,10 @@ async def test_heartbeats_of_many_nodes_are_written_together(store: GamePipeline
     assert seen["n3"] == (NodeMetrics(), NOW)
 
 
-async def test_a_stream_under_a_session_that_was_never_issued_finds_no_session(
+async def test_a_stream_under_a_session_that_was_never_issued_is_unknown(
     store: GamePipelineStore,
 ) -> None:
     node = await store.nodes.register(registration("n1"), now=NOW)
-    with pytest.raises(NotFound, match="session"):
-        await store.nodes.connect("n1", node.session + 1, now=NOW)
+    ahead = NodeSession(node_id="n1", number=node.session + 1, key=node.session_key)
+    with pytest.raises(SessionUnknown):
+        await store.nodes.connect(ahead, now=NOW)

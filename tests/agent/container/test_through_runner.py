@@ -15,7 +15,7 @@ from gamepipe.agent.journal import AttemptJournal
 from gamepipe.agent.plan import RunnerSettings, RunnerTools
 from gamepipe.agent.runner import StepRunner
 from gamepipe.agent.slot import StepSlots
-from gamepipe.agent.spool import SpoolFolder
+from gamepipe.agent.spool_folder import SpoolFolder
 from gamepipe.agent.values import Values
 from gamepipe.model.record import AttemptKey
 from gamepipe.model.spec import Container, Step, StepType

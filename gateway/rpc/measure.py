@@ -1,0 +1,51 @@
+"""What nodes measure: messages to domain values."""
+
+from gamepipe.model.errors import InvalidRequest
+from gamepipe.model.node import GpuUse, NodeMetrics
+from gamepipe.ports import MetricsReport
+from gamepipe.v1 import node_pb2
+
+MAX_ROUND_TRIPS = 100
+MAX_REGION_LENGTH = 63
+LONGEST_MS = 60_000.0
+
+
+def metrics(message: node_pb2.Heartbeat) -> NodeMetrics:
+    return NodeMetrics(
+        cpu_share=message.cpu_share,
+        memory_used_bytes=message.memory_used_bytes,
+        disk_used_bytes=message.disk_used_bytes,
+        running_steps=message.running_steps,
+        gpus=tuple(
+            GpuUse(
+                index=gpu.index,
+                share=gpu.share,
+                memory_used_bytes=gpu.memory_used_bytes,
+                encoder_sessions=gpu.encoder_sessions,
+            )
+            for gpu in message.gpus
+        ),
+        network_received_bytes_per_second=message.network_received_bytes_per_second,
+        network_sent_bytes_per_second=message.network_sent_bytes_per_second,
+    )
+
+
+def metrics_report(message: node_pb2.ReportMetricsRequest) -> MetricsReport:
+    """Raises `InvalidRequest`."""
+    trips = message.round_trips
+    if len(trips) > MAX_ROUND_TRIPS or len({trip.region for trip in trips}) < len(trips):
+        raise InvalidRequest(f"`round_trips` has at most {MAX_ROUND_TRIPS} regions, each once")
+    return MetricsReport(
+        node_id=message.node_id,
+        session=message.session,
+        metrics=metrics(message.metrics) if message.HasField("metrics") else None,
+        round_trips_ms={trip.region: _milliseconds(trip) for trip in trips} or None,
+    )
+
+
+def _milliseconds(trip: node_pb2.RoundTrip) -> float:
+    if not 0 < len(trip.region) <= MAX_REGION_LENGTH:
+        raise InvalidRequest(f"`round_trips.region` has 1 to {MAX_REGION_LENGTH} characters")
+    if not 0 <= trip.milliseconds <= LONGEST_MS:
+        raise InvalidRequest(f"`round_trips.milliseconds` is from 0 to {LONGEST_MS:g}")
+    return trip.milliseconds
