@@ -127,7 +127,7 @@ def test_why_shows_a_waiting_pipelines_place_causes_and_remedies(
     wait_for(lambda: fleet.get(pipeline_id)["reason"] == "NO_CAPACITY", what="it to wait")
     status, said = shown(fleet, "why", pipeline_id)
     assert status == 0
-    assert "state pending\nwaits number 1 of 1 in the queue, for " in said
+    assert "state pending\nwaits number 1 of 1 by priority and age, for " in said
     assert "GPU_SHORT 12 why-01, why-02, why-03, ... has 1 of 2 GPU(s) free" in said
     remedies = said.split("what would let it run, the smallest change first:\n")[1]
     assert remedies.splitlines()[:3] == [

@@ -3,14 +3,19 @@
 from typing import Any
 
 import pytest
+from temporalio.client import Client
 
 from gamepipe.model.state import Connectivity, NodeState
 from gamepipe.ports import NodeChange
+from gamepipe.scheduling.limit import Limits
+from gamepipe.scheduling.order_policy import OrderPolicy
 from gateway.explanation import PlacementView, PlanView
 from gateway.planning import MOST_COPIES
-from tests.gateway.conftest import Gateway
+from store.store import GamePipelineStore
+from tests.gateway.conftest import Gateway, running
 from tests.gateway.test_pipelines import HELLO, TWO, reason
-from tests.store.shapes import registration
+from tests.store.shapes import new, place_request, registration
+from tests.temporal_fixtures import TemporalServer
 from tests.waiting import eventually
 from tests.workflows.node import now
 
@@ -86,6 +91,22 @@ async def test_the_answer_follows_the_fleet_not_the_day_that_it_was_queued(
     await add_node(gateway, "n2", cpu=16)
     fits = await placement(gateway, pipeline_id)
     assert (fits["fits"], fits["verdicts"]) == ("n2", [])
+
+
+async def test_a_limit_is_told_instead_of_the_nodes(
+    store_url: str, temporal_server: TemporalServer, temporal_client: Client
+) -> None:
+    order = OrderPolicy(limits=Limits(most={"tenant": {"acme": 0}}))
+    store = await GamePipelineStore.open(store_url, order=order)
+    await store.nodes.register(registration("n1"), now=now())
+    await store.pipelines.add(new("p1", tenant="acme", priority=3), now=now())
+    await store.placements.place(place_request("p1"), now=now())
+    await store.close()
+    async with running(store_url, temporal_server, temporal_client) as gateway:
+        found = await placement(gateway, "p1")
+    assert (found["reason"], found["priority"], found["position"]) == ("LIMIT_REACHED", 3, 1)
+    assert "acme" in found["summary"]
+    assert (found["fits"], found["verdicts"], found["remedies"]) == ("", [], [])
 
 
 async def test_an_unknown_pipeline_has_no_placement(gateway: Gateway) -> None:

@@ -90,3 +90,17 @@ def test_the_first_ranked_is_always_the_one_that_is_chosen() -> None:
         snapshot.fleet.hold(holding(chosen.node_id, number, cpu=3.0))
     assert isinstance(chooser.choose(a_need(cpu=30)), Refusal)
     assert chooser.explain(a_need(cpu=30)).ranked == ()
+
+
+def test_a_choice_is_explained_as_it_was_made_whatever_is_held_since() -> None:
+    snapshot = a_snapshot(*(a_node(f"n{number}") for number in range(3)))
+    chooser, need = Chooser(snapshot), a_need(cpu=1)
+    before = chooser.ranked(need)
+    chosen = chooser.choose(need, {0: "is kept"})
+    snapshot.fleet.hold(holding(before[1].node_id, 1, cpu=1.0))
+    why = chooser.explain_last()
+    assert isinstance(chosen, Choice)
+    assert (why.nodes, why.candidates) == (3, 2)
+    assert [one.node_id for one in why.ranked] == [one.node_id for one in before[1:]]
+    assert why.ranked[0].node_id == chosen.node_id
+    assert why.ranked[0].cost == round(before[1].cost, 6)
