@@ -78,11 +78,13 @@ class Settings(BaseSettings):
     """Wait behind which a pipeline that fits nowhere reserves room on a node."""
     reservations: Annotated[int, Field(ge=0)] = 2
     """Pipelines that reserve at a time, at most."""
-    weights: Annotated[Weights, Named(Weights)] = Weights()
+    weights: Annotated[Weights, BeforeValidator(Named(Weights))] = Weights()
     """Of the terms of a placement's score."""
-    template_weights: Annotated[dict[str, dict[str, float]], Named(Weights, each=True)] = {}
+    template_weights: Annotated[
+        dict[str, dict[str, float]], BeforeValidator(Named(Weights, each=True))
+    ] = {}
     """By template those that differ from `weights`."""
-    capacity: Annotated[Capacity, Named(Capacity, low=0)] = Capacity()
+    capacity: Annotated[Capacity, BeforeValidator(Named(Capacity, low=0))] = Capacity()
     """What of each node is sold."""
     log_level: LogLevel = "INFO"
 

@@ -5,9 +5,6 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
-
 
 @dataclass(frozen=True, slots=True)
 class Named:
@@ -19,12 +16,8 @@ class Named:
     each: bool = False
     """The numbers stand one level deeper, in a mapping by another name."""
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self._checked, handler(source))
-
-    def _checked(self, given: Any) -> Any:
+    def __call__(self, given: Any) -> Any:
+        """For a `BeforeValidator`: what was given, or `ValueError` with every mistake."""
         if isinstance(given, self.of):
             return given
         wrong = list(self._wrong_of_each(given) if self.each else self._wrong(given, ""))
