@@ -124,7 +124,7 @@ async def _serve(
         clock=clock,
     )
     lines = LineWriter(agents)
-    servicer = GameNodeServicer(tools, settings=settings, lines=lines)
+    servicer = GameNodeServicer(tools, settings=settings, lines=lines, latency=service.latency)
     pipelines = GamePipelineServicer(service, workflow_base=settings.workflow_base)
     rpc = GamePipelineServer(servicer, pipelines, token=access.token)
     rest = _RestServer(

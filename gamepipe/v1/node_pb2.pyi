@@ -1224,7 +1224,7 @@ class RoundTrip(_message.Message):
     region: _builtins.str
     """As in Location, 1 to 63 characters."""
     milliseconds: _builtins.float
-    """0..60000."""
+    """Above 0, at most 10000."""
     def __init__(
         self,
         *,
@@ -1260,7 +1260,9 @@ class ReportMetricsRequest(_message.Message):
 
     @_builtins.property
     def round_trips(self) -> _containers.RepeatedCompositeFieldContainer[Global___RoundTrip]:
-        """At most 100, one for a region; in place of all earlier ones. Empty: those stay."""
+        """At most 100, one for a region; shown in place of all earlier ones. Empty: those stay. Each counts
+        as one probe of the way between players of the region and the node; sent again, as another one.
+        """
 
     def __init__(
         self,

@@ -1,13 +1,16 @@
 """What nodes measure: messages to domain values."""
 
+from collections.abc import Mapping
+
 from gamepipe.model.errors import InvalidRequest
+from gamepipe.model.latency import region
 from gamepipe.model.node import GpuUse, NodeMetrics
 from gamepipe.ports import MetricsReport
 from gamepipe.v1 import node_pb2
+from gateway.latency import LONGEST_MS, ProbeReport
 
 MAX_ROUND_TRIPS = 100
 MAX_REGION_LENGTH = 63
-LONGEST_MS = 60_000.0
 
 
 def metrics(message: node_pb2.Heartbeat) -> NodeMetrics:
@@ -46,6 +49,11 @@ def metrics_report(message: node_pb2.ReportMetricsRequest) -> MetricsReport:
 def _milliseconds(trip: node_pb2.RoundTrip) -> float:
     if not 0 < len(trip.region) <= MAX_REGION_LENGTH:
         raise InvalidRequest(f"`round_trips.region` has 1 to {MAX_REGION_LENGTH} characters")
-    if not 0 <= trip.milliseconds <= LONGEST_MS:
-        raise InvalidRequest(f"`round_trips.milliseconds` is from 0 to {LONGEST_MS:g}")
+    if not 0 < trip.milliseconds <= LONGEST_MS:
+        raise InvalidRequest(f"`round_trips.milliseconds` is above 0 and at most {LONGEST_MS:g}")
     return trip.milliseconds
+
+
+def probes(round_trips_ms: Mapping[str, float]) -> list[ProbeReport]:
+    """What placement learns from them, as from probes that come over REST."""
+    return [ProbeReport(source=region(name), rtt_ms=ms) for name, ms in round_trips_ms.items()]

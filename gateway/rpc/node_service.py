@@ -12,10 +12,11 @@ from gamepipe.limit import UNACKNOWLEDGED_REQUESTS
 from gamepipe.model.errors import InvalidRequest, LeaseLost, LimitExceeded
 from gamepipe.v1 import node_pb2, node_pb2_grpc, step_pb2
 from gamepipe.wire.message import attempt_key
+from gateway.latency import LatencyService
 from gateway.lines import LineWriter
 from gateway.rpc import translate
 from gateway.rpc.failure import Context, abort, translated
-from gateway.rpc.measure import metrics_report
+from gateway.rpc.measure import metrics_report, probes
 from gateway.rpc.plain import check_values
 from gateway.rpc.protocol import agreed, shared
 from gateway.rpc.session import SessionCheck
@@ -37,8 +38,16 @@ _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
     """Holds open streams only; everything that matters is in the store and in Temporal."""
 
-    def __init__(self, tools: StreamTools, *, settings: Settings, lines: LineWriter) -> None:
+    def __init__(
+        self,
+        tools: StreamTools,
+        *,
+        settings: Settings,
+        lines: LineWriter,
+        latency: LatencyService,
+    ) -> None:
         self._tools = tools
+        self._latency = latency
         self._agents = tools.agents
         self._lines = lines
         self._settings = settings
@@ -175,7 +184,10 @@ class GameNodeServicer(node_pb2_grpc.GameNodeServiceServicer):
     ) -> node_pb2.ReportMetricsResponse:
         del context
         await self._sessions.check(translate.session(request))
-        await self._tools.beats.report(metrics_report(request))
+        report = metrics_report(request)
+        if report.round_trips_ms:
+            await self._latency.report(request.node_id, probes(report.round_trips_ms))
+        await self._tools.beats.report(report)
         return node_pb2.ReportMetricsResponse()
 
     def close_streams(self) -> None:

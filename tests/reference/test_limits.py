@@ -164,6 +164,8 @@ async def test_metrics_and_round_trips_are_stored_and_survive_heartbeats(
     said = node_pb2.Heartbeat(running_steps=5)
     await node.stub.ReportMetrics(report_of(node, round_trips=trips, metrics=said))
     assert (await metrics())["round_trips_ms"] == {"eu": 12.5}
+    ways = (await gateway.http.get("/nodes/ref/latency")).json()
+    assert {way["from"]: way["measured"]["rtt_ms"] for way in ways} == {"eu": 12.5}
 
     async def beaten() -> bool:
         return (await metrics())["running_steps"] == 1
