@@ -54,9 +54,20 @@ class PipelineSweep:
         live = await self._store.pipelines.list_live()
         for record in await self._suspects(live):
             await self._attempt(record)
+        await self._reconcile()
         offers = await self._store.placements.offer(now=self._now(), telling=True)
         await self._offers.send(offers)
         await self._offers.send(await self._store.placements.untaken_offers())
+
+    async def _reconcile(self) -> None:
+        """Whoever ends releases what it held; what is found here nevertheless is a fault."""
+        for pipeline_id, generation in await self._store.placements.reconcile(now=self._now()):
+            _log.error(
+                "sweep.allocation_orphaned",
+                action="sweep.allocation_orphaned",
+                pipeline_id=pipeline_id,
+                generation=generation,
+            )
 
     async def _suspects(self, live: Sequence[PipelineRecord]) -> list[PipelineRecord]:
         """Rows to look at closely: those that Temporal's list does not show as running under the

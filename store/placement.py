@@ -16,6 +16,7 @@ from gamepipe.wire import PlaceAnswer, PlaceRequest, WithdrawRequest
 from store import capacity
 from store.database import Database
 from store.groupcommit import GroupCommit
+from store.orphan import orphans
 from store.placing import Asked, place_all
 from store.planning import kept_from, present
 from store.record import allocation_record, queue_record
@@ -58,6 +59,18 @@ class PlacementStore:
         return await self._database.write(
             lambda tx: capacity.release(tx, pipeline_id, generation, now=now), placing=True
         )
+
+    async def reconcile(self, *, now: datetime) -> tuple[tuple[str, int], ...]:
+        if not await self._database.read(orphans):
+            return ()
+
+        def work(tx: Transaction) -> tuple[tuple[str, int], ...]:
+            found = orphans(tx.session)
+            for pipeline_id, generation in found:
+                capacity.release(tx, pipeline_id, generation, now=now)
+            return tuple(found)
+
+        return await self._database.write(work, placing=True)
 
     async def offer(self, *, now: datetime, telling: bool = False) -> tuple[OfferMade, ...]:
         waits = select(QueueEntryRow.pipeline_id).limit(1)

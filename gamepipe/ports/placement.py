@@ -25,6 +25,11 @@ class PlacementRepository(Protocol):
     ) -> tuple[OfferMade, ...]:
         """Release unless a live instance holds it. Idempotent."""
 
+    async def reconcile(self, *, now: datetime) -> tuple[tuple[str, int], ...]:
+        """Release allocations that nothing holds any more: their pipeline ended, or is on another
+        node, no instance of it lives, and no stop is to be confirmed. (pipeline id, generation) of
+        each. Offers that follow are written; `untaken_offers` has them."""
+
     async def offer(self, *, now: datetime, telling: bool = False) -> tuple[OfferMade, ...]:
         """Serve the queue in its order (`gamepipe.scheduling.order`): an allocation for each that
         fits. `telling`: the first of those that do not hear why, as things are now."""
