@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gamepipe.model.record import AttemptKey, LogLine, LogStream
-from gamepipe.ports import LogChunk, LogQuery, LogTail
+from gamepipe.ports import LogChunk, LogQuery, LogStanding
 from gateway.logs import Line, LogReader
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
@@ -48,18 +48,18 @@ async def test_a_line_that_comes_between_two_looks_is_given_once(
     store: GamePipelineStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is behind the tail that was looked at, and among the lines that are read next."""
-    key, tails, last = KEYS[0], store.logs.tails, 1
+    key, standing, last = KEYS[0], store.logs.standing, 1
     await store.logs.append([chunk(key, 1)])
 
-    async def tails_then_more(pipeline_id: str) -> dict[AttemptKey, LogTail]:
+    async def standing_then_more(pipeline_id: str) -> LogStanding:
         nonlocal last
-        answer = await tails(pipeline_id)
+        answer = await standing(pipeline_id)
         if last < 20:
             last += 1
             await store.logs.append([chunk(key, last)])
         return answer
 
-    monkeypatch.setattr(store.logs, "tails", tails_then_more)
+    monkeypatch.setattr(store.logs, "standing", standing_then_more)
     found = await take(LogReader(store).follow(LogQuery(pipeline_id="p")), {key: 20})
     assert found[key] == list(range(1, 21))
 
