@@ -49,6 +49,8 @@ class _Group:
             or row.state in capacity.TERMINAL_PIPELINES
         ):
             return PlaceAnswer(status=PlaceStatus.CLOSED)
+        if tx.fleet_changed:  # a run that took the row over let go of what another one held
+            self._fleet, self._nobody_waits = tx.fleet(now), queue.is_empty(tx)
         held = self._standing(row, request.generation) or self._decide(row, request, now=now)
         if isinstance(held, PlaceAnswer):
             return held

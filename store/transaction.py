@@ -54,6 +54,8 @@ class Transaction:
         self.order = order or OrderPolicy()
         self.revision: int | None = None
         """Its number, once it changed what placements depend on."""
+        self.fleet_changed = False
+        """It wrote what placements depend on, and has not looked at the fleet since."""
         self.chose = False
         """It has looked at the fleet, and may hold there what it writes."""
         self._placing = placing
@@ -114,6 +116,7 @@ class Transaction:
         if self.revision is None:
             self.hold_placement_lock()
             self.revision = next_revision(self.session)
+        self.fleet_changed = True
         return self.revision
 
     def fleet(self, now: datetime) -> FleetCache:
@@ -122,6 +125,9 @@ class Transaction:
         assert self._fleet is not None  # noqa: S101 - who has the lock has the fleet
         self.session.flush()
         self.chose = True
+        if self.fleet_changed:  # all that has its number is read again
+            self._fleet.settle(self.revision)
+            self.fleet_changed = False
         self._fleet.catch_up(self.session, now)
         return self._fleet
 
