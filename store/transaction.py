@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import inspect, text, tuple_
+from sqlalchemy import inspect, or_, text, tuple_
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlmodel import Session, SQLModel, select
+from sqlmodel import Session, SQLModel, col, select
 
 from gamepipe.model.record import EventKind
 from gamepipe.scheduling.order_policy import OrderPolicy
@@ -158,9 +158,24 @@ class Transaction:
         self.session.flush()
         if self.is_postgres and self._events:
             self._execute("SELECT pg_advisory_xact_lock(:key)", key=EVENT_LOCK)
-        self.insert_missing(EventRow, (_columns(event) for event in self._events))
+        self._put_events([_columns(event) for event in self._events])
         if self.is_postgres and (self._events or self._wakes):
             self._execute("SELECT pg_notify(:channel, '')", channel=NOTIFY_CHANNEL)
+
+    def _put_events(self, rows: list[dict[str, Any]]) -> None:
+        """A number of a run that is there already stays, unless the run means something else by it:
+        a workflow task that is repeated behind new signals tells anew what it told too early."""
+        if not rows:
+            return
+        insert = (postgres_insert if self.is_postgres else sqlite_insert)(EventRow)
+        new = insert.excluded
+        differs = or_(col(EventRow.kind) != new.kind, col(EventRow.data) != new["data"])
+        statement = insert.on_conflict_do_update(
+            index_elements=["pipeline_id", "run_id", "number"],
+            set_={name: new[name] for name in ("kind", "at", "node_id", "data")},
+            where=differs,
+        )
+        self.session.connection().execute(statement, rows)
 
     def _execute(self, statement: str, **values: Any) -> None:
         self.session.connection().execute(text(statement), values)

@@ -19,7 +19,16 @@ from gamepipe.ports import LogChunk, LogQuery, PipelineChange, PipelineFilter
 from gamepipe.wire import PlaceStatus, SaveStatus
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
-from tests.store.shapes import RUN, new, place_request, registration, save_request, spec, step
+from tests.store.shapes import (
+    RUN,
+    event,
+    new,
+    place_request,
+    registration,
+    save_request,
+    spec,
+    step,
+)
 
 LATER = NOW + timedelta(minutes=1)
 
@@ -257,3 +266,17 @@ async def test_a_closed_pipeline_is_not_placed(store: GamePipelineStore) -> None
     )
     answer = await store.placements.place(place_request("p"), now=NOW)
     assert answer.status is PlaceStatus.CLOSED
+
+
+async def test_a_number_that_the_same_run_tells_anew_means_what_it_says_now(
+    store: GamePipelineStore,
+) -> None:
+    """A workflow task was repeated behind new signals."""
+    await store.pipelines.add(new("p1"), now=NOW)
+    early = replace(event(1), data={"state": "completed"})
+    late = [replace(event(1), data={"percent": 50}), replace(event(2), data={"state": "completed"})]
+    for revision, events in ((1, [early]), (2, late)):
+        request = save_request("p1", revision, PipelineState.PENDING)
+        await store.pipelines.save(replace(request, events=tuple(events)), now=NOW)
+    told = [one.data for one in await store.events.read(pipeline_id="p1") if one.number]
+    assert told == [{"percent": 50}, {"state": "completed"}]
