@@ -198,6 +198,9 @@ class Allocation:
     template: str = ""
     priority: int = 0
     preemptible: bool = False
+    """It may be preempted: it said so, and no service of it is up."""
+    preempted_for: str = ""
+    """Id of the pipeline of a higher class that it was asked to make room for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

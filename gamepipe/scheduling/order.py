@@ -10,11 +10,11 @@ Passed over for long enough, the oldest of a tenant *reserves*, when its turn ha
 needs of one node is closed to all who come later in the order, and counts as held by its tenant. So
 the tenant gets nothing else for it meanwhile, its share falls, its turn comes first in every pass,
 and the room grows. Nothing of that is written down: each pass works it out anew.
+One that fits nowhere may *preempt* before that; what others leave for it is kept in the same way.
 """
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
@@ -27,7 +27,8 @@ from gamepipe.scheduling.choose import Choice, Chooser, Refusal, verdicts
 from gamepipe.scheduling.limit import LABEL, Label, kinds_of
 from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.order_policy import OrderPolicy
-from gamepipe.scheduling.reservation import Reservation, reserve
+from gamepipe.scheduling.preemption import Claim, Preempting, Preemption, kept_from_others, said
+from gamepipe.scheduling.reservation import Reservation, Reservations, reserve
 from gamepipe.scheduling.standing import DECIMALS
 from gamepipe.scheduling.unit import MILLIONTHS
 from gamepipe.scheduling.values import Amounts
@@ -77,6 +78,7 @@ class Turns:
     Args:
         lines: of the whole queue.
         labelled: how many live allocations there are with each limited label.
+        claims: of those that wait, for whom room is made.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Turns:
         *,
         now: datetime,
         labelled: Mapping[Label, int] | None = None,
+        claims: Iterable[Claim] = (),
     ) -> None:
         self._lines = sorted(lines, key=lambda line: (-line.priority, line.head.age))
         self.chooser = chooser
@@ -95,62 +98,61 @@ class Turns:
         self._now = now
         self._labelled = dict(labelled or {})
         self._no_room: set[Need] = set()
-        self.reservations: list[Reservation] = []
+        self.reservations = Reservations(self._fleet)
+        self._preempting = Preempting(chooser.snapshot, self.reservations, claims, now)
         self.refused: list[Line] = []
         """Lines whose head got nothing."""
 
     def __iter__(self) -> Iterator[Grant]:
-        for _, lines in groupby(self._lines, key=lambda line: line.priority):
+        for priority, lines in groupby(self._lines, key=lambda line: line.priority):
+            self._preempting.keep_claimed(priority)
             yield from self._serve(list(lines))
 
     def place(self, line: Line) -> Choice | Refusal:
         """For a head that got nothing, why not; and for one who is not in the queue, and comes
         behind all of its priority who are, a node."""
-        if over := self._over_limit(line):
-            return Refusal(counts={}, summary=over, reason=reasons.LIMIT_REACHED)
-        with self._without([one for one in self.reservations if not _is_kept_from(line, one)]):
+        with self.reservations.without(
+            one for one in self.reservations if not _is_kept_from(line, one)
+        ):
+            if over := self._over_limit(line):
+                return Refusal(counts={}, summary=over, reason=reasons.LIMIT_REACHED)
             choice = self.chooser.find(line.need)
         return choice or self._refusal(line)
 
+    def make_room(self, line: Line) -> Refusal:
+        """Preempt for a head that `place` refused, if anybody can be. Why it waits."""
+        lower = [one for one in self.reservations if one.kept.priority < line.priority]
+        with self.reservations.without(lower):
+            self._make_room(line)
+        return self._refusal(line)
+
+    @property
+    def preemptions(self) -> list[Preemption]:
+        """What this pass asks for; the fleet counts on it."""
+        return self._preempting.asked
+
     def _refusal(self, line: Line) -> Refusal:
-        with self._without(self.reservations):
+        with self.reservations.without(self.reservations):
             answer = self.chooser.choose(line.need, self._kept_from(line))
-        said = answer.summary if isinstance(answer, Refusal) else ""
+        summary = answer.summary if isinstance(answer, Refusal) else ""
         counts = answer.counts if isinstance(answer, Refusal) else {}
-        own = [one for one in self.reservations if one.kept.pipeline_id == line.head.pipeline_id]
-        if own:
-            said = f"it has waited for long, and node {own[0].kept.node_id} is kept for it: {said}"
-        return Refusal(counts=counts, summary=said)
+        for own in self.reservations.of(line.head.pipeline_id):
+            summary = f"{said(own)}: {summary}"
+        return Refusal(counts=counts, summary=summary)
 
     def verdicts(self, line: Line) -> tuple[Verdict, ...]:
         """Of each node why it is not for the head of a line."""
-        with self._without(self.reservations):
+        with self.reservations.without(self.reservations):
             return verdicts(line.need, self.chooser.snapshot, self._kept_from(line))
 
     def lift(self) -> None:
         """Let go what was reserved: it is worked out anew by the next pass."""
-        self._free(self.reservations)
         self.reservations.clear()
-
-    @contextmanager
-    def _without(self, reservations: list[Reservation]) -> Iterator[None]:
-        self._free(reservations)
-        yield
-        for one in reservations:
-            self._fleet.hold(one.kept)
-
-    def _free(self, reservations: list[Reservation]) -> None:
-        for one in reservations:
-            key = (one.kept.pipeline_id, one.kept.generation)
-            if self._fleet.held.get(key) is one.kept:  # not what it was granted since
-                self._fleet.free(*key)
 
     def _kept_from(self, line: Line) -> dict[int, str]:
         """Rows of which something is reserved for others of its class or above, and what to say."""
         return {
-            one.row: f"has room that is reserved for {one.kept.pipeline_id}, which waits for long"
-            for one in self.reservations
-            if _is_kept_from(line, one)
+            one.row: kept_from_others(one) for one in self.reservations if _is_kept_from(line, one)
         }
 
     # --- one class ------------------------------------------------------------------------------
@@ -168,12 +170,13 @@ class Turns:
             line = tenant.take()
             choice = self._find(line)
             if choice is not None:
+                self.reservations.drop(line.head.pipeline_id)
                 yield Grant(line=line, waiting=line.head, choice=choice)
                 self._count(line)
                 if (behind := line.follow()) is not None:
                     line.head = behind
                     tenant.add(line)
-            elif self._may_reserve(line):
+            elif not self._make_room(line) and self._may_reserve(line):
                 self._reserve(line)
             if tenant.lines:
                 heapq.heappush(turns, self._turn(name, tenant))
@@ -196,10 +199,12 @@ class Turns:
 
     def _find(self, line: Line) -> Choice | None:
         kind = _kind(line.need)
-        over = bool(self._over_limit(line))
+        own = self.reservations.made_for(line.priority, line.need)
         choice = None
-        if not over and kind not in self._no_room:
-            choice = self.chooser.find(line.need)
+        with self.reservations.without(own):
+            over = bool(self._over_limit(line))
+            if not over and (own or kind not in self._no_room):
+                choice = self.chooser.find(line.need)
         if choice is None:
             self.refused.append(line)
             if not over:
@@ -226,10 +231,26 @@ class Turns:
 
     # --- reservations ---------------------------------------------------------------------------
 
+    def _make_room(self, line: Line) -> bool:
+        """Whether others make room for a head that fits nowhere."""
+        if not self._policy.preemption:
+            return False
+        with self.reservations.without(self.reservations.made_for(line.priority, line.need)):
+            if self._over_limit(line):
+                return False
+        claim = Claim(
+            pipeline_id=line.head.pipeline_id,
+            generation=line.head.generation,
+            priority=line.priority,
+            need=line.need,
+        )
+        return self._preempting.make_room(claim, _kind(line.need))
+
     def _may_reserve(self, line: Line) -> bool:
+        standing = [one for one in self.reservations if one.making_room is None]
         return (
-            len(self.reservations) < self._policy.reservations
-            and all(one.kept.tenant != line.need.tenant for one in self.reservations)
+            len(standing) < self._policy.reservations
+            and all(one.kept.tenant != line.need.tenant for one in standing)
             and self._now - line.head.queued_at >= self._policy.reserve_after
             and not self._over_limit(line)
         )
@@ -245,8 +266,7 @@ class Turns:
             since=self._now,
         )
         if reservation is not None:
-            self._fleet.hold(reservation.kept)
-            self.reservations.append(reservation)
+            self.reservations.add(reservation)
 
 
 class _Tenant:
