@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from gamepipe.model import reason as reasons
 from gamepipe.scheduling.choose import Choice
 from gamepipe.scheduling.need import need_of
 from gamepipe.scheduling.order import Line, Turns, Waiting
 from gamepipe.scheduling.rule import takes_pipelines
 from gamepipe.wire import PlaceAnswer, Placement, PlaceRequest, PlaceStatus, SaveRequest, SaveStatus
-from store import capacity, queue, serving
+from store import capacity, preemption, queue, serving
 from store.record import load_pipelines
 from store.saving import save
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
@@ -85,7 +86,11 @@ class _Group:
             self._fleet.learn(need_of(row.spec, row.args))
         turns = self._serve(None if waits else row.priority, now=now)
         held = self._standing(row, request.generation) if waits else None
-        queued_at = entry.queued_at if entry else now
+        queued_at = (
+            entry.queued_at
+            if entry
+            else preemption.queued_since(tx, row.id, request.generation, now=now)
+        )
         decided = held or self._decide_behind(row, request, turns, queued_at=queued_at, now=now)
         turns.lift()
         return decided
@@ -118,12 +123,18 @@ class _Group:
             return serving.allocate(
                 tx, row, request.generation, need, answer, now=now, chooser=turns.chooser
             )
+        if answer.reason != reasons.LIMIT_REACHED:
+            answer = turns.make_room(newcomer)
+            preemption.ask(tx, turns, now=now)
         verdicts = serving.explain(turns, newcomer, answer)
         queue.put(tx, row, newcomer.head, avoid=request.avoid, why=answer, verdicts=verdicts)
         self._nobody_waits = False
         row.updated_at = now
         queued = PlaceAnswer(
-            status=PlaceStatus.QUEUED, summary=answer.summary, reason=answer.reason
+            status=PlaceStatus.QUEUED,
+            summary=answer.summary,
+            reason=answer.reason,
+            asked=preemption.asked(turns.chooser.snapshot.fleet, row.id),
         )
         return _with_definition(tx, row, request, queued)
 

@@ -7,7 +7,7 @@ from gamepipe.model.record import EventKind, Instance
 from gamepipe.model.state import PipelineState
 from gamepipe.ports import OfferMade
 from gamepipe.wire import SaveAck, SaveRequest, SaveStatus
-from store import capacity, takeover
+from store import capacity, preemption, takeover
 from store.record import instance_row, step_row
 from store.table import InstanceRow, PipelineRow
 from store.transaction import NewEvent, Transaction
@@ -82,6 +82,8 @@ def _put_instance(tx: Transaction, instance: Instance, *, now: datetime) -> None
     known = tx.session.get(InstanceRow, instance.id)
     if known is None or known.generation < instance.generation:
         row = tx.session.merge(instance_row(instance))
+        if not instance.state.is_terminal:
+            preemption.spare(tx, instance.pipeline_id, instance.generation)
         tx.add_event(
             NewEvent(
                 kind=EventKind.INSTANCE_STATE_CHANGED,

@@ -10,7 +10,7 @@ from gamepipe.ports import OfferMade
 from gamepipe.scheduling.choose import RESERVED, Choice, Chooser, Refusal
 from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.order import Grant, Line, Turns
-from store import queue
+from store import preemption, queue
 from store.record import allocation_record
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
 from store.transaction import Transaction
@@ -83,8 +83,16 @@ def serve_queue(
 ) -> Served:
     """One pass over all entries, or over those of at least that priority."""
     lines = [] if queue.is_empty(tx) else queue.lines(tx, least=least)
-    turns = Turns(lines, chooser, tx.order, now=now, labelled=queue.labelled(tx))
+    turns = Turns(
+        lines,
+        chooser,
+        tx.order,
+        now=now,
+        labelled=queue.labelled(tx),
+        claims=preemption.claims(tx, chooser.snapshot.fleet) if lines else (),
+    )
     made = [_offer(tx, grant, chooser, now=now) for grant in turns]
+    preemption.ask(tx, turns, now=now)
     tx.session.flush()
     return Served(turns=turns, offers=tuple(offer for offer in made if offer is not None))
 

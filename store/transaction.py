@@ -58,6 +58,8 @@ class Transaction:
         """It wrote what placements depend on, and has not looked at the fleet since."""
         self.chose = False
         """It has looked at the fleet, and may hold there what it writes."""
+        self.vacated: dict[str, str] = {}
+        """By pipeline that others made room for, the node on which they did here."""
         self._placing = placing
         self._fleet = fleet
         self._events: list[NewEvent] = []

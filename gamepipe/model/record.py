@@ -58,6 +58,8 @@ class GenerationRecord:
     released_at: datetime | None = None
     explanation: Explanation | None = None
     """How its node was chosen; None where that was not kept."""
+    preempted_for: str = ""
+    """Id of the pipeline that it made room for."""
     steps: tuple[StepRecord, ...] = ()
 
 

@@ -8,14 +8,15 @@ from gamepipe.model.forecast import Forecast
 from gamepipe.model.record import Allocation, QueueEntry
 from gamepipe.model.spec import PipelineSpec
 from gamepipe.ports.value import OfferMade
-from gamepipe.wire import PlaceAnswer, PlaceRequest, WithdrawRequest
+from gamepipe.wire import PlaceAnswer, PlaceRequest, RoomAsked, WithdrawRequest
 
 
 class PlacementRepository(Protocol):
     async def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
         """Under the lock: the standing allocation (or an offer, while its node takes pipelines),
         else a new one, else a queue entry with a verdict per node. A newcomer never passes a queued
-        pipeline that would fit, nor takes a node that is reserved for one."""
+        pipeline that would fit, nor takes a node that is reserved for one. One that must wait may
+        preempt: `asked` of the answer are those to be told."""
 
     async def withdraw(self, request: WithdrawRequest, *, now: datetime) -> tuple[OfferMade, ...]:
         """Leave the queue, release an untaken or taken allocation. Idempotent."""
@@ -35,6 +36,9 @@ class PlacementRepository(Protocol):
         fits. `telling`: the first of those that do not hear why, as things are now."""
 
     async def untaken_offers(self) -> tuple[OfferMade, ...]: ...
+
+    async def asked_for_room(self, for_pipeline: str = "") -> tuple[RoomAsked, ...]:
+        """Who was asked to make room and has not left yet; for one pipeline, or for all."""
 
     async def live_allocations(self) -> tuple[Allocation, ...]: ...
 

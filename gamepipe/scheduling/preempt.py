@@ -73,6 +73,8 @@ class _Search:
         """Where it will fit with nobody asked: where room is made for it, else the first node."""
         leaving = self._fleet.preemptibles.leaving.values()
         first: dict[int, bool] = {}
+        if self._need.placement.spread:  # whoever leaves another node thins a crowd
+            first = dict.fromkeys(range(len(self._fleet)), False)
         for one in leaving:
             row = self._fleet.row_of[one.node_id]
             first[row] = first.get(row, False) or one.preempted_for == for_
