@@ -65,6 +65,7 @@ class ControlActivities:
         answer = await self._store.placements.place(request, now=self._now())
         if answer.status is PlaceStatus.CLOSED and await self._took_over(request.saved):
             answer = await self._store.placements.place(request, now=self._now())
+        await self._offers.ask_for_room(answer.asked)
         return answer
 
     @activity.defn(name="save_progress")

@@ -9,7 +9,7 @@ from gamepipe.model.state import Connectivity, InstanceState, PipelineState
 from gamepipe.ports import OfferMade
 from gamepipe.scheduling.choose import Refusal
 from gamepipe.scheduling.order import Waiting
-from store import queue, serving
+from store import preemption, queue, serving
 from store.table import (
     AllocationRow,
     InstanceRow,
@@ -72,6 +72,7 @@ def release(
     if held is None or held.released_at is not None:
         return ()
     if _live_instance(tx, pipeline_id, generation):
+        preemption.spare(tx, pipeline_id, generation)
         return ()
     _free(tx, held, now=now)
     tx.session.flush()

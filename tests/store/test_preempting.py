@@ -35,10 +35,13 @@ async def full(store: GamePipelineStore, *names: str) -> None:
 
 
 async def leave(
-    store: GamePipelineStore, name: str, state: PipelineState = PipelineState.RUNNING
+    store: GamePipelineStore,
+    name: str,
+    state: PipelineState = PipelineState.RUNNING,
+    revision: int = 3,
 ) -> tuple[OfferMade, ...]:
     """It gives its place back, and will wait in another generation unless it ended."""
-    request = save_request(name, 3, state, node_id="n1", release=True)
+    request = save_request(name, revision, state, node_id="n1", release=True)
     _, offers = await store.pipelines.save(request, now=LATER)
     return offers
 
@@ -226,6 +229,19 @@ async def test_one_whose_service_comes_up_meanwhile_stays_and_another_is_asked(
     await store.instances.observe("game.g1.s1", InstanceState.EXITED, now=NOW)
     await store.placements.offer(now=NOW, telling=True)
     assert await store.placements.asked_for_room() == (room("work", "high"),)
+
+
+async def test_a_game_that_came_up_as_its_pipeline_was_to_make_room_stays(
+    store: GamePipelineStore,
+) -> None:
+    await full(store, "game")
+    await submit(store, "high", priority=5)
+    request = save_request("game", 3, PipelineState.RUNNING, node_id="n1", reason="PREEMPTED")
+    await store.pipelines.save(replace(request, instances=(instance("game"),)), now=NOW)
+    assert await store.placements.asked_for_room() != ()
+    assert await leave(store, "game", PipelineState.COMPLETED, revision=4) == ()
+    await store.placements.offer(now=NOW, telling=True)
+    assert await store.placements.asked_for_room() == ()
 
 
 async def test_many_at_once_in_several_processes_ask_each_one_once(
