@@ -45,6 +45,7 @@ _GENERATION: dict[str, Any] = {
     "placed_at": "2026-11-24T10:00:00Z",
     "released_at": "2026-11-24T10:09:00Z",
     "explanation": _CHOICE,
+    "preempted_for": "",
     "steps": [],
 }
 
@@ -66,6 +67,7 @@ _WAITING: dict[str, Any] = _REFUSAL | {
     "position": 1,
     "queue_length": 3,
     "fits": "",
+    "making_room": [{"pipeline_id": "p7", "generation": 1, "node_id": "n1"}],
 }
 
 
@@ -92,6 +94,9 @@ class GenerationView(View):
     released_at: datetime | None
     explanation: ChoiceView | None = Field(
         description="How its node was chosen; null where that was not kept."
+    )
+    preempted_for: str = Field(
+        default="", description="Id of the pipeline of a higher class that it made room for."
     )
     steps: tuple[StepView, ...]
 
@@ -140,6 +145,14 @@ class RefusalView(View):
         return said.model_dump() | {"verdicts": said.verdicts[:verdicts]}
 
 
+class MakingRoomView(View):
+    """A pipeline of a lower class that was asked to make room, and has yet to leave."""
+
+    pipeline_id: str
+    generation: int
+    node_id: str
+
+
 class WhereView(View):
     """Where a pipeline runs, or its place in the queue."""
 
@@ -162,6 +175,9 @@ class WhereView(View):
     queue_length: int | None = None
     fits: str = Field(
         default="", description="Id of a node that fits now: it waits for its turn only."
+    )
+    making_room: tuple[MakingRoomView, ...] = Field(
+        default=(), description="Pipelines that it preempts: it waits until they have left."
     )
 
 
@@ -200,6 +216,7 @@ def _waits(waiting: Waiting, verdicts: int) -> dict[str, Any]:
         "position": waiting.position,
         "queue_length": waiting.queue_length,
         "fits": forecast.placed[0].node_id if forecast and forecast.placed else "",
+        "making_room": tuple(MakingRoomView.model_validate(one) for one in waiting.making_room),
     }
 
 

@@ -10,6 +10,7 @@ from gamepipe.model.errors import InvalidRequest
 from gamepipe.model.forecast import Forecast
 from gamepipe.model.record import GenerationRecord, PipelineRecord, QueueEntry
 from gamepipe.ports import Store
+from gamepipe.wire import RoomAsked
 from gateway.submission import Submission
 
 MOST_COPIES = 10_000
@@ -25,6 +26,8 @@ class Waiting:
     queue_length: int
     forecast: Forecast | None
     """Of itself, as things stand now; None: a limit is why it waits, not the nodes."""
+    making_room: tuple[RoomAsked, ...] = ()
+    """Those that it preempts, and that have yet to leave."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +71,7 @@ class PlanService:
                     position=position,
                     queue_length=len(queue),
                     forecast=await self._forecast(record, entry),
+                    making_room=await self._store.placements.asked_for_room(record.id),
                 )
         return None
 
