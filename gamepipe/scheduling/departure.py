@@ -54,12 +54,25 @@ class Departure:
 
     def fits(self, rows: Rows, gone: Gone) -> Mask:
         """[c]: on each of these nodes, which may come more than once, without what is gone."""
+        crowded = self._crowd[rows] - gone.crowd >= self._most
+        return self._open[rows] & ~crowded & self._has_room(rows, gone)
+
+    def fits_without(self, highest: int) -> Mask:
+        """[n]: on each node, without all that is preemptible up to this class. Of a need that was
+        asked about before, only nodes that changed since are looked at."""
+        fleet, need = self._fleet, self._need
+        kept = fleet.preemptibles.room_for((need.resources, need.host_ports, highest))
+        rows = np.arange(len(fleet)) if kept.clock < 0 else fleet.changed_since(kept.clock)
+        if len(rows):
+            kept.enough[rows] = self._has_room(rows, self._gone_to(highest, rows))
+        kept.clock = fleet.clock
+        return self._open & ~self._is_crowded_without(highest) & kept.enough
+
+    def _has_room(self, rows: Rows, gone: Gone) -> Mask:
         held = gone.held.plus(self._left.held.at(rows))
         without = _without(self._fleet, rows, held)
         found = [one.where for one in shortage.obstacles(self._need.resources, without, ALL_ROWS)]
-        taken = (self._taken[rows] > gone.ports).any(axis=1)
-        crowded = self._crowd[rows] - gone.crowd >= self._most
-        return self._open[rows] & ~np.logical_or.reduce([taken, crowded, *found])
+        return ~np.logical_or.reduce([(self._taken[rows] > gone.ports).any(axis=1), *found])
 
     def devices(self, row: int, gone: Gone) -> tuple[int, ...]:
         """The node's own numbers of the devices that the need would get there."""
@@ -84,17 +97,6 @@ class Departure:
                 self._count(found, at, allocation)
         return found
 
-    def gone_to(self, highest: int) -> Gone:
-        """[n]: of each node all that is preemptible up to this class."""
-        fleet, need = self._fleet, self._need
-        found = self.nothing(len(fleet))
-        found.held = fleet.preemptibles.held_up_to(highest)
-        rows = set(fleet.groups.get((need.placement.spread_by, need.group), ()))
-        for row in rows.union(*(fleet.ports.get(port, ()) for port in need.host_ports)):
-            for allocation in fleet.preemptibles.on(row, highest):
-                self._count_beside(found, row, allocation)
-        return found
-
     # --- the need -------------------------------------------------------------------------------
 
     @property
@@ -106,13 +108,31 @@ class Departure:
         devices = self._fleet.devices
         slots = devices.slots_of(self._fleet.row_of[allocation.node_id], allocation.gpu_devices)
         gone.held.count(at, allocation, slots)
-        self._count_beside(gone, at, allocation)
-
-    def _count_beside(self, gone: Gone, at: int, allocation: Allocation) -> None:
-        """Ports, and whom it is spread from."""
         for place, port in enumerate(self._need.host_ports):
             gone.ports[at, place] += port in allocation.host_ports
         gone.crowd[at] += self._is_in_group(allocation)
+
+    def _gone_to(self, highest: int, rows: Rows) -> Gone:
+        """[c]: of each of these nodes all that is preemptible up to this class."""
+        fleet, found = self._fleet, self.nothing(len(rows))
+        found.held = fleet.preemptibles.held_up_to(highest, rows)
+        for place, port in enumerate(self._need.host_ports):
+            users = fleet.ports.get(port, {})
+            for at, row in enumerate(rows.tolist()):
+                if row in users:
+                    here = fleet.preemptibles.on(row, highest)
+                    found.ports[at, place] = sum(port in one.host_ports for one in here)
+        return found
+
+    def _is_crowded_without(self, highest: int) -> Mask:
+        """[n]: without those of each node, wherever else others are."""
+        gone, need = np.zeros_like(self._crowd), self._need
+        if not np.isinf(self._most):
+            for row in self._fleet.groups.get((need.placement.spread_by, need.group), ()):
+                here = self._fleet.preemptibles.on(row, highest)
+                gone[row] = sum(map(self._is_in_group, here))
+        crowded: Mask = self._crowd - gone >= self._most
+        return crowded
 
     def _is_in_group(self, allocation: Allocation) -> bool:
         by_tenant = self._need.placement.spread_by == "tenant"

@@ -98,8 +98,7 @@ class _Search:
 
     def _promising(self, highest: int) -> Rows:
         """Where it would fit without all of them."""
-        everywhere = np.arange(len(self._fleet))
-        rows = np.flatnonzero(self._departure.fits(everywhere, self._departure.gone_to(highest)))
+        rows = np.flatnonzero(self._departure.fits_without(highest))
         if len(rows) > MOST_NODES:
             lack = lacking(self._need, self._fleet)[rows].round(DECIMALS)
             rows = np.sort(rows[np.argsort(lack, kind="stable")[:MOST_NODES]])

@@ -1,6 +1,7 @@
 """What of each node could be taken back: held by pipelines that a higher class may interrupt."""
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +9,12 @@ import numpy as np
 from gamepipe.model.record import Allocation
 from gamepipe.scheduling.device import Devices, shares_of
 from gamepipe.scheduling.holding import amounts_held
-from gamepipe.scheduling.values import Amounts, Rows
+from gamepipe.scheduling.values import Amounts, Mask, Rows
 
 Key = tuple[str, int]
 """Pipeline id and generation."""
+KEPT_CELLS = 4_000_000
+"""Needs times nodes that are kept; what was asked for the longest ago goes."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -60,6 +63,15 @@ class Held:
         )
 
 
+@dataclass(kw_only=True, slots=True)
+class Enough:
+    """Where there would be room, at one time of the fleet's clock."""
+
+    clock: int = -1
+    enough: Mask
+    """[n]"""
+
+
 class Preemptibles:
     """Allocations that may be preempted, by class: each one, and what they hold of each node. One
     that was preempted already, and has yet to leave, is `leaving` instead."""
@@ -69,6 +81,7 @@ class Preemptibles:
         self._of: dict[int, dict[int, dict[Key, Allocation]]] = {}
         """By class and row."""
         self._held: dict[int, Held] = {}
+        self._enough: OrderedDict[Hashable, Enough] = OrderedDict()
         self.leaving: dict[Key, Allocation] = {}
 
     def take(self, row: int, allocation: Allocation) -> None:
@@ -106,13 +119,23 @@ class Preemptibles:
         """The lowest first."""
         return sorted(one for one in self._of if one < priority)
 
-    def held_up_to(self, priority: int) -> Held:
-        """[n, ...]: what those of this class and below hold of each node."""
-        total = Held.nothing(len(self._devices.model), self._devices.width)
+    def held_up_to(self, priority: int, rows: Rows) -> Held:
+        """[c, ...]: what those of this class and below hold of these nodes."""
+        total = Held.nothing(len(rows), self._devices.width)
         for one in self._of:
             if one <= priority:
-                total = total.plus(self._columns(one))
+                total = total.plus(self._columns(one).at(rows))
         return total
+
+    def room_for(self, what: Hashable) -> Enough:
+        """What was found before; a new one, of which nothing is known, where nobody asked."""
+        count = len(self._devices.model)
+        if what not in self._enough:
+            self._enough[what] = Enough(enough=np.zeros(count, dtype=bool))
+            while len(self._enough) * count > KEPT_CELLS and len(self._enough) > 1:
+                self._enough.popitem(last=False)
+        self._enough.move_to_end(what)
+        return self._enough[what]
 
     def on(self, row: int, priority: int) -> Iterator[Allocation]:
         """Those of this class and below on a node."""

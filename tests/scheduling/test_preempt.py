@@ -5,6 +5,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import chain, combinations
+from typing import Any
 
 import pytest
 from hypothesis import event, given, note
@@ -20,10 +21,11 @@ from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.policy import Capacity
 from gamepipe.scheduling.preempt import Clearing, clear
 from gamepipe.scheduling.snapshot import Snapshot
+from tests.scheduling import worlds
 from tests.scheduling.queueing import need as asked
 from tests.scheduling.queueing import node
 from tests.scheduling.reference import World
-from tests.scheduling.test_property import property_of
+from tests.scheduling.test_property import play, property_of
 from tests.scheduling.worlds import NOW, Scene, need, ports, scenes
 
 
@@ -193,18 +195,29 @@ def test_a_set_that_is_not_looked_for_everywhere_is_still_minimal(
         check(scene, clearing, wanted, priority)
 
 
+happening = st.lists(
+    st.one_of(
+        st.tuples(st.just("release"), st.integers(0, 9)),
+        st.tuples(st.just("change"), st.tuples(st.integers(0, 9), worlds.node)),
+        st.tuples(st.just("change"), st.tuples(st.integers(0, 9), machine)),
+    ),
+    max_size=6,
+)
+
+
 @property_of
-@given(cases, st.lists(st.integers(0, 9), max_size=6))
+@given(cases, happening)
 def test_what_is_kept_as_things_change_is_what_a_new_fleet_says(
-    case: Case, ends: list[int]
+    case: Case, happens: list[tuple[str, Any]]
 ) -> None:
     scene, found, wanted = case
     run(scene, found)
-    for place in ends:
-        scene.release(place)
-    snapshot = scene.chooser.snapshot
-    anew = replace(snapshot, fleet=scene.rebuilt().snapshot.fleet)
-    assert clear(wanted, snapshot, priority=3, now=NOW) == clear(wanted, anew, priority=3, now=NOW)
+    for act in (("", None), *happens):
+        play(scene, act)
+        snapshot = scene.chooser.snapshot
+        anew = replace(snapshot, fleet=scene.rebuilt().snapshot.fleet)
+        kept = clear(wanted, snapshot, priority=3, now=NOW)
+        assert kept == clear(wanted, anew, priority=3, now=NOW)
 
 
 # --- by example ----------------------------------------------------------------------------------
