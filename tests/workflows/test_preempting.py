@@ -5,10 +5,13 @@ import asyncio
 import pytest
 from temporalio.client import WorkflowHandle
 
+from activities.sweep import PipelineSweep
 from gamepipe import searchattribute
 from gamepipe.model.record import PipelineRecord
 from gamepipe.model.state import Connectivity, PipelineState, StepState
+from gamepipe.offer import OfferSender
 from gamepipe.wire import CancelOrder, NodeLost, Preempt, ReportKind, StepAssignment, StepResult
+from tests.store.shapes import new, place_request
 from tests.waiting import eventually
 from tests.workflows.conftest import Stack
 from tests.workflows.node import Behaviour, ScriptedNode, done, now, until_stopped
@@ -247,3 +250,25 @@ async def test_what_a_node_does_not_confirm_is_held_until_it_does(stack: Stack) 
     assert (await waits(stack, above)).state is PipelineState.PENDING
     (order,) = await stack.store.nodes.stop_orders(node.id)
     assert (order.pipeline_id, order.generation) == (record.id, 1)
+
+
+async def test_the_sweep_tells_whoever_was_not_told(stack: Stack) -> None:
+    """Here it also finds that the pipeline which needed the room is gone: it is made for nobody."""
+    await stack.node(two=once(until_stopped))
+    victim = await stack.submit(low())
+    await running(stack, victim)
+    await stack.store.pipelines.add(new("above", cpu=64.0, priority=5), now=now())
+    answer = await stack.store.placements.place(place_request("above"), now=now())
+    assert [f"pipeline-{one.pipeline_id}" for one in answer.asked] == [victim.id]
+    sweep = PipelineSweep(
+        store=stack.store,
+        client=stack.client,
+        offers=OfferSender(stack.client),
+        settings=stack.settings,
+        now=now,
+    )
+    await sweep.run_once()
+    record = await stack.finish(victim)
+    assert (record.state, record.generation) == (PipelineState.COMPLETED, 2)
+    await sweep.run_once()
+    assert await stack.store.placements.live_allocations() == ()
