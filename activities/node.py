@@ -10,12 +10,12 @@ from typing import Any
 
 import structlog
 from temporalio import activity
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError, RPCStatusCode
 
 from gamepipe.agent.runner import StepRunner
 from gamepipe.model import reason as reasons
+from gamepipe.reporting import report_to_run
 from gamepipe.wire import (
     ORDER_HEARTBEAT_SECONDS,
     CleanWorkspace,
@@ -52,12 +52,11 @@ class NodeActivities:
         next one. When the agent stops, the dispatch ends with NOT_DELIVERED: it is sent again.
         """
         info = activity.info()
-        workflow = self._client.get_workflow_handle(info.workflow_id or "")
         async with _heartbeats(assignment.heartbeat_seconds):
             follow = asyncio.ensure_future(
                 self._runner.run(
                     assignment,
-                    report=lambda report: _signal(workflow, report),
+                    report=lambda report: self._report(info, report),
                     run_id=info.workflow_run_id or "",
                 )
             )
@@ -74,6 +73,12 @@ class NodeActivities:
             type=reasons.NOT_DELIVERED,
             non_retryable=True,
         )
+
+    async def _report(self, asked: activity.Info, report: StepReport) -> None:
+        """Tell the run that asked; one that is gone needs no news."""
+        name, run_id = asked.workflow_id or "", asked.workflow_run_id or ""
+        if not await report_to_run(self._client, name, run_id, report):
+            _log.info("report.unwanted", action="report.unwanted", workflow_id=name)
 
     @activity.defn(name="stop_step")
     async def stop_step(self, order: StopStep) -> StopAnswer:
@@ -108,13 +113,3 @@ async def _heartbeats(timeout_seconds: float) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
-
-
-async def _signal(workflow: WorkflowHandle[Any, Any], report: StepReport) -> None:
-    """Tell the workflow; one that is gone needs no news."""
-    try:
-        await workflow.signal("report_step", report)
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
-        _log.info("report.unwanted", action="report.unwanted", workflow_id=workflow.id)
