@@ -57,7 +57,7 @@ class NodeActivities:
                 self._runner.run(
                     assignment,
                     report=lambda report: self._report(info, report),
-                    run_id=info.workflow_run_id or "",
+                    run_id=_run_of(assignment),
                 )
             )
             shutdown = asyncio.ensure_future(activity.wait_for_worker_shutdown())
@@ -84,7 +84,7 @@ class NodeActivities:
     async def stop_step(self, order: StopStep) -> StopAnswer:
         """Stop an attempt; returns once its process group or container is gone."""
         async with _heartbeats(ORDER_HEARTBEAT_SECONDS):
-            return await self._runner.stop(order, run_id=activity.info().workflow_run_id or "")
+            return await self._runner.stop(order, run_id=_run_of(order))
 
     @activity.defn(name="stop_instance")
     async def stop_instance(self, order: StopInstanceOrder) -> InstanceEnd:
@@ -113,3 +113,8 @@ async def _heartbeats(timeout_seconds: float) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
+
+
+def _run_of(asked: StepAssignment | StopStep) -> str:
+    """The workflow run that the attempt belongs to."""
+    return asked.run_id or activity.info().workflow_run_id or ""

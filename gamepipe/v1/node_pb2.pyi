@@ -908,7 +908,9 @@ class Work(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     task_token: _builtins.bytes
     run_id: _builtins.str
-    """The workflow run that asks; what another run left under the same numbers does not count."""
+    """The workflow run that began what is asked for; it stays the same when that run goes on as a new
+    one. What another run left under the same numbers does not count.
+    """
     @_builtins.property
     def run_step(self) -> _step_pb2.StepAssignment: ...
     @_builtins.property

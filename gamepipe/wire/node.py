@@ -49,6 +49,9 @@ class StepAssignment:
     """Nothing follows this step: when it completes, the agent removes the workspace itself."""
     stop_when_cut_off: bool = False
     """`on_node_lost: reschedule`: an agent that cannot renew for the TTL stops the step itself."""
+    run_id: str | None = None
+    """The workflow run that began the attempt, if it has continued as new since. None: the one that
+    asks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,8 @@ class StopStep:
     step_index: int
     attempt: int | None
     grace_seconds: float
+    run_id: str | None = None
+    """As in `StepAssignment`."""
 
 
 @dataclass(frozen=True, kw_only=True)
