@@ -89,6 +89,9 @@ class StepReport:
     at: datetime
     percent: float | None = None
     message: str = ""
+    outputs: dict[str, str] = field(default_factory=dict)
+    """Of progress: those that the step has written since the last report. Its end has all of them;
+    with neither percent nor message, those of before stand."""
 
 
 @dataclass(frozen=True, kw_only=True)
