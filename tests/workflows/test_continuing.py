@@ -27,6 +27,7 @@ from gamepipe.wire import (
 )
 from store.store import GamePipelineStore
 from tests.agent.node import Node
+from tests.store_fixtures import NewStore
 from tests.waiting import eventually
 from tests.workflows.conftest import FAST, Stack
 from tests.workflows.node import ScriptedNode, complete, done, failed, register
@@ -56,8 +57,10 @@ async def short_histories(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
 
 
 @pytest.fixture
-async def stack(short_histories: Client, tmp_path: Path) -> AsyncIterator[Stack]:
-    store = await GamePipelineStore.open(f"sqlite:///{tmp_path / 'store.db'}")
+async def stack(
+    short_histories: Client, new_sqlite: NewStore, tmp_path: Path
+) -> AsyncIterator[Stack]:
+    store = await GamePipelineStore.open(new_sqlite(tmp_path))
     stack = Stack(client=short_histories, store=store, settings=replace(FAST))
     async with build_worker(short_histories, store):
         yield stack
