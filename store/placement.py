@@ -1,7 +1,7 @@
 """Placements: one transaction under the lock reads what is live, decides and writes."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlmodel import col, select
@@ -13,7 +13,7 @@ from gamepipe.ports import OfferMade
 from gamepipe.scheduling.forecast import forecast
 from gamepipe.scheduling.need import need_of
 from gamepipe.wire import PlaceAnswer, PlaceRequest, WithdrawRequest
-from store import capacity
+from store import capacity, queue
 from store.database import Database
 from store.groupcommit import GroupCommit
 from store.orphan import orphans
@@ -25,6 +25,9 @@ from store.transaction import Transaction
 
 AT_ONCE = 64
 """Requests that share one transaction at most."""
+REPORTS_AT_ONCE = 10_000
+"""Reports of latencies that share one look at the queue."""
+Nearer = tuple[frozenset[str], datetime]
 
 
 class PlacementStore:
@@ -33,6 +36,9 @@ class PlacementStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._asked: GroupCommit[Asked, PlaceAnswer] = GroupCommit(self._place, at_once=AT_ONCE)
+        self._nearer: GroupCommit[Nearer, tuple[OfferMade, ...]] = GroupCommit(
+            self._offer_nearer, at_once=REPORTS_AT_ONCE
+        )
 
     async def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
         return await self._asked.add((request, now))
@@ -79,6 +85,18 @@ class PlacementStore:
         return await self._database.write(
             lambda tx: capacity.offer_queue(tx, now=now, telling=telling), placing=True
         )
+
+    async def offer_nearer(
+        self, regions: Collection[str], *, now: datetime
+    ) -> tuple[OfferMade, ...]:
+        return await self._nearer.add((frozenset(regions), now)) if regions else ()
+
+    async def _offer_nearer(self, asked: Sequence[Nearer]) -> Sequence[tuple[OfferMade, ...]]:
+        """What comes of it is told to the first: each offer is sent once."""
+        regions = frozenset().union(*(regions for regions, _ in asked))
+        waits = await self._database.read(lambda session: queue.waits_for(session, regions))
+        offers = await self.offer(now=asked[-1][1]) if waits else ()
+        return [offers, *(() for _ in asked[1:])]
 
     async def untaken_offers(self) -> tuple[OfferMade, ...]:
         query = (

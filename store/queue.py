@@ -5,13 +5,13 @@ So a pass over thousands of entries looks at as many needs as differ, and at nob
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import TypeAdapter
-from sqlalchemy import and_, func, update
+from sqlalchemy import ColumnElement, Text, and_, func, type_coerce, update
 from sqlalchemy.orm import aliased
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from gamepipe.model.record import Verdict
 from gamepipe.scheduling.choose import Refusal
@@ -178,6 +178,21 @@ def _work_out_missing(tx: Transaction) -> None:
         redefine(entry, row)
     if found:
         tx.session.flush()
+
+
+def waits_for(session: Session, regions: Collection[str]) -> bool:
+    """Whether anybody waits whose players are in one of these regions and may not be too far."""
+    far = type_coerce(QueueEntryRow.need, Text).not_like('%"max_latency_ms":null%')
+    places = (need.placement for need in needs(session, far).values())
+    return any(one.max_latency_ms is not None and one.player_region in regions for one in places)
+
+
+def needs(session: Session, *which: ColumnElement[bool]) -> dict[str, Need]:
+    """By line; each is read once, however many stand in it."""
+    text = func.min(type_coerce(QueueEntryRow.need, Text))
+    found = select(QueueEntryRow.line, text).where(QueueEntryRow.line != "", *which)
+    rows = session.exec(found.group_by(col(QueueEntryRow.line)))
+    return {line: _NEED.validate_json(need) for line, need in rows}
 
 
 # --- telling -------------------------------------------------------------------------------------
