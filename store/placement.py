@@ -10,15 +10,16 @@ from gamepipe.model.forecast import Forecast
 from gamepipe.model.record import Allocation, QueueEntry
 from gamepipe.model.spec import PipelineSpec
 from gamepipe.ports import OfferMade
-from gamepipe.scheduling.forecast import forecast
+from gamepipe.scheduling.forecast import forecast, newcomer, outlook
 from gamepipe.scheduling.need import need_of
+from gamepipe.scheduling.present import Present
 from gamepipe.wire import PlaceAnswer, PlaceRequest, WithdrawRequest
 from store import capacity, queue
 from store.database import Database
 from store.groupcommit import GroupCommit
 from store.orphan import orphans
 from store.placing import Asked, place_all
-from store.planning import kept_from, present
+from store.planning import present
 from store.record import allocation_record, queue_record
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
 from store.transaction import Transaction
@@ -134,15 +135,19 @@ class PlacementStore:
         *,
         now: datetime,
         count: int = 1,
-        entry: QueueEntry | None = None,
     ) -> Forecast:
-        need, policy = (
-            need_of(spec, args, avoid=entry.avoid if entry else ()),
-            self._database.policy,
-        )
-        snapshot = await self._database.read(lambda session: present(session, policy, now=now))
-        closed = kept_from(entry, snapshot.fleet) if entry else {}
-        return await asyncio.to_thread(forecast, need, snapshot, count=count, closed=closed)
+        found = await self._present(now)
+        labels = spec.labels.items()
+        line = newcomer(need_of(spec, args), found, priority=spec.priority, labels=labels)
+        return await asyncio.to_thread(forecast, line, found, count=count)
+
+    async def outlook(self, pipeline_id: str, *, now: datetime) -> Forecast | None:
+        found = await self._present(now)
+        return await asyncio.to_thread(outlook, pipeline_id, found)
+
+    async def _present(self, now: datetime) -> Present:
+        policy, order = self._database.policy, self._database.order
+        return await self._database.read(lambda session: present(session, policy, order, now=now))
 
     async def queue_entry(self, pipeline_id: str) -> QueueEntry | None:
         row = await self._database.read(lambda session: session.get(QueueEntryRow, pipeline_id))

@@ -54,12 +54,13 @@ class PlacementRepository(Protocol):
         *,
         now: datetime,
         count: int = 1,
-        entry: QueueEntry | None = None,
     ) -> Forecast:
-        """Where copies of a pipeline would go if they were placed now, one after the other and
-        before everybody who waits, whatever the limits. Takes no lock and writes nothing.
+        """What would become of copies of a pipeline that came now, one after the other: behind
+        those who wait, by the limits, and beside what is reserved. Takes no lock and writes
+        nothing."""
 
-        `entry`: of a pipeline that waits; what it said was kept for others still is."""
+    async def outlook(self, pipeline_id: str, *, now: datetime) -> Forecast | None:
+        """The same of one that waits, with its place in the queue; None: it does not wait."""
 
     async def queue_entry(self, pipeline_id: str) -> QueueEntry | None: ...
 
