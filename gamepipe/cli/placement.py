@@ -131,9 +131,9 @@ def _print_stop(found: dict[str, Any], *, everything: bool) -> None:
     turn = found["turn"]
     show.say("")
     if turn:
-        copy = f"copy {found['fitting'] + 1}: " if found["asked"] > 1 else ""
-        _fact("waits", f"{copy}{place(turn)}")
-        print_turn(turn)
+        which = f"copy {found['fitting'] + 1}" if found["asked"] > 1 else "waits"
+        _fact(which, f"would be {place(turn)}")
+        print_turn(turn, holds="would hold" if found["fitting"] else "holds")
     print_refusal(found["refused"], everything=everything)
 
 

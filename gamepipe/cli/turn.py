@@ -19,11 +19,11 @@ def ordinal(number: int) -> str:
     return f"{number}{'th' if teens else _ENDINGS.get(number % 10, 'th')}"
 
 
-def print_turn(turn: dict[str, Any]) -> None:
+def print_turn(turn: dict[str, Any], *, holds: str = "holds") -> None:
     """What its place is counted by, and who is before it."""
-    tenant, share = show.one_line(turn["tenant"]), "holds nothing"
+    tenant, share = show.one_line(turn["tenant"]), f"{holds} nothing"
     if turn["share"]:
-        share = f"holds {turn['share']:.1%} of all {turn['share_of']}"
+        share = f"{holds} {turn['share']:.0%} of all {turn['share_of']}"
     weight = f"at weight {turn['weight']:g}"
     show.say(f"turn      priority {turn['priority']}; tenant {tenant} {share}, {weight}")
     show.say(f"before it {', '.join(_before(turn)) or 'nobody'}")
@@ -33,7 +33,7 @@ def _before(turn: dict[str, Any]) -> Iterator[str]:
     if turn["above"]:
         yield f"{turn['above']} of a higher priority"
     if turn["older"]:
-        yield f"{turn['older']} of its tenant that wait longer"
+        yield f"{turn['older']} older of its tenant"
     if turn["others"]:
         yield f"{turn['others']} of other tenants"
     if turn["limited"]:

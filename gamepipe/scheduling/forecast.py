@@ -43,7 +43,7 @@ def forecast(line: Line, present: Present, *, count: int = 1) -> Forecast:
         answer = turns.place(line)
         if isinstance(answer, Refusal):
             refused = refusal(line, turns, answer)
-            turns.lift()
+            turns.lift()  # it has not waited yet, nor has anybody's turn come
             present.lineup.put(line.head, line.need, priority=line.priority, labels=line.labels)
             turn = turn_of(line.head.pipeline_id, present)
             break
@@ -80,18 +80,21 @@ def outlook(pipeline_id: str, present: Present) -> Forecast | None:
         queue_length=len(present.lineup),
     )
     turns = present.turns()
-    for grant in serve(turns):
-        if grant.waiting.pipeline_id == pipeline_id:
-            return _fits(found, turns, grant.choice)
-    answer = turns.place(line)
+    answer = _served(pipeline_id, turns) or turns.place(line)
     if isinstance(answer, Choice):
-        return _fits(found, turns, answer)
-    return replace(found, refused=refusal(line, turns, answer))
+        node, first = Placed(node_id=answer.node_id, count=1), turns.chooser.explain_last()
+        found = replace(found, fitting=1, placed=(node,), first=first)
+    else:
+        found = replace(found, refused=refusal(line, turns, answer))
+    turns.lift()
+    return found
 
 
-def _fits(found: Forecast, turns: Turns, choice: Choice) -> Forecast:
-    node = Placed(node_id=choice.node_id, count=1)
-    return replace(found, fitting=1, placed=(node,), first=turns.chooser.explain_last())
+def _served(pipeline_id: str, turns: Turns) -> Choice | None:
+    """What it is granted when its turn comes."""
+    granted = (grant for grant in serve(turns) if grant.waiting.pipeline_id == pipeline_id)
+    first = next(granted, None)
+    return first.choice if first else None
 
 
 def refusal(line: Line, turns: Turns, refused: Refusal) -> Refused:

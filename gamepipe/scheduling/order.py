@@ -15,7 +15,7 @@ and the room grows. Nothing of that is written down: each pass works it out anew
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from itertools import groupby
@@ -26,7 +26,7 @@ from gamepipe.model import reason as reasons
 from gamepipe.model.record import Verdict
 from gamepipe.scheduling.choose import Choice, Chooser, Closed, Refusal, verdicts
 from gamepipe.scheduling.limit import LABEL, Label, kinds_of
-from gamepipe.scheduling.need import Need
+from gamepipe.scheduling.need import Need, kind_of
 from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.scheduling.reservation import Reservation, reserve
 from gamepipe.scheduling.standing import DECIMALS
@@ -211,7 +211,7 @@ class Turns:
         return np.maximum([*fleet.total.sum(axis=0), gpus], 1)
 
     def _find(self, line: Line) -> Choice | None:
-        kind = _kind(line.need)
+        kind = kind_of(line.need)
         over = bool(self.over_limit(line))
         choice = None
         if not over and kind not in self._no_room:
@@ -232,15 +232,19 @@ class Turns:
         limits = self._policy.limits
         if not limits.most:
             return ""
-        return limits.over(
-            (kind, name, self._placed(kind, name))
+        over = limits.over(
+            (kind, name, self._placed(kind, name, line))
             for kind, name in kinds_of(line.need, line.labels)
         )
+        kept = [one.kept for one in self.reservations if one.kept.tenant == line.need.tenant]
+        return over and over + "".join(f", with what {one.pipeline_id} reserved" for one in kept)
 
-    def _placed(self, kind: str, name: str) -> int:
+    def _placed(self, kind: str, name: str, line: Line) -> int:
+        """With what is reserved for others, but not for the head of the line itself."""
         if kind.startswith(LABEL):
             return self._labelled.get((kind[len(LABEL) :], name), 0)
-        return self._fleet.count_group(kind, name)
+        own = [one for one in self.reservations if one.kept.pipeline_id == line.head.pipeline_id]
+        return self._fleet.count_group(kind, name) - len(own)
 
     # --- reservations ---------------------------------------------------------------------------
 
@@ -288,10 +292,3 @@ def _is_kept_from(line: Line, reservation: Reservation) -> bool:
     """It is for another one, of its class or above."""
     kept = reservation.kept
     return kept.pipeline_id != line.head.pipeline_id and kept.priority >= line.priority
-
-
-def _kind(need: Need) -> Need:
-    """What decides alone whether it fits, so that what does not is found out once."""
-    if need.placement.spread:
-        return need
-    return replace(need, tenant="", template="", avoid=(), images=())

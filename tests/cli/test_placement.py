@@ -95,8 +95,8 @@ def test_plan_says_how_many_fit_where_and_what_stops_the_next(
     assert " node(s); 7 would wait\n" in said
     assert "... and 3 on 2 more nodes; --all shows them" in said
     assert "copy 1 the cheapest of 12 that fit, of " in said
-    assert "waits copy 14: 1st of 1 in the queue" in said
-    assert "tenant default holds " in said
+    assert "copy 14 would be 1st of 1 in the queue" in said
+    assert "tenant default would hold " in said
     assert "\nCAUSE NODES WHICH THE FIRST ONE\n" in said
     assert "GPU_SHORT 1 why-big has 0 of 1 GPU(s) free" in said
     assert "CPU_SHORT 11 why-01, why-02, why-03, ... has 0 of 2 cores free" in said

@@ -164,3 +164,20 @@ def test_one_that_waits_hears_that_a_node_is_kept_for_it_or_fits() -> None:
     fits = outlook("large", present(world))
     assert fits is not None
     assert ([one.node_id for one in fits.placed], fits.refused) == (["n1"], None)
+
+
+def test_what_is_reserved_for_one_is_not_told_as_its_own_limit() -> None:
+    world = Queueing(node("n1", cpu=4), limits=Limits(most={"tenant": {"b": 1}}))
+    world.run("runs", "n1", need("a", cpu=3))
+    world.wait(need("b", cpu=4), "large")
+    world.now += timedelta(minutes=6)
+    world.wait(need("b", cpu=1), "small")
+    found = outlook("large", present(world))
+    assert found is not None
+    assert found.refused is not None
+    assert (found.refused.reason, found.refused.kept_node_id) == ("NO_CAPACITY", "n1")
+    other = outlook("small", present(world))
+    assert other is not None
+    assert other.refused is not None
+    said = "tenant b has 1 of at most 1 pipelines, with what large reserved"
+    assert (other.refused.reason, other.refused.summary) == ("LIMIT_REACHED", said)

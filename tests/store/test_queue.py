@@ -164,7 +164,7 @@ async def test_a_newcomer_does_not_take_what_is_reserved(store_url: str) -> None
         assert found is not None
         assert found.refused is not None
         assert [cause.code for cause in found.refused.causes] == ["NODE_RESERVED"]
-        wait = "wait until who n1 is kept for has run"
+        wait = "wait for the pipeline that n1 is kept for"
         assert [remedy.text for remedy in found.refused.remedies] == [wait]
         assert await end(store, "two") == ["large"]
 
