@@ -89,12 +89,13 @@ class Sweeper:
 
     def __init__(self, client: Client, store: Store, settings: Settings) -> None:
         self._store = store
+        self._offers = OfferSender(client)
         self._interval = settings.sweep_interval
         self._holder = client.identity
         self._pipelines = PipelineSweep(
             store=store,
             client=client,
-            offers=OfferSender(client),
+            offers=self._offers,
             settings=settings.run_settings(),
             now=utc_now,
         )
@@ -109,15 +110,25 @@ class Sweeper:
         )
 
     async def run(self, shutdown: asyncio.Event) -> None:
-        """Sweep every interval until `shutdown`; a pass that fails is logged and tried again."""
+        """Sweep every interval until `shutdown`; a pass that fails is logged and tried again.
+        Whoever sweeps: the settings that this worker came with may let somebody run."""
+        await self._attempt(self._offer)
         while not shutdown.is_set():
             if await self._attempt(self._hold_lease):
                 await self._attempt(self._pipelines.run_once)
                 await self._attempt(self._nodes.run_once)
                 await self._attempt(self._emptier.run_once)
                 await self._attempt(self._stops.run_once)
-                await self._attempt(lambda: self._store.latencies.settle(now=utc_now()))
+                await self._attempt(self._settle)
             await _wait(shutdown, self._interval)
+
+    async def _settle(self) -> None:
+        """What is known anew of ways that nobody measured may suit who waits."""
+        if await self._store.latencies.settle(now=utc_now()):
+            await self._offer()
+
+    async def _offer(self) -> None:
+        await self._offers.send(await self._store.placements.offer(now=utc_now()))
 
     async def _hold_lease(self) -> bool:
         return await self._store.lease("sweep", self._holder, ttl=self._interval * 3, now=utc_now())

@@ -27,7 +27,7 @@ from store.database import parse_url
 from store.queue import line_of
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
-from tests.store.shapes import LIFE, new, place_request, registration, save_request, spec
+from tests.store.shapes import LIFE, new, place_request, registration, save_request
 
 LATER = NOW + timedelta(minutes=6)
 
@@ -160,10 +160,11 @@ async def test_a_newcomer_does_not_take_what_is_reserved(store_url: str) -> None
         entry = await store.placements.queue_entry("new")
         assert entry is not None
         assert [verdict.code for verdict in entry.verdicts] == ["NODE_RESERVED"]
-        found = await store.placements.forecast(spec(), {}, now=NOW, entry=entry)
+        found = await store.placements.outlook("new", now=LATER)
+        assert found is not None
         assert found.refused is not None
         assert [cause.code for cause in found.refused.causes] == ["NODE_RESERVED"]
-        wait = "wait until who n1 is kept for has run"
+        wait = "wait for the pipeline that n1 is kept for"
         assert [remedy.text for remedy in found.refused.remedies] == [wait]
         assert await end(store, "two") == ["large"]
 
