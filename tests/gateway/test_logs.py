@@ -104,10 +104,10 @@ async def test_what_cannot_be_asked_says_what_can(
 
 
 async def test_what_cannot_be_followed_is_refused_before_the_stream_begins(
-    gateway: Gateway, path: str
+    quiet_gateway: Gateway, path: str
 ) -> None:
     query = {"search": "(", "regex": True, "follow": True}
-    answer = await gateway.http.get(path, params=query)
+    answer = await quiet_gateway.http.get(path, params=query)
     assert reason(answer) == (422, "INVALID_REQUEST")
     assert "RE2" in answer.json()["detail"]
 
@@ -123,10 +123,10 @@ async def test_what_cannot_be_followed_is_refused_before_the_stream_begins(
     ],
 )
 async def test_over_grpc_the_same_is_refused(
-    gateway: Gateway, path: str, query: dict[str, Any], said: str
+    quiet_gateway: Gateway, path: str, query: dict[str, Any], said: str
 ) -> None:
     del path
-    async with grpc.aio.insecure_channel(gateway.grpc_address) as channel:
+    async with grpc.aio.insecure_channel(quiet_gateway.grpc_address) as channel:
         stub = pipeline_pb2_grpc.GamePipelineGRPCServiceStub(channel)
         call = stub.StreamLogs(pipeline_pb2.StreamLogsRequest(id="p1", **query))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
