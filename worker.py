@@ -7,44 +7,47 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import structlog
-from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
-from temporalio.client import (
-    Client,
-    Schedule,
-    ScheduleActionStartWorkflow,
-    ScheduleAlreadyRunningError,
-    ScheduleIntervalSpec,
-    ScheduleSpec,
-    ScheduleUpdate,
-    ScheduleUpdateInput,
-)
-from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import Worker
+from gamepipe.uncollected import uncollected
 
-from activities.control import ControlActivities
-from activities.draining import DrainActivities
-from activities.emptying import NodeEmptier
-from activities.errors import ErrorInterceptor
-from activities.liveness import NodeSweep
-from activities.stopsweep import StopSweep
-from activities.sweep import PipelineSweep
-from gamepipe import searchattribute
-from gamepipe.config import Settings
-from gamepipe.connecting import connect_temporal
-from gamepipe.logs import configure_logging
-from gamepipe.model.errors import GamePipeError
-from gamepipe.offer import OfferSender
-from gamepipe.ports import Store
-from gamepipe.setting import read_settings
-from gamepipe.stopping import Stopper
-from gamepipe.wire import CONTROL_QUEUE, CleanUp
-from store.store import GamePipelineStore
-from workflows.drain import DrainNode
-from workflows.pipeline import GamePipeline
-from workflows.retention import Retention
-from workflows.stop_instance import StopInstance
+with uncollected():
+    import structlog
+    from temporalio.api.enums.v1 import IndexedValueType
+    from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+    from temporalio.client import (
+        Client,
+        Schedule,
+        ScheduleActionStartWorkflow,
+        ScheduleAlreadyRunningError,
+        ScheduleIntervalSpec,
+        ScheduleSpec,
+        ScheduleUpdate,
+        ScheduleUpdateInput,
+    )
+    from temporalio.service import RPCError, RPCStatusCode
+    from temporalio.worker import Worker
+
+    from activities.control import ControlActivities
+    from activities.draining import DrainActivities
+    from activities.emptying import NodeEmptier
+    from activities.errors import ErrorInterceptor
+    from activities.liveness import NodeSweep
+    from activities.stopsweep import StopSweep
+    from activities.sweep import PipelineSweep
+    from gamepipe import searchattribute
+    from gamepipe.config import Settings
+    from gamepipe.connecting import connect_temporal
+    from gamepipe.logs import configure_logging
+    from gamepipe.model.errors import GamePipeError
+    from gamepipe.offer import OfferSender
+    from gamepipe.ports import Store
+    from gamepipe.setting import read_settings
+    from gamepipe.stopping import Stopper
+    from gamepipe.wire import CONTROL_QUEUE, CleanUp
+    from store.store import GamePipelineStore
+    from workflows.drain import DrainNode
+    from workflows.pipeline import GamePipeline
+    from workflows.retention import Retention
+    from workflows.stop_instance import StopInstance
 
 _log = structlog.get_logger()
 
