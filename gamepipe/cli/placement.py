@@ -131,7 +131,7 @@ def _print_stop(found: dict[str, Any], *, everything: bool) -> None:
     turn = found["turn"]
     show.say("")
     if turn:
-        which = f"copy {found['fitting'] + 1}" if found["asked"] > 1 else "waits"
+        which = f"copy {found['fitting'] + 1}" if found["asked"] > 1 else "it"
         _fact(which, f"would be {place(turn)}")
         print_turn(turn, holds="would hold" if found["fitting"] else "holds")
     print_refusal(found["refused"], everything=everything)

@@ -14,7 +14,7 @@ def print_refusal(refused: dict[str, Any], *, everything: bool) -> None:
     """`refused` as REST tells it."""
     verdicts, causes = refused["verdicts"], refused["causes"]
     if node := refused["kept_node_id"]:
-        show.say(f"kept      what it needs of node {node}: it has waited for long")
+        show.say(f"reserved  what it needs of node {node}: it has waited for long")
     if not causes:
         show.say(f"why       {refused['summary']}")
         return

@@ -24,9 +24,10 @@ def print_turn(turn: dict[str, Any], *, holds: str = "holds") -> None:
     tenant, share = show.one_line(turn["tenant"]), f"{holds} nothing"
     if turn["share"]:
         share = f"{holds} {turn['share']:.0%} of all {turn['share_of']}"
-    weight = f"at weight {turn['weight']:g}"
+    weight = f"with weight {turn['weight']:g}"
     show.say(f"turn      priority {turn['priority']}; tenant {tenant} {share}, {weight}")
-    show.say(f"before it {', '.join(_before(turn)) or 'nobody'}")
+    limits = f" (and {turn['limited']} that limits hold back)" if turn["limited"] else ""
+    show.say(f"before it {', '.join(_before(turn)) or 'nobody'}{limits}")
 
 
 def _before(turn: dict[str, Any]) -> Iterator[str]:
@@ -36,5 +37,3 @@ def _before(turn: dict[str, Any]) -> Iterator[str]:
         yield f"{turn['older']} older of its tenant"
     if turn["others"]:
         yield f"{turn['others']} of other tenants"
-    if turn["limited"]:
-        yield f"{turn['limited']} more that limits hold back"

@@ -130,7 +130,7 @@ def test_why_shows_a_waiting_pipelines_place_causes_and_remedies(
     status, said = shown(fleet, "why", pipeline_id)
     assert status == 0
     assert "state pending\nwaits 1st of 1 in the queue, for " in said
-    nobody = "turn priority 0; tenant default holds nothing, at weight 1\nbefore it nobody\n"
+    nobody = "turn priority 0; tenant default holds nothing, with weight 1\nbefore it nobody\n"
     assert nobody in said
     assert "GPU_SHORT 12 why-01, why-02, why-03, ... has 1 of 2 GPU(s) free" in said
     remedies = said.split("what would let it run, the smallest change first:\n")[1]
