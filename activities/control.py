@@ -1,6 +1,7 @@
 """Activities on the control queue: the only way from a workflow to the store."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -65,8 +66,9 @@ class ControlActivities:
         answer = await self._store.placements.place(request, now=self._now())
         if answer.status is PlaceStatus.CLOSED and await self._took_over(request.saved):
             answer = await self._store.placements.place(request, now=self._now())
+        await self._offers.send(answer.offers)
         await self._offers.ask_for_room(answer.asked)
-        return answer
+        return replace(answer, offers=(), asked=())
 
     @activity.defn(name="save_progress")
     async def save_progress(self, request: SaveRequest) -> SaveAck:

@@ -1,8 +1,9 @@
 """Preemption inside a transaction that holds the placement lock: who was asked to make room."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
-from sqlmodel import col, func, select
+from sqlmodel import Session, col, func, select
 
 from gamepipe.model.record import Allocation
 from gamepipe.scheduling.fleet import Fleet
@@ -12,12 +13,14 @@ from gamepipe.wire import RoomAsked
 from store.table import AllocationRow, QueueEntryRow
 from store.transaction import Transaction
 
+_NOTHING: Mapping[str, str] = {}
 
-def claims(tx: Transaction, fleet: Fleet) -> list[Claim]:
-    """Of those that wait, for whom room is made, or was made by what this transaction released."""
+
+def claims(session: Session, fleet: Fleet, vacated: Mapping[str, str] = _NOTHING) -> list[Claim]:
+    """Of those that wait, for whom room is made, or was made in this transaction."""
     leaving = fleet.preemptibles.leaving
     rooms = {leaving[key].preempted_for: leaving[key].node_id for key in sorted(leaving)}
-    rooms |= tx.vacated
+    rooms |= vacated
     if not rooms:
         return []
     waiting = select(QueueEntryRow).where(col(QueueEntryRow.pipeline_id).in_(rooms))
@@ -30,7 +33,7 @@ def claims(tx: Transaction, fleet: Fleet) -> list[Claim]:
             need=entry.need,
             node_id=rooms[entry.pipeline_id],
         )
-        for entry in tx.session.exec(oldest_first)
+        for entry in session.exec(oldest_first)
         if entry.need is not None
     ]
 

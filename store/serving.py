@@ -89,7 +89,7 @@ def serve_queue(
         tx.order,
         now=now,
         labelled=queue.labelled(tx),
-        claims=preemption.claims(tx, chooser.snapshot.fleet) if lines else (),
+        claims=preemption.claims(tx.session, chooser.snapshot.fleet, tx.vacated) if lines else (),
     )
     made = [_offer(tx, grant, chooser, now=now) for grant in turns]
     preemption.ask(tx, turns, now=now)

@@ -9,26 +9,28 @@ others go on. Shares follow every grant, so that the next pick is right.
 Passed over for long enough, the oldest of a tenant *reserves*, when its turn has come: what it
 needs of one node is closed to all who come later in the order, and counts as held by its tenant. So
 the tenant gets nothing else for it meanwhile, its share falls, its turn comes first in every pass,
-and the room grows. Nothing of that is written down: each pass works it out anew.
-One that fits nowhere may *preempt* before that; what others leave for it is kept in the same way.
+and the room grows. Nothing of that is written down: each pass works it out anew. One that may
+*preempt* does so before that; what others leave for it is kept in the same way.
 """
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from itertools import groupby
 
 import numpy as np
 
 from gamepipe.model import reason as reasons
 from gamepipe.model.record import Verdict
-from gamepipe.scheduling.choose import Choice, Chooser, Refusal, verdicts
+from gamepipe.scheduling.choose import Choice, Chooser, Closed, Refusal, verdicts
 from gamepipe.scheduling.limit import LABEL, Label, kinds_of
-from gamepipe.scheduling.need import Need
+from gamepipe.scheduling.need import Need, kind_of
 from gamepipe.scheduling.order_policy import OrderPolicy
-from gamepipe.scheduling.preemption import Claim, Preempting, Preemption, kept_from_others, said
-from gamepipe.scheduling.reservation import Reservation, Reservations, reserve
+from gamepipe.scheduling.preemption import Claim, Preempting, kept_from_others, said
+from gamepipe.scheduling.reservation import Reservations, reserve
 from gamepipe.scheduling.standing import DECIMALS
 from gamepipe.scheduling.unit import MILLIONTHS
 from gamepipe.scheduling.values import Amounts
@@ -100,6 +102,7 @@ class Turns:
         self._no_room: set[Need] = set()
         self.reservations = Reservations(self._fleet)
         self._preempting = Preempting(chooser.snapshot, self.reservations, claims, now)
+        self.preemptions = self._preempting.asked
         self.refused: list[Line] = []
         """Lines whose head got nothing."""
 
@@ -111,13 +114,17 @@ class Turns:
     def place(self, line: Line) -> Choice | Refusal:
         """For a head that got nothing, why not; and for one who is not in the queue, and comes
         behind all of its priority who are, a node."""
-        with self.reservations.without(
-            one for one in self.reservations if not _is_kept_from(line, one)
-        ):
-            if over := self._over_limit(line):
-                return Refusal(counts={}, summary=over, reason=reasons.LIMIT_REACHED)
-            choice = self.chooser.find(line.need)
-        return choice or self._refusal(line)
+        if over := self.over_limit(line):
+            return Refusal(counts={}, summary=over, reason=reasons.LIMIT_REACHED)
+        return self.find_behind(line) or self._refusal(line)
+
+    def find_behind(self, line: Line) -> Choice | None:
+        """As `place`, without a word about why there is nothing."""
+        if self.over_limit(line):
+            return None
+        others = self.reservations.kept_from(line.head.pipeline_id, line.priority)
+        with self.reservations.without(one for one in self.reservations if one not in others):
+            return self.chooser.find(line.need)
 
     def make_room(self, line: Line) -> Refusal:
         """Preempt for a head that `place` refused, if anybody can be. Why it waits."""
@@ -125,11 +132,6 @@ class Turns:
         with self.reservations.without(lower):
             self._make_room(line)
         return self._refusal(line)
-
-    @property
-    def preemptions(self) -> list[Preemption]:
-        """What this pass asks for; the fleet counts on it."""
-        return self._preempting.asked
 
     def _refusal(self, line: Line) -> Refusal:
         with self.reservations.without(self.reservations):
@@ -142,18 +144,23 @@ class Turns:
 
     def verdicts(self, line: Line) -> tuple[Verdict, ...]:
         """Of each node why it is not for the head of a line."""
-        with self.reservations.without(self.reservations):
-            return verdicts(line.need, self.chooser.snapshot, self._kept_from(line))
+        with self.unreserved(line) as closed:
+            return verdicts(line.need, self.chooser.snapshot, closed)
 
     def lift(self) -> None:
         """Let go what was reserved: it is worked out anew by the next pass."""
         self.reservations.clear()
 
+    @contextmanager
+    def unreserved(self, line: Line) -> Iterator[Closed]:
+        """The fleet without what is reserved; the rows of which something is kept from a line."""
+        with self.reservations.without(self.reservations):
+            yield self._kept_from(line)
+
     def _kept_from(self, line: Line) -> dict[int, str]:
         """Rows of which something is reserved for others of its class or above, and what to say."""
-        return {
-            one.row: kept_from_others(one) for one in self.reservations if _is_kept_from(line, one)
-        }
+        others = self.reservations.kept_from(line.head.pipeline_id, line.priority)
+        return {one.row: kept_from_others(one) for one in others}
 
     # --- one class ------------------------------------------------------------------------------
 
@@ -172,7 +179,7 @@ class Turns:
             if choice is not None:
                 self.reservations.drop(line.head.pipeline_id)
                 yield Grant(line=line, waiting=line.head, choice=choice)
-                self._count(line)
+                self.count(line)
                 if (behind := line.follow()) is not None:
                     line.head = behind
                     tenant.add(line)
@@ -188,71 +195,77 @@ class Turns:
     def share(self, tenant: str) -> float:
         """0..1: the largest share that a tenant holds of any resource of the fleet, with what is
         reserved for it."""
-        held = self._fleet.holdings.of(tenant)
-        return float((held / self._whole).max())
+        return self.dominant(tenant)[0]
 
-    @property
+    def dominant(self, tenant: str) -> tuple[float, int]:
+        """That share, and of which resource (by `holding.NAMES`) it is one."""
+        shares = self._fleet.holdings.of(tenant) / self._whole
+        return float(shares.max()), int(shares.argmax())
+
+    @cached_property
     def _whole(self) -> Amounts:
         fleet = self._fleet
         gpus = int((fleet.devices.model >= 0).sum()) * MILLIONTHS
         return np.maximum([*fleet.total.sum(axis=0), gpus], 1)
 
     def _find(self, line: Line) -> Choice | None:
-        kind = _kind(line.need)
-        own = self.reservations.made_for(line.priority, line.need)
-        choice = None
-        with self.reservations.without(own):
-            over = bool(self._over_limit(line))
-            if not over and (own or kind not in self._no_room):
-                choice = self.chooser.find(line.need)
+        kind, over = kind_of(line.need), bool(self.over_limit(line))
+        made = self.reservations.made_for(line.priority, line.need)
+        with self.reservations.without(made):
+            known = over or (kind in self._no_room and not made)
+            choice = None if known else self.chooser.find(line.need)
         if choice is None:
             self.refused.append(line)
             if not over:
                 self._no_room.add(kind)
         return choice
 
-    def _count(self, line: Line) -> None:
+    def count(self, line: Line) -> None:
+        """Somebody with the labels of this line was placed."""
         for label in line.labels:
             self._labelled[label] = self._labelled.get(label, 0) + 1
 
-    def _over_limit(self, line: Line) -> str:
+    def over_limit(self, line: Line) -> str:
+        """What to say of the limit that the head of a line would exceed; "": none."""
         limits = self._policy.limits
         if not limits.most:
             return ""
-        return limits.over(
-            (kind, name, self._placed(kind, name))
+        over = limits.over(
+            (kind, name, self._placed(kind, name, line))
             for kind, name in kinds_of(line.need, line.labels)
         )
+        kept = [one.kept for one in self.reservations if one.kept.tenant == line.need.tenant]
+        return over and over + "".join(f", with what {one.pipeline_id} reserved" for one in kept)
 
-    def _placed(self, kind: str, name: str) -> int:
+    def _placed(self, kind: str, name: str, line: Line) -> int:
+        """With what is reserved for others, but not for the line itself."""
         if kind.startswith(LABEL):
             return self._labelled.get((kind[len(LABEL) :], name), 0)
-        return self._fleet.count_group(kind, name)
+        made = self.reservations.made_for(line.priority, line.need)
+        own = {one.key for one in [*made, *self.reservations.of(line.head.pipeline_id)]}
+        return self._fleet.count_group(kind, name) - len(own)
 
     # --- reservations ---------------------------------------------------------------------------
 
     def _make_room(self, line: Line) -> bool:
         """Whether others make room for a head that fits nowhere."""
-        if not self._policy.preemption:
+        if not self._policy.preemption or self.over_limit(line):
             return False
-        with self.reservations.without(self.reservations.made_for(line.priority, line.need)):
-            if self._over_limit(line):
-                return False
         claim = Claim(
             pipeline_id=line.head.pipeline_id,
             generation=line.head.generation,
             priority=line.priority,
             need=line.need,
         )
-        return self._preempting.make_room(claim, _kind(line.need))
+        return self._preempting.make_room(claim, kind_of(line.need))
 
     def _may_reserve(self, line: Line) -> bool:
-        standing = [one for one in self.reservations if one.making_room is None]
+        stand = [one.kept for one in self.reservations if one.making_room is None]
         return (
-            len(standing) < self._policy.reservations
-            and all(one.kept.tenant != line.need.tenant for one in standing)
+            len(stand) < self._policy.reservations
+            and all(one.tenant != line.need.tenant for one in stand)
             and self._now - line.head.queued_at >= self._policy.reserve_after
-            and not self._over_limit(line)
+            and not self.over_limit(line)
         )
 
     def _reserve(self, line: Line) -> None:
@@ -284,16 +297,3 @@ class _Tenant:
 
     def take(self) -> Line:
         return heapq.heappop(self.lines)[1]
-
-
-def _is_kept_from(line: Line, reservation: Reservation) -> bool:
-    """It is for another one, of its class or above."""
-    kept = reservation.kept
-    return kept.pipeline_id != line.head.pipeline_id and kept.priority >= line.priority
-
-
-def _kind(need: Need) -> Need:
-    """What decides alone whether it fits, so that what does not is found out once."""
-    if need.placement.spread:
-        return need
-    return replace(need, tenant="", template="", avoid=(), images=())

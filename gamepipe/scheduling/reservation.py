@@ -64,6 +64,11 @@ class Reservations:
     def of(self, pipeline_id: str) -> list[Reservation]:
         return [one for one in self._standing if one.kept.pipeline_id == pipeline_id]
 
+    def kept_from(self, pipeline_id: str, priority: int) -> list[Reservation]:
+        """Those for others, of this class or above."""
+        others = [one for one in self._standing if one.kept.pipeline_id != pipeline_id]
+        return [one for one in others if one.kept.priority >= priority]
+
     def made_for(self, priority: int, need: Need) -> list[Reservation]:
         """Room that others make for any of those who wait in the same line: its head may have
         it."""
