@@ -10,7 +10,7 @@ import pytest
 from gamepipe.model.record import Instance
 from gamepipe.model.spec import PlacementRequest
 from gamepipe.model.state import InstanceState, PipelineState
-from gamepipe.ports import OfferMade
+from gamepipe.ports import OfferMade, PipelineChange
 from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.wire import PlaceAnswer, PlaceStatus, RoomAsked, WithdrawRequest
 from store.store import GamePipelineStore
@@ -184,6 +184,15 @@ async def test_an_offer_that_nobody_took_is_left_alone(store: GamePipelineStore)
     await store.placements.place(place_request("offered", revision=3), now=NOW)
     await store.placements.offer(now=NOW, telling=True)
     assert await store.placements.asked_for_room() == (room("offered", "high"),)
+
+
+async def test_the_present_priority_of_one_that_runs_counts(store: GamePipelineStore) -> None:
+    await full(store, "runs")
+    await store.pipelines.update("runs", PipelineChange(priority=5), now=NOW)
+    assert (await submit(store, "high", priority=5)).asked == ()
+    await store.pipelines.update("runs", PipelineChange(priority=4), now=NOW)
+    again = await store.placements.place(place_request("high", revision=3), now=LATER)
+    assert again.asked == (room("runs", "high"),)
 
 
 def instance(name: str) -> Instance:
