@@ -7,44 +7,47 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import structlog
-from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
-from temporalio.client import (
-    Client,
-    Schedule,
-    ScheduleActionStartWorkflow,
-    ScheduleAlreadyRunningError,
-    ScheduleIntervalSpec,
-    ScheduleSpec,
-    ScheduleUpdate,
-    ScheduleUpdateInput,
-)
-from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import Worker
+from gamepipe.uncollected import uncollected
 
-from activities.control import ControlActivities
-from activities.draining import DrainActivities
-from activities.emptying import NodeEmptier
-from activities.errors import ErrorInterceptor
-from activities.liveness import NodeSweep
-from activities.stopsweep import StopSweep
-from activities.sweep import PipelineSweep
-from gamepipe import searchattribute
-from gamepipe.config import Settings
-from gamepipe.connecting import connect_temporal
-from gamepipe.logs import configure_logging
-from gamepipe.model.errors import GamePipeError
-from gamepipe.offer import OfferSender
-from gamepipe.ports import Store
-from gamepipe.setting import read_settings
-from gamepipe.stopping import Stopper
-from gamepipe.wire import CONTROL_QUEUE, CleanUp
-from store.store import GamePipelineStore
-from workflows.drain import DrainNode
-from workflows.pipeline import GamePipeline
-from workflows.retention import Retention
-from workflows.stop_instance import StopInstance
+with uncollected():
+    import structlog
+    from temporalio.api.enums.v1 import IndexedValueType
+    from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+    from temporalio.client import (
+        Client,
+        Schedule,
+        ScheduleActionStartWorkflow,
+        ScheduleAlreadyRunningError,
+        ScheduleIntervalSpec,
+        ScheduleSpec,
+        ScheduleUpdate,
+        ScheduleUpdateInput,
+    )
+    from temporalio.service import RPCError, RPCStatusCode
+    from temporalio.worker import Worker
+
+    from activities.control import ControlActivities
+    from activities.draining import DrainActivities
+    from activities.emptying import NodeEmptier
+    from activities.errors import ErrorInterceptor
+    from activities.liveness import NodeSweep
+    from activities.stopsweep import StopSweep
+    from activities.sweep import PipelineSweep
+    from gamepipe import searchattribute
+    from gamepipe.config import Settings
+    from gamepipe.connecting import connect_temporal
+    from gamepipe.logs import configure_logging
+    from gamepipe.model.errors import GamePipeError
+    from gamepipe.offer import OfferSender
+    from gamepipe.ports import Store
+    from gamepipe.setting import read_settings
+    from gamepipe.stopping import Stopper
+    from gamepipe.wire import CONTROL_QUEUE, CleanUp
+    from store.store import GamePipelineStore
+    from workflows.drain import DrainNode
+    from workflows.pipeline import GamePipeline
+    from workflows.retention import Retention
+    from workflows.stop_instance import StopInstance
 
 _log = structlog.get_logger()
 
@@ -86,12 +89,13 @@ class Sweeper:
 
     def __init__(self, client: Client, store: Store, settings: Settings) -> None:
         self._store = store
+        self._offers = OfferSender(client)
         self._interval = settings.sweep_interval
         self._holder = client.identity
         self._pipelines = PipelineSweep(
             store=store,
             client=client,
-            offers=OfferSender(client),
+            offers=self._offers,
             settings=settings.run_settings(),
             now=utc_now,
         )
@@ -106,15 +110,25 @@ class Sweeper:
         )
 
     async def run(self, shutdown: asyncio.Event) -> None:
-        """Sweep every interval until `shutdown`; a pass that fails is logged and tried again."""
+        """Sweep every interval until `shutdown`; a pass that fails is logged and tried again.
+        Whoever sweeps: the settings that this worker came with may let somebody run."""
+        await self._attempt(self._offer)
         while not shutdown.is_set():
             if await self._attempt(self._hold_lease):
                 await self._attempt(self._pipelines.run_once)
                 await self._attempt(self._nodes.run_once)
                 await self._attempt(self._emptier.run_once)
                 await self._attempt(self._stops.run_once)
-                await self._attempt(lambda: self._store.latencies.settle(now=utc_now()))
+                await self._attempt(self._settle)
             await _wait(shutdown, self._interval)
+
+    async def _settle(self) -> None:
+        """What is known anew of ways that nobody measured may suit who waits."""
+        if await self._store.latencies.settle(now=utc_now()):
+            await self._offer()
+
+    async def _offer(self) -> None:
+        await self._offers.send(await self._store.placements.offer(now=utc_now()))
 
     async def _hold_lease(self) -> bool:
         return await self._store.lease("sweep", self._holder, ttl=self._interval * 3, now=utc_now())

@@ -20,7 +20,8 @@ import httpx
 from bench.bare import STEPS
 from bench.timing import timed
 from gamepipe.connecting import connect_temporal
-from gamepipe.embedded.stack import Stack, StackInfo, StackOptions
+from gamepipe.embedded.info import StackInfo
+from gamepipe.embedded.stack import Stack, StackOptions
 from gamepipe.wire import workflow_id
 from tests.waiting import eventually
 

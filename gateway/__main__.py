@@ -1,5 +1,8 @@
 """`python -m gateway`."""
 
-from gateway.main import main
+from gamepipe.uncollected import uncollected
+
+with uncollected():
+    from gateway.main import main
 
 main()

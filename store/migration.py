@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, create_engine, text
+from sqlalchemy import URL, Connection, Engine, create_engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from gamepipe.model.errors import StoreUnavailable
@@ -43,14 +43,23 @@ def _revision(connection: Connection) -> str | None:
 def _connected(url: URL) -> Iterator[Connection]:
     """A connection in one transaction, alone with the schema."""
     if url.get_backend_name() == "sqlite":
-        with _file_lock(url), sqlite_engine(url, begin="BEGIN IMMEDIATE").begin() as connection:
+        with _file_lock(url), _begun(sqlite_engine(url, begin="BEGIN IMMEDIATE")) as connection:
             yield connection
         return
-    with create_engine(
-        url, hide_parameters=True, connect_args={"connect_timeout": 5}
-    ).begin() as connection:
+    engine = create_engine(url, hide_parameters=True, connect_args={"connect_timeout": 5})
+    with _begun(engine) as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         yield connection
+
+
+@contextmanager
+def _begun(engine: Engine) -> Iterator[Connection]:
+    """Its only transaction; no connection stays."""
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 @contextmanager

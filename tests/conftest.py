@@ -7,6 +7,7 @@ import pytest
 pytest_plugins = [
     "tests.temporal_fixtures",
     "tests.postgres_fixtures",
+    "tests.store_fixtures",
     "tests.docker_fixtures",
     "tests.disk_fixtures",
     "tests.shared_fixtures",
@@ -19,6 +20,7 @@ gc.disable()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Every test module is parsed now."""
+    """Every test module is parsed now. What was made until now stays: no collection looks at it."""
     del session
+    gc.freeze()
     gc.enable()

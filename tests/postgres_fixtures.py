@@ -15,6 +15,8 @@ import psycopg
 import pytest
 
 from gamepipe.embedded.port import pick_port
+from store.database import parse_url
+from store.migration import migrate
 from tests.temporal_fixtures import require
 
 _databases = itertools.count(1)
@@ -27,6 +29,7 @@ class PostgresServer:
         self.binaries = binaries
         self._folder = folder
         self.port = pick_port("postgres", 0, taken=set()).number
+        self._template = ""
 
     def start(self) -> None:
         if os.geteuid() == 0:
@@ -61,10 +64,21 @@ class PostgresServer:
 
     def create_database(self) -> str:
         """URL of a new, empty database."""
+        return self.url(self._create("template1"))
+
+    def create_store(self) -> str:
+        """URL of a new store: a copy of one at the newest schema."""
+        if not self._template:
+            empty = self._create("template1")
+            migrate(parse_url(self.url(empty)))
+            self._template = empty
+        return self.url(self._create(self._template))
+
+    def _create(self, template: str) -> str:
         name = f"test{next(_databases)}"
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return self.url(name)
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
 
 
 @contextmanager

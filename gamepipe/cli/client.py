@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from gamepipe.cli.failure import CommandFailed, ExitStatus
-from gamepipe.embedded.stack import default_data_dir, read_info
+from gamepipe.embedded.info import default_data_dir, read_info
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 CONNECT_SECONDS = 5.0
@@ -69,6 +69,7 @@ class ApiClient:
             headers=target.headers,
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             trust_env=False,
+            verify=target.url.startswith("https:"),  # reading all certificates takes a while
         )
 
     def call(

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from gamepipe.cli.failure import CommandFailed, ExitStatus
 from gamepipe.cli.show import plain
+from gamepipe.uncollected import uncollected
 
 app = typer.Typer(
     name="gamepipe",
@@ -72,7 +73,9 @@ def _register(wanted: str | None) -> None:
         module, function = COMMANDS[name]
         extra = EXTRAS.get(module)
         if extra is None or all(find_spec(sign) for sign in SIGNS[extra]):
-            _add(name, getattr(importlib.import_module(module), function))
+            with uncollected():
+                imported = importlib.import_module(module)
+            _add(name, getattr(imported, function))
         else:
             app.command(name, context_settings=_ANY_ARGUMENTS)(_absent(name, extra))
 

@@ -15,7 +15,8 @@ from gamepipe.cli.interruption import Interruption
 from gamepipe.cli.option import TokenFile, make_folder
 from gamepipe.cli.setting import checked
 from gamepipe.config import Settings
-from gamepipe.embedded.stack import Stack, StackOptions, default_data_dir
+from gamepipe.embedded.info import default_data_dir
+from gamepipe.embedded.stack import Stack, StackOptions
 from gamepipe.logs import configure_logging
 from gamepipe.model.errors import GamePipeError
 from gamepipe.model.node import NodeFacts

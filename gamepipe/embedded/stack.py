@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ import httpx
 
 from gamepipe.config import Settings
 from gamepipe.embedded.child import Child
+from gamepipe.embedded.info import INFO_FILE, StackInfo, read_info
 from gamepipe.embedded.port import Port, pick_port
 from gamepipe.embedded.temporal import TemporalServer
 from gamepipe.model.errors import AlreadyExists, Unavailable
@@ -26,21 +26,8 @@ READY_SECONDS = 60.0
 LOCK_SECONDS = 5.0
 """Processes of a stack that was killed may need a moment to follow it."""
 STOP_SECONDS = 1.2
-INFO_FILE = "stack.json"
 
 DEFAULT_PORTS = {"rest": 8080, "grpc": 50061, "temporal": 7233, "temporal-ui": 8233}
-
-
-@dataclass(frozen=True, kw_only=True)
-class StackInfo:
-    """Where a running stack is reached; written to `stack.json` in its data directory."""
-
-    pid: int
-    url: str
-    grpc_address: str
-    temporal_address: str
-    temporal_ui_url: str
-    pids: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,21 +40,6 @@ class StackOptions:
     """Take free ports at once instead of the usual ones (for tests and demos)."""
     token_file: Path | None = None
     """Bearer token that the gateway asks for, and the agent sends."""
-
-
-def default_data_dir() -> Path:
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "gamepipe"
-
-
-def read_info(data_dir: Path) -> StackInfo | None:
-    """The stack that runs on a data directory; None when none does."""
-    try:
-        info = StackInfo(**json.loads((data_dir / INFO_FILE).read_text(encoding="utf-8")))
-        os.kill(info.pid, 0)
-    except (OSError, ValueError, TypeError):
-        return None
-    return info
 
 
 class Stack:

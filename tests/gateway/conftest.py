@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 import httpx
@@ -90,7 +89,7 @@ async def running(
     serving = asyncio.create_task(serve(settings, shutdown))
     base = f"http://127.0.0.1:{settings.rest_port}"
     async with (
-        httpx.AsyncClient(base_url=f"{base}/api/v1", timeout=30) as http,
+        httpx.AsyncClient(base_url=f"{base}/api/v1", timeout=30, verify=False) as http,
         AsyncExitStack() as nodes,
     ):
         await eventually(lambda: _answers(http, base, serving), what="the gateway")
@@ -123,13 +122,6 @@ async def _answers(http: httpx.AsyncClient, base: str, serving: "asyncio.Task[No
         return False
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'store.db'}"
-    return str(request.getfixturevalue("postgres").create_database())
-
-
 @pytest.fixture
 async def gateway(
     store_url: str, temporal_server: TemporalServer, temporal_client: Client
@@ -139,6 +131,16 @@ async def gateway(
         running(store_url, temporal_server, temporal_client) as gateway,
         build_worker(temporal_client, gateway.store),
     ):
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+async def quiet_gateway(
+    module_store_url: str, temporal_server: TemporalServer, temporal_client: Client
+) -> AsyncIterator[Gateway]:
+    """One without a worker, for all tests of a module that leave it as it was: they run nothing,
+    and what they ask is refused or only reads."""
+    async with running(module_store_url, temporal_server, temporal_client) as gateway:
         yield gateway
 
 

@@ -17,10 +17,20 @@ from gateway.rest import problem
 from tests.gateway.conftest import Gateway
 from tests.gateway.test_clients import refusal
 from tests.gateway.test_pipelines import HELLO, reason
+from tests.store.conftest import NOW
+from tests.store.shapes import new, registration
 
 HUGE = "9" * 30
 MARKED = "s3cr3t"
 INVALID = (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+
+
+@pytest.fixture(scope="module")
+async def settled(quiet_gateway: Gateway) -> Gateway:
+    """It knows the pipeline p and the node n1."""
+    await quiet_gateway.store.pipelines.add(new("p"), now=NOW)
+    await quiet_gateway.store.nodes.register(registration("n1"), now=NOW)
+    return quiet_gateway
 
 
 @pytest.mark.parametrize(
@@ -44,21 +54,19 @@ INVALID = (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
         "/instances?pipeline_id=%00",
     ],
 )
-async def test_an_address_with_what_no_store_keeps(gateway: Gateway, path: str) -> None:
-    await gateway.submit(HELLO, id="p")
-    assert reason(await gateway.http.get(path)) == (422, "INVALID_REQUEST")
+async def test_an_address_with_what_no_store_keeps(settled: Gateway, path: str) -> None:
+    assert reason(await settled.http.get(path)) == (422, "INVALID_REQUEST")
 
 
-async def test_the_largest_numbers_that_are_taken_find_nothing(gateway: Gateway) -> None:
-    await gateway.submit(HELLO, id="p")
+async def test_the_largest_numbers_that_are_taken_find_nothing(settled: Gateway) -> None:
     for path in (
         f"/events?after_id={2**63 - 1}",
         f"/pipelines?page={2**31 - 1}&size=1000",
         f"/pipelines/p/logs?attempt={2**31 - 1}&generation={2**31 - 1}",
     ):
-        assert (await gateway.http.get(path)).status_code == 200
+        assert (await settled.http.get(path)).status_code == 200
     late = {"last-event-id": str(2**63)}
-    assert reason(await gateway.http.get("/events", headers=late)) == (422, "INVALID_REQUEST")
+    assert reason(await settled.http.get("/events", headers=late)) == (422, "INVALID_REQUEST")
 
 
 @pytest.mark.parametrize(
@@ -97,12 +105,10 @@ async def test_the_largest_numbers_that_are_taken_find_nothing(gateway: Gateway)
     ],
 )
 async def test_a_body_with_what_no_file_may_hold(
-    gateway: Gateway, method: str, path: str, body: str
+    settled: Gateway, method: str, path: str, body: str
 ) -> None:
-    await gateway.node("n1")
-    await gateway.submit(HELLO, id="p")
     headers = {"content-type": "application/json"}
-    answer = await gateway.http.request(method, path, content=body, headers=headers)
+    answer = await settled.http.request(method, path, content=body, headers=headers)
     assert reason(answer) == (422, "INVALID_REQUEST")
     assert MARKED not in answer.text
 
@@ -110,20 +116,20 @@ async def test_a_body_with_what_no_file_may_hold(
 @pytest.mark.parametrize("flawed", [rf"{MARKED}\u0000", rf"{MARKED}\ud800"])
 @pytest.mark.parametrize("kind", ["args", "envs", "secrets"])
 async def test_values_with_what_no_store_keeps_are_not_repeated(
-    gateway: Gateway, kind: str, flawed: str
+    settled: Gateway, kind: str, flawed: str
 ) -> None:
     steps = '[{"type": "command", "command": "true"}]'
     definition = f'{{"name": "x", "{kind}": ["X"], "steps": {steps}}}'
     body = f'{{"definition": {definition}, "{kind}": {{"X": "{flawed}"}}}}'
     headers = {"content-type": "application/json"}
-    answer = await gateway.http.post("/pipelines", content=body, headers=headers)
+    answer = await settled.http.post("/pipelines", content=body, headers=headers)
     assert answer.status_code == 422
     assert MARKED not in answer.text
 
 
 @pytest.mark.parametrize("what", ["events", "placement", "logs"])
-async def test_what_belongs_to_no_pipeline_is_not_found(gateway: Gateway, what: str) -> None:
-    assert reason(await gateway.http.get(f"/pipelines/ghost/{what}")) == (404, "NOT_FOUND")
+async def test_what_belongs_to_no_pipeline_is_not_found(settled: Gateway, what: str) -> None:
+    assert reason(await settled.http.get(f"/pipelines/ghost/{what}")) == (404, "NOT_FOUND")
 
 
 @pytest.fixture

@@ -40,34 +40,36 @@ JSON = {"content-type": "application/json"}
         {"host": "[broken"},
     ],
 )
-async def test_a_page_of_another_site_is_refused(gateway: Gateway, headers: dict[str, str]) -> None:
+async def test_a_page_of_another_site_is_refused(
+    quiet_gateway: Gateway, headers: dict[str, str]
+) -> None:
     for send in (
-        gateway.http.post("/pipelines", json=HELLO, headers=headers),
-        gateway.http.post("/pipelines/any/cancel", headers=headers),
-        gateway.http.get("/pipelines", headers=headers),
+        quiet_gateway.http.post("/pipelines", json=HELLO, headers=headers),
+        quiet_gateway.http.post("/pipelines/any/cancel", headers=headers),
+        quiet_gateway.http.get("/pipelines", headers=headers),
     ):
         answer = await send
         assert reason(answer) == (403, "FORBIDDEN")
         assert "GAMEPIPE_TOKEN_FILE" in answer.json()["detail"]
-    assert (await gateway.http.get("/pipelines")).json()["total"] == 0
+    assert (await quiet_gateway.http.get("/pipelines")).json()["total"] == 0
 
 
-async def test_our_own_pages_and_names_are_served(gateway: Gateway) -> None:
-    port = gateway.settings.rest_port
+async def test_our_own_pages_and_names_are_served(quiet_gateway: Gateway) -> None:
+    port = quiet_gateway.settings.rest_port
     for name in (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}"):
         headers = {"host": name, "origin": f"http://{name}"}
-        assert (await gateway.http.get("/pipelines", headers=headers)).status_code == 200
+        assert (await quiet_gateway.http.get("/pipelines", headers=headers)).status_code == 200
 
 
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None]
 )
 async def test_a_body_that_any_page_could_send_is_refused(
-    gateway: Gateway, kind: str | None
+    quiet_gateway: Gateway, kind: str | None
 ) -> None:
     headers = {} if kind is None else {"content-type": kind}
     for path in ("/pipelines", "/pipelines/any/cancel"):
-        answer = await gateway.http.post(path, content=json.dumps(HELLO), headers=headers)
+        answer = await quiet_gateway.http.post(path, content=json.dumps(HELLO), headers=headers)
         assert reason(answer) == (415, "UNSUPPORTED_MEDIA_TYPE")
         assert "application/yaml" in answer.json()["detail"]
 
@@ -151,22 +153,26 @@ async def test_a_token_that_is_gone_admits_nobody_until_it_is_back(
 
 @pytest.mark.parametrize("program", [["-m", "gateway"], ["worker.py"]])
 @pytest.mark.parametrize(
-    ("name", "value"),
+    "wrong",
     [
-        ("GAMEPIPE_REST_PORT", "s3cret"),
-        ("GAMEPIPE_GRPC_PORT", "70000"),
-        ("GAMEPIPE_NODE_TTL", "-1"),
-        ("GAMEPIPE_LOG_LEVEL", "LOUD"),
-        ("GAMEPIPE_STORE_URL", "s3cret"),
-        ("GAMEPIPE_STORE_URL", "postgresql://a:s3cret@host:port/db"),
-        ("GAMEPIPE_TEMPORAL_ADDRESS", "127.0.0.1:99999"),
+        {
+            "GAMEPIPE_REST_PORT": "s3cret",
+            "GAMEPIPE_GRPC_PORT": "70000",
+            "GAMEPIPE_NODE_TTL": "-1",
+            "GAMEPIPE_LOG_LEVEL": "LOUD",
+        },
+        {"GAMEPIPE_STORE_URL": "s3cret"},
+        {"GAMEPIPE_STORE_URL": "postgresql://a:s3cret@host:port/db"},
+        {"GAMEPIPE_TEMPORAL_ADDRESS": "127.0.0.1:99999"},
     ],
+    ids=["several", "no store", "no port", "no address"],
 )
-def test_a_wrong_setting_is_named_with_its_remedy(
-    program: list[str], name: str, value: str, tmp_path: Path
+def test_wrong_settings_are_named_with_their_remedies(
+    program: list[str], wrong: dict[str, str], tmp_path: Path
 ) -> None:
-    said = refusal(program, tmp_path, {name: value})
-    assert name in said
+    said = refusal(program, tmp_path, wrong)
+    for name in wrong:
+        assert name in said
     assert "s3cret" not in said
 
 

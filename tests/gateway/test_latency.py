@@ -1,11 +1,15 @@
 """What clients report of the network, where operators say that regions are, and what they see."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from gamepipe.agent.settings import AgentSettings
 from gamepipe.scheduling.probe import FORGOTTEN
+from tests.agent.running import RunningAgent
 from tests.gateway.conftest import Gateway
 from tests.gateway.test_pipelines import reason
 from tests.waiting import eventually
@@ -22,6 +26,13 @@ STOCKHOLM = {"location": {"region": "north", "latitude": 59.4, "longitude": 17.9
 
 def probes(*rtts: float, **more: object) -> dict[str, object]:
     return {"probes": [{"from": "se", "rtt_ms": rtt} | more for rtt in rtts]}
+
+
+@pytest.fixture(scope="module")
+async def watched(quiet_gateway: Gateway) -> Gateway:
+    """It knows the node n1, of which nothing is reported."""
+    await register(quiet_gateway.store, "n1")
+    return quiet_gateway
 
 
 async def test_reported_probes_are_added_up_and_shown(gateway: Gateway) -> None:
@@ -62,27 +73,24 @@ async def test_reported_probes_are_added_up_and_shown(gateway: Gateway) -> None:
     ],
 )
 async def test_a_wrong_report_says_what_would_be_right_and_adds_nothing(
-    gateway: Gateway, body: object, said: str
+    watched: Gateway, body: object, said: str
 ) -> None:
-    await register(gateway.store, "n1")
-    answer = await gateway.http.post("/nodes/n1/latency", json=body)
+    answer = await watched.http.post("/nodes/n1/latency", json=body)
     assert reason(answer) == (422, "INVALID_REQUEST")
     assert said in answer.json()["detail"]
-    assert (await gateway.http.get("/nodes/n1/latency")).json() == []
+    assert (await watched.http.get("/nodes/n1/latency")).json() == []
 
 
-async def test_every_mistake_of_a_report_is_told(gateway: Gateway) -> None:
-    await register(gateway.store, "n1")
+async def test_every_mistake_of_a_report_is_told(watched: Gateway) -> None:
     old = {"from": "se", "rtt_ms": 3, "at": "2001-01-01T00:00:00Z"}
     body = {"probes": [old, {"from": "se", "rtt_ms": 3}, {"from_node": "n1", "rtt_ms": 3}]}
-    said = (await gateway.http.post("/nodes/n1/latency", json=body)).json()["detail"]
+    said = (await watched.http.post("/nodes/n1/latency", json=body)).json()["detail"]
     assert "probes[0]" in said
     assert "probes[1]" not in said
     assert "probes[2]" in said
 
 
-async def test_numbers_that_are_none_are_refused(gateway: Gateway) -> None:
-    await register(gateway.store, "n1")
+async def test_numbers_that_are_none_are_refused(watched: Gateway) -> None:
     headers = {"content-type": "application/json"}
     for path, body in (
         ("/nodes/n1/latency", '{"probes": [{"from": "se", "rtt_ms": NaN}]}'),
@@ -90,17 +98,43 @@ async def test_numbers_that_are_none_are_refused(gateway: Gateway) -> None:
         ("/regions/se", '{"latitude": 1, "longitude": Infinity}'),
     ):
         method = "PUT" if "regions" in path else "POST"
-        answer = await gateway.http.request(method, path, content=body, headers=headers)
+        answer = await watched.http.request(method, path, content=body, headers=headers)
         assert reason(answer) == (422, "INVALID_REQUEST")
 
 
-async def test_latencies_of_no_node_are_not_found(gateway: Gateway) -> None:
-    await register(gateway.store, "n1")
-    assert reason(await gateway.http.get("/nodes/ghost/latency")) == (404, "NOT_FOUND")
-    ghost = await gateway.http.post("/nodes/ghost/latency", json=probes(20))
+@pytest.mark.parametrize("transport", ["temporal", "grpc"])
+async def test_an_agent_measures_the_ways_that_it_is_told_to(
+    gateway: Gateway, tmp_path: Path, transport: str
+) -> None:
+    place = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    async with place:
+        settings = AgentSettings(
+            node_id="prober",
+            transport=transport,  # type: ignore[arg-type]
+            gateways=(gateway.grpc_address,),
+            data_dir=tmp_path / "agent",
+            docker_url="",
+            probes=f"here=127.0.0.1:{place.sockets[0].getsockname()[1]},gone=127.0.0.1:1",  # type: ignore[arg-type]
+            probe_interval=0.1,
+        )
+        agent = await RunningAgent(settings).until_ready()
+
+        async def measured() -> dict[str, float]:
+            ways = (await gateway.http.get("/nodes/prober/latency")).json()
+            return {way["from"]: way["measured"]["rtt_ms"] for way in ways if way["measured"]}
+
+        found = await eventually(measured)
+        assert await agent.end() == 0
+    assert set(found) == {"here"}
+    assert 0 < found["here"] < 1000
+
+
+async def test_latencies_of_no_node_are_not_found(watched: Gateway) -> None:
+    assert reason(await watched.http.get("/nodes/ghost/latency")) == (404, "NOT_FOUND")
+    ghost = await watched.http.post("/nodes/ghost/latency", json=probes(20))
     assert reason(ghost) == (404, "NOT_FOUND")
     from_ghost = {"probes": [{"from_node": "ghost", "rtt_ms": 20}]}
-    assert reason(await gateway.http.post("/nodes/n1/latency", json=from_ghost))[0] == 404
+    assert reason(await watched.http.post("/nodes/n1/latency", json=from_ghost))[0] == 404
 
 
 async def test_regions_are_said_read_and_forgotten(gateway: Gateway) -> None:
@@ -130,8 +164,8 @@ async def test_regions_are_said_read_and_forgotten(gateway: Gateway) -> None:
         ("two%0Alines", SWEDEN),
     ],
 )
-async def test_a_region_that_is_none_is_refused(gateway: Gateway, name: str, body: object) -> None:
-    answer = await gateway.http.put(f"/regions/{name}", json=body)
+async def test_a_region_that_is_none_is_refused(watched: Gateway, name: str, body: object) -> None:
+    answer = await watched.http.put(f"/regions/{name}", json=body)
     assert reason(answer) == (422, "INVALID_REQUEST")
 
 
@@ -152,9 +186,9 @@ async def test_who_waits_for_a_latency_to_be_known_is_placed_once_it_is(gateway:
     assert (await gateway.ended(pipeline_id))["node_id"] == "n1"
 
 
-async def test_the_schema_shows_how_probes_are_reported(gateway: Gateway) -> None:
-    root = gateway.http.base_url.copy_with(path="/")
-    schema = (await gateway.http.get(root.join("/openapi.json"))).json()
+async def test_the_schema_shows_how_probes_are_reported(watched: Gateway) -> None:
+    root = watched.http.base_url.copy_with(path="/")
+    schema = (await watched.http.get(root.join("/openapi.json"))).json()
     report = schema["paths"]["/api/v1/nodes/{node_id}/latency"]["post"]
     assert "requestBody" in report
     body = schema["components"]["schemas"]["LatencyBody"]

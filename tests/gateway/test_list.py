@@ -20,10 +20,10 @@ def pipeline(pipeline_id: str, **changes: Any) -> NewPipeline:
     return replace(plain, spec=replace(plain.spec, **changes))
 
 
-@pytest.fixture
-async def fleet(gateway: Gateway) -> Gateway:
+@pytest.fixture(scope="module")
+async def fleet(quiet_gateway: Gateway) -> Gateway:
     """Three pipelines a minute apart: `a` ended, `b` runs on n1, `c` has not started."""
-    store = gateway.store
+    store = quiet_gateway.store
     for number, one in enumerate(
         (
             pipeline("a", name="zeta", model="steam", labels={"team": "x", "env": "test"}),
@@ -38,7 +38,7 @@ async def fleet(gateway: Gateway) -> Gateway:
     await store.pipelines.update_status(
         "a", PipelineState.CANCELED, reason="X", message="", now=NOW + timedelta(minutes=9)
     )
-    return gateway
+    return quiet_gateway
 
 
 def at(minutes: float) -> str:
@@ -84,9 +84,9 @@ async def test_pipelines_are_found_in_order(
 
 @pytest.mark.parametrize("query", [{"sort_by": "colour"}, {"sort_order": "up"}])
 async def test_an_unknown_order_names_the_known_ones(
-    gateway: Gateway, query: dict[str, str]
+    quiet_gateway: Gateway, query: dict[str, str]
 ) -> None:
-    answer = await gateway.http.get("/pipelines", params=query)
+    answer = await quiet_gateway.http.get("/pipelines", params=query)
     assert reason(answer) == (422, "INVALID_REQUEST")
     for known in ("created_at, updated_at, started_at, ended_at, name, state, priority", "asc or"):
         assert known in answer.json()["detail"]

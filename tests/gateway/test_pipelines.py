@@ -85,17 +85,19 @@ async def test_yaml_and_bare_json_files_are_taken_as_they_are(gateway: Gateway) 
     ],
 )
 async def test_a_body_that_is_wrong_says_what_would_be_right(
-    gateway: Gateway, content: bytes, said: str
+    quiet_gateway: Gateway, content: bytes, said: str
 ) -> None:
     headers = {"content-type": "application/json"}
-    answer = await gateway.http.post("/pipelines", content=content, headers=headers)
+    answer = await quiet_gateway.http.post("/pipelines", content=content, headers=headers)
     assert reason(answer) == (422, "INVALID_REQUEST")
     assert said in answer.json()["detail"]
 
 
-async def test_every_mistake_of_a_file_comes_with_its_place(gateway: Gateway) -> None:
+async def test_every_mistake_of_a_file_comes_with_its_place(quiet_gateway: Gateway) -> None:
     text = "name: x\nsteps:\n  - {type: comand, command: a}\n  - {type: command, comand: b}\n"
-    answer = await gateway.http.post("/pipelines", json={"definition": text, "file": "x.yaml"})
+    answer = await quiet_gateway.http.post(
+        "/pipelines", json={"definition": text, "file": "x.yaml"}
+    )
     assert reason(answer) == (422, "INVALID_PIPELINE")
     mistakes = answer.json()["mistakes"]
     assert {one["line"] for one in mistakes} == {3, 4}
@@ -237,8 +239,8 @@ async def test_events_are_read_and_streamed_without_gap(gateway: Gateway) -> Non
         {"start_time": "2026-01-01T00:00:00"},
     ],
 )
-async def test_wrong_filters_are_refused(gateway: Gateway, query: dict[str, object]) -> None:
-    assert reason(await gateway.http.get("/pipelines", params=query))[0] == 422  # type: ignore[arg-type]
+async def test_wrong_filters_are_refused(quiet_gateway: Gateway, query: dict[str, object]) -> None:
+    assert reason(await quiet_gateway.http.get("/pipelines", params=query))[0] == 422  # type: ignore[arg-type]
 
 
 async def test_an_instance_is_stopped_by_the_force_that_deletes_its_pipeline(
@@ -261,11 +263,11 @@ async def test_an_instance_is_stopped_by_the_force_that_deletes_its_pipeline(
     assert reason(late) == (404, "NOT_FOUND")
 
 
-async def test_the_api_describes_itself(gateway: Gateway) -> None:
-    base = str(gateway.http.base_url).removesuffix("/api/v1/")
-    schema = (await gateway.http.get(f"{base}/openapi.json")).json()
+async def test_the_api_describes_itself(quiet_gateway: Gateway) -> None:
+    base = str(quiet_gateway.http.base_url).removesuffix("/api/v1/")
+    schema = (await quiet_gateway.http.get(f"{base}/openapi.json")).json()
     create = schema["paths"]["/api/v1/pipelines"]["post"]["requestBody"]["content"]
     assert set(create) == {"application/json", "application/yaml"}
-    assert (await gateway.http.get(f"{base}/docs")).status_code == 200
-    assert (await gateway.http.get(f"{base}/readyz")).json() == {"status": "ok"}
-    assert reason(await gateway.http.get(f"{base}/nothing")) == (404, "NOT_FOUND")
+    assert (await quiet_gateway.http.get(f"{base}/docs")).status_code == 200
+    assert (await quiet_gateway.http.get(f"{base}/readyz")).json() == {"status": "ok"}
+    assert reason(await quiet_gateway.http.get(f"{base}/nothing")) == (404, "NOT_FOUND")

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.gateway.conftest import Gateway, gateway, store_url
+from tests.gateway.conftest import Gateway, gateway
 from tests.reference.client import ReferenceNode
 
-__all__ = ["gateway", "store_url"]
+__all__ = ["gateway"]
 
 
 @pytest.fixture

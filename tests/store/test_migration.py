@@ -1,7 +1,9 @@
 """The migrated schema: what the tables say, and what earlier schemas held."""
 
 import asyncio
+from pathlib import Path
 
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -15,6 +17,14 @@ from store.store import GamePipelineStore
 from store.table import PipelineRow
 from tests.store.conftest import NOW
 from tests.store.shapes import registration
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty database: here, every migration runs."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    return str(request.getfixturevalue("postgres").create_database())
 
 
 def _engine(url: str) -> Engine:

@@ -15,6 +15,7 @@ from gamepipe.model.record import NewPipeline, PipelineRecord
 from gamepipe.starting import start_pipeline
 from gamepipe.wire import RunSettings, workflow_id
 from store.store import GamePipelineStore
+from tests.store_fixtures import NewStore
 from tests.waiting import eventually
 from tests.workflows.node import Behaviour, ScriptedNode, now, register
 from worker import build_worker
@@ -84,8 +85,10 @@ class Stack:
 
 
 @pytest.fixture
-async def stack(temporal_client: Client, tmp_path: Path) -> AsyncIterator[Stack]:
-    store = await GamePipelineStore.open(f"sqlite:///{tmp_path / 'store.db'}")
+async def stack(
+    temporal_client: Client, new_sqlite: NewStore, tmp_path: Path
+) -> AsyncIterator[Stack]:
+    store = await GamePipelineStore.open(new_sqlite(tmp_path))
     stack = Stack(client=temporal_client, store=store)
     async with build_worker(temporal_client, store):
         yield stack
