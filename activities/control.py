@@ -1,6 +1,7 @@
 """Activities on the control queue: the only way from a workflow to the store."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -65,7 +66,8 @@ class ControlActivities:
         answer = await self._store.placements.place(request, now=self._now())
         if answer.status is PlaceStatus.CLOSED and await self._took_over(request.saved):
             answer = await self._store.placements.place(request, now=self._now())
-        return answer
+        await self._offers.send(answer.offers)
+        return replace(answer, offers=())
 
     @activity.defn(name="save_progress")
     async def save_progress(self, request: SaveRequest) -> SaveAck:

@@ -10,12 +10,12 @@ from typing import Any
 
 import structlog
 from temporalio import activity
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError, RPCStatusCode
 
 from gamepipe.agent.runner import StepRunner
 from gamepipe.model import reason as reasons
+from gamepipe.reporting import report_to_run
 from gamepipe.wire import (
     ORDER_HEARTBEAT_SECONDS,
     CleanWorkspace,
@@ -52,13 +52,12 @@ class NodeActivities:
         next one. When the agent stops, the dispatch ends with NOT_DELIVERED: it is sent again.
         """
         info = activity.info()
-        workflow = self._client.get_workflow_handle(info.workflow_id or "")
         async with _heartbeats(assignment.heartbeat_seconds):
             follow = asyncio.ensure_future(
                 self._runner.run(
                     assignment,
-                    report=lambda report: _signal(workflow, report),
-                    run_id=info.workflow_run_id or "",
+                    report=lambda report: self._report(info, report),
+                    run_id=_run_of(assignment),
                 )
             )
             shutdown = asyncio.ensure_future(activity.wait_for_worker_shutdown())
@@ -75,11 +74,17 @@ class NodeActivities:
             non_retryable=True,
         )
 
+    async def _report(self, asked: activity.Info, report: StepReport) -> None:
+        """Tell the run that asked; one that is gone needs no news."""
+        name, run_id = asked.workflow_id or "", asked.workflow_run_id or ""
+        if not await report_to_run(self._client, name, run_id, report):
+            _log.info("report.unwanted", action="report.unwanted", workflow_id=name)
+
     @activity.defn(name="stop_step")
     async def stop_step(self, order: StopStep) -> StopAnswer:
         """Stop an attempt; returns once its process group or container is gone."""
         async with _heartbeats(ORDER_HEARTBEAT_SECONDS):
-            return await self._runner.stop(order, run_id=activity.info().workflow_run_id or "")
+            return await self._runner.stop(order, run_id=_run_of(order))
 
     @activity.defn(name="stop_instance")
     async def stop_instance(self, order: StopInstanceOrder) -> InstanceEnd:
@@ -110,11 +115,6 @@ async def _heartbeats(timeout_seconds: float) -> AsyncIterator[None]:
         task.cancel()
 
 
-async def _signal(workflow: WorkflowHandle[Any, Any], report: StepReport) -> None:
-    """Tell the workflow; one that is gone needs no news."""
-    try:
-        await workflow.signal("report_step", report)
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
-        _log.info("report.unwanted", action="report.unwanted", workflow_id=workflow.id)
+def _run_of(asked: StepAssignment | StopStep) -> str:
+    """The workflow run that the attempt belongs to."""
+    return asked.run_id or activity.info().workflow_run_id or ""

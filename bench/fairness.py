@@ -18,15 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from gamepipe.model.node import GameNode, GpuFacts, NodeFacts
-from gamepipe.model.record import Allocation
 from gamepipe.model.spec import GpuRequest, Resources
 from gamepipe.scheduling.choose import Chooser
 from gamepipe.scheduling.fleet import Fleet
-from gamepipe.scheduling.lineup import Lineup
 from gamepipe.scheduling.need import Need
-from gamepipe.scheduling.order import Turns, Waiting
 from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.scheduling.snapshot import Snapshot
+from gamepipe.simulation.service import Service
 
 WEIGHTS = {"bronze": 1, "silver": 2, "gold": 4}
 SMALL = "small"
@@ -93,13 +91,11 @@ class World:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self._chance = random.Random(scenario.seed)
-        self._fleet = Fleet(_nodes(scenario))
-        self._chooser = Chooser(Snapshot(fleet=self._fleet))
-        self._lineup = Lineup()
-        self._policy = OrderPolicy(
+        policy = OrderPolicy(
             tenant_weights=WEIGHTS,
             reserve_after=timedelta(seconds=scenario.reserve_after_seconds),
         )
+        self._service = Service(Chooser(Snapshot(fleet=Fleet(_nodes(scenario)))), policy)
         self._jobs: dict[str, _Job] = {}
         self._waiting: dict[str, int] = defaultdict(int)
         self._events: list[tuple[float, int, str]] = []
@@ -133,7 +129,7 @@ class World:
                 self._submit(WHOLE, self.scenario.gpus_per_node, now)
                 self._submit("gold", self.scenario.gpus_per_node, now)
             case _:
-                self._fleet.free(what, 1)
+                self._service.end(what)
                 self._pay(self._jobs.pop(what), now)
 
     def _flood(self, now: float) -> None:
@@ -149,29 +145,13 @@ class World:
         queued_at = _time(now) + timedelta(microseconds=self._number % 1000)
         request = GpuRequest(count=int(gpus)) if gpus >= 1 else GpuRequest(share=gpus)
         resources = Resources(cpu=4 * gpus, memory_bytes=int(gpus * (16 << 30)), gpu=request)
-        self._lineup.put(
-            Waiting(pipeline_id=name, queued_at=queued_at), Need(resources=resources, tenant=tenant)
-        )
+        self._service.put(name, Need(resources=resources, tenant=tenant), at=queued_at)
         self._waiting[tenant] += 1
 
     def _serve(self, now: float) -> None:
         self.account.passes += 1
-        turns = Turns(self._lineup.lines(), self._chooser, self._policy, now=_time(now))
-        for grant in turns:
-            name, need = grant.waiting.pipeline_id, grant.line.need
-            self._fleet.hold(
-                Allocation(
-                    pipeline_id=name,
-                    generation=1,
-                    node_id=grant.choice.node_id,
-                    resources=need.resources,
-                    gpu_devices=grant.choice.gpu_devices,
-                    created_at=_time(now),
-                    tenant=need.tenant,
-                )
-            )
-            self._start(name, now)
-        turns.lift()
+        for grant in self._service.serve(now=_time(now)):
+            self._start(grant.waiting.pipeline_id, now)
 
     def _start(self, name: str, now: float) -> None:
         job = self._jobs[name]

@@ -87,7 +87,8 @@ async def one_round(
     asker.milliseconds.clear()
     await asyncio.wait_for(fleet.stdout.readline(), BACK_SECONDS)
     back = time.perf_counter() - up
-    await asyncio.sleep(1.0)
+    asker.answered.clear()
+    await asker.answered.wait()  # what was asked while they came back counts, too
     return asker.take() | {"back_seconds": back}
 
 

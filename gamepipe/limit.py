@@ -6,6 +6,8 @@ LOG_REQUEST_BYTES = 1 << 20
 """Of one request of PushLogs."""
 LINE_BYTES = 64 << 10
 """Of one log line in UTF-8; a longer one goes on in the next."""
+OUTPUT_BYTES = 64 << 10
+"""Of all names and values that one attempt outputs."""
 UNACKNOWLEDGED_REQUESTS = 16
 """Of one stream of PushLogs."""
 MESSAGE_OPTIONS = (

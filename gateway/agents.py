@@ -10,7 +10,7 @@ from temporalio.client import Client
 from gamepipe.model.errors import Forbidden, NotFound
 from gamepipe.model.node import GameNode, NodeMetrics
 from gamepipe.model.record import AttemptKey, StopOrder
-from gamepipe.model.state import InstanceState, NodeState
+from gamepipe.model.state import Connectivity, InstanceState, NodeState
 from gamepipe.offer import OfferSender
 from gamepipe.ports import (
     LogChunk,
@@ -63,8 +63,13 @@ class AgentService:
         return node
 
     async def connect(self, session: NodeSession) -> GameNode:
-        """See `NodeRepository.connect`."""
-        return await self._store.nodes.connect(session, now=self._now())
+        """See `NodeRepository.connect`; one that is back is offered to whoever waits."""
+        node = await self._store.nodes.connect(session, now=self._now())
+        if node.connectivity is Connectivity.ONLINE:
+            return node
+        node = await self._store.nodes.mark(node.id, Connectivity.ONLINE, now=self._now())
+        await self._offers.send(await self._store.placements.offer(now=self._now()))
+        return node
 
     async def check_session(self, session: NodeSession) -> None:
         """See `NodeRepository.check_session`."""

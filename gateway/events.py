@@ -29,9 +29,8 @@ class EventReader:
 
     async def follow(
         self, *, pipeline_id: str = "", after_id: int = 0
-    ) -> AsyncIterator[StoredEvent | None]:
-        """Events as they come, without end; None when nothing happened for a while, so that the
-        caller can see whether anybody still listens."""
+    ) -> AsyncIterator[StoredEvent]:
+        """Events as they come, without end."""
         wakeup = self._store.wakeup()
         last = after_id
         while True:
@@ -39,5 +38,5 @@ class EventReader:
             for event in events:
                 last = event.id
                 yield event
-            if not events and not await wakeup.wait(timeout_seconds=POLL_SECONDS):
-                yield None
+            if not events:
+                await wakeup.wait(timeout_seconds=POLL_SECONDS)

@@ -7,7 +7,9 @@ from pydantic import ConfigDict, Field
 
 from gamepipe.model.forecast import Forecast, Refused
 from gamepipe.model.state import PipelineState
+from gateway import turn
 from gateway.planning import Plan, Waiting, Why
+from gateway.turn import TurnView
 from gateway.view import StepView, VerdictView, View
 
 _RANKED: list[dict[str, Any]] = [
@@ -65,6 +67,7 @@ _WAITING: dict[str, Any] = _REFUSAL | {
     "priority": 0,
     "position": 1,
     "queue_length": 3,
+    "turn": turn.EXAMPLE,
     "fits": "",
 }
 
@@ -115,9 +118,13 @@ class RemedyView(View):
 
 
 class RefusalView(View):
-    """Why no node fits."""
+    """Why it does not start."""
 
     summary: str = ""
+    kept_node_id: str = Field(
+        default="",
+        description="It has waited for long: what it needs of this node is kept for it.",
+    )
     causes: tuple[CauseView, ...] = Field(
         default=(), description="The most frequent first; the counts add up to the fleet."
     )
@@ -156,10 +163,10 @@ class WhereView(View):
     priority: int | None = Field(default=None, description="Its class in the queue.")
     position: int | None = Field(
         default=None,
-        description="From 1, by class and then by age. Within a class tenants take turns by what "
-        "they hold, so another one may be served before.",
+        description="From 1, by the order in which the queue is served; `turn` tells how.",
     )
     queue_length: int | None = None
+    turn: TurnView | None = None
     fits: str = Field(
         default="", description="Id of a node that fits now: it waits for its turn only."
     )
@@ -192,14 +199,15 @@ class PlacementView(RefusalView, WhereView):
 
 def _waits(waiting: Waiting, verdicts: int) -> dict[str, Any]:
     forecast, entry = waiting.forecast, waiting.entry
-    said = RefusalView.said(forecast.refused, verdicts) if forecast else {"summary": entry.summary}
-    return said | {
+    refused = forecast.refused
+    return RefusalView.said(refused, verdicts) | {
         "queued_at": entry.queued_at,
-        "reason": entry.reason,
+        "reason": refused.reason if refused else entry.reason,
         "priority": entry.priority,
-        "position": waiting.position,
-        "queue_length": waiting.queue_length,
-        "fits": forecast.placed[0].node_id if forecast and forecast.placed else "",
+        "position": forecast.turn.position if forecast.turn else None,
+        "queue_length": forecast.queue_length,
+        "turn": TurnView.model_validate(forecast.turn) if forecast.turn else None,
+        "fits": forecast.placed[0].node_id if forecast.placed else "",
     }
 
 
@@ -209,7 +217,8 @@ class PlacedView(View):
 
 
 class PlanView(View):
-    """Where copies of a pipeline would go now, one after the other; nothing is written."""
+    """What would become of copies of a pipeline that came now, one after the other: behind those
+    who wait, by the limits, and beside what is reserved. Nothing is written."""
 
     model_config = ConfigDict(
         from_attributes=True,
@@ -220,7 +229,10 @@ class PlanView(View):
                     "asked": 3,
                     "fitting": 1,
                     "nodes": 2,
-                    "queue_length": 0,
+                    "queue_length": 2,
+                    "served_before": 0,
+                    "reason": "NO_CAPACITY",
+                    "turn": turn.EXAMPLE,
                     "placed": [{"node_id": "n1", "count": 1}],
                     "first": _CHOICE,
                     "refused": _REFUSAL,
@@ -231,17 +243,24 @@ class PlanView(View):
 
     name: str
     asked: int = Field(description="Copies that were asked for.")
-    fitting: int = Field(description="Copies that fit.")
+    fitting: int = Field(description="Copies that start now; the others wait.")
     nodes: int = Field(description="Of the whole fleet.")
-    queue_length: int = Field(
-        description="Pipelines that wait; those of no lower priority would be served before."
+    queue_length: int = Field(description="Pipelines that wait already.")
+    served_before: int = Field(description="Those of them that would be given a node first.")
+    reason: str = Field(
+        default="",
+        description="What stops the next copy: NO_CAPACITY, or LIMIT_REACHED: then its summary has "
+        "the limit, and the nodes are not why.",
+    )
+    turn: TurnView | None = Field(
+        default=None, description="The place in the queue of the first copy that waits."
     )
     placed: tuple[PlacedView, ...] = Field(
         description="In the order in which the nodes are first chosen."
     )
     first: ChoiceView | None = Field(description="How the node of the first copy is chosen.")
     refused: RefusalView | None = Field(
-        description="What stops the next copy; null: all that were asked for fit."
+        description="What stops the next copy; null: all that were asked for start."
     )
 
     @classmethod
@@ -253,7 +272,10 @@ class PlanView(View):
             asked=forecast.asked,
             fitting=forecast.fitting,
             nodes=forecast.nodes,
-            queue_length=plan.queue_length,
+            queue_length=forecast.queue_length,
+            served_before=forecast.served_before,
+            reason=forecast.refused.reason if forecast.refused else "",
+            turn=TurnView.model_validate(forecast.turn) if forecast.turn else None,
             placed=tuple(PlacedView.model_validate(one) for one in forecast.placed),
             first=ChoiceView.model_validate(forecast.first) if forecast.first else None,
             refused=RefusalView(**refused) if refused else None,

@@ -43,6 +43,17 @@ class GatewayHealth:
             await look()
             await asyncio.sleep(self._ttl.total_seconds() / BEATS_PER_TTL)
 
+    def store_trouble(self) -> str:
+        """Why this gateway can do nothing for anybody; empty: it can."""
+        if self._stored_at < self._limit:
+            return "this gateway cannot write to its store: connect to another one"
+        return ""
+
+    @property
+    def _limit(self) -> float:
+        """What was done well before that is too long ago."""
+        return self._clock.time() - self._ttl.total_seconds() / 2
+
     def trouble(self, *, relays: bool) -> str:
         """Why an agent had better go to another gateway; empty: it need not.
 
@@ -50,10 +61,9 @@ class GatewayHealth:
             relays: its work goes through here, so that Temporal is needed, too. While no other
                 gateway reaches Temporal, going there would be of no use.
         """
-        limit = self._clock.time() - self._ttl.total_seconds() / 2
-        if self._stored_at < limit:
-            return "this gateway cannot write to its store: connect to another one"
-        if relays and self._reached_at < limit and self._others_reach:
+        if said := self.store_trouble():
+            return said
+        if relays and self._reached_at < self._limit and self._others_reach:
             return "this gateway does not reach Temporal: connect to another one"
         return ""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gamepipe.model.errors import InvalidRequest, NotFound
-from gamepipe.model.latency import Endpoint, Estimate, MeasuredWay, Probe, Region
+from gamepipe.model.latency import REGION, Endpoint, Estimate, MeasuredWay, Probe, Region
 from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
 from gamepipe.scheduling.probe import FORGOTTEN
@@ -46,7 +46,7 @@ class LatencyService:
     async def report(self, node_id: str, reports: Sequence[ProbeReport]) -> tuple[MeasuredWay, ...]:
         """Add probes to what is known of the ways to a node; those ways as they are now.
 
-        Pipelines that wait because of a latency are offered the node by the next sweep.
+        Pipelines that wait because of a latency are offered what suits.
 
         Raises:
             InvalidRequest: with every mistake; nothing was added.
@@ -67,7 +67,10 @@ class LatencyService:
             more = f"; and {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
             raise InvalidRequest("; ".join(mistakes[:_SHOWN]) + more)
         probes = [_probe(node_id, report, now) for report in reports]
-        return await self._store.latencies.report(probes, now=now)
+        ways = await self._store.latencies.report(probes, now=now)
+        regions = {way.source.name for way in ways if way.source.kind == REGION}
+        await self._offers.send(await self._store.placements.offer_nearer(regions, now=now))
+        return ways
 
     async def estimates(self, node_id: str) -> tuple[Estimate, ...]:
         """What placement goes by for that node. Raises `NotFound`."""
@@ -98,8 +101,9 @@ class LatencyService:
         return region
 
     async def remove_region(self, name: str) -> None:
-        """Its place is that of its nodes again. Raises `NotFound`."""
+        """Its place is that of its nodes again, which may be nearer. Raises `NotFound`."""
         await self._store.latencies.remove_region(name)
+        await self._offers.send(await self._store.placements.offer(now=self._now()))
 
 
 def name_flaw(name: str) -> str:

@@ -4,14 +4,31 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from gamepipe.model.errors import InvalidRequest
 from gamepipe.model.record import AttemptKey, LogLine, PipelineRecord, StepRecord
 from gamepipe.ports import LogQuery, LogTail, Store
+from store.search import matcher
 
 POLL_SECONDS = 5.0
 STRAGGLER_SECONDS = 10.0
 """How long the lines of an ended pipeline may still be on their way from its node."""
 
+MOST_TAIL = 100_000
+"""Lines, which are read at once."""
+LONGEST_SEARCH = 1000
+"""Characters."""
+
 Line = tuple[AttemptKey, LogLine]
+
+
+def checked(query: LogQuery) -> LogQuery:
+    """The query, before anything of its answer is on its way. Raises `InvalidRequest`."""
+    if query.tail is not None and query.tail > MOST_TAIL:
+        raise InvalidRequest(f"`tail` is at most {MOST_TAIL} lines: leave it out for all of them")
+    if len(query.search) > LONGEST_SEARCH:
+        raise InvalidRequest(f"`search` has at most {LONGEST_SEARCH} characters")
+    matcher(query)
+    return query
 
 
 class LogReader:

@@ -101,11 +101,6 @@ async def _serve(
         store=store, client=client, settings=settings.run_settings(), now=utc_now
     )
     access = Access.of(settings)
-    handler = GamePipelineHandler(
-        service,
-        access=access,
-        workflow_base=settings.workflow_base,
-    )
     agents = AgentService(
         store=store,
         client=client,
@@ -116,11 +111,18 @@ async def _serve(
         now=utc_now,
     )
     clock = AwakeClock()
+    health = GatewayHealth(store, client, ttl=settings.node_ttl, clock=clock)
+    handler = GamePipelineHandler(
+        service,
+        access=access,
+        workflow_base=settings.workflow_base,
+        trouble=health.store_trouble,
+    )
     tools = StreamTools(
         agents=agents,
         beats=BeatWriter(agents),
         seal=TokenSeal(await store.secret("task tokens", fresh=secrets.token_hex(SECRET_BYTES))),
-        health=GatewayHealth(store, client, ttl=settings.node_ttl, clock=clock),
+        health=health,
         clock=clock,
     )
     lines = LineWriter(agents)
@@ -141,7 +143,8 @@ async def _serve(
         asyncio.create_task(tools.beats.run(), name="heartbeats"),
         asyncio.create_task(lines.run(), name="log lines"),
         asyncio.create_task(servicer.watch.run(), name="watch of streams"),
-        asyncio.create_task(tools.health.run(), name="beat of the gateway"),
+        asyncio.create_task(health.run(), name="beat of the gateway"),
+        asyncio.create_task(rpc.keep_health(health.store_trouble), name="health of the gateway"),
         asyncio.create_task(clock.run(), name="clock"),
     ]
     serving = asyncio.create_task(rest.serve(sockets=[listener]), name="REST server")

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from gamepipe.model import reason as reasons
 from gamepipe.model.errors import InvalidRequest
 from gamepipe.model.forecast import Forecast
 from gamepipe.model.record import GenerationRecord, PipelineRecord, QueueEntry
@@ -20,11 +19,8 @@ class Waiting:
     """Of a pipeline in the queue."""
 
     entry: QueueEntry
-    position: int
-    """From 1, by class and then by age."""
-    queue_length: int
-    forecast: Forecast | None
-    """Of itself, as things stand now; None: a limit is why it waits, not the nodes."""
+    forecast: Forecast
+    """Of itself, as things stand now."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,11 +34,9 @@ class Why:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Where copies of a pipeline would go now."""
+    """What would become of copies of a pipeline now."""
 
     name: str
-    queue_length: int
-    """Pipelines that wait: those of no lower priority are served first."""
     forecast: Forecast
 
 
@@ -60,31 +54,18 @@ class PlanService:
         return Why(record=record, generations=generations, waiting=await self._waiting(record))
 
     async def _waiting(self, record: PipelineRecord) -> Waiting | None:
-        queue = await self._store.placements.queue()
-        for position, entry in enumerate(queue, start=1):
-            if entry.pipeline_id == record.id:
-                return Waiting(
-                    entry=entry,
-                    position=position,
-                    queue_length=len(queue),
-                    forecast=await self._forecast(record, entry),
-                )
-        return None
-
-    async def _forecast(self, record: PipelineRecord, entry: QueueEntry) -> Forecast | None:
-        if entry.reason == reasons.LIMIT_REACHED:
+        entry = await self._store.placements.queue_entry(record.id)
+        if entry is None:
             return None
-        return await self._store.placements.forecast(
-            record.spec, record.args, now=self._now(), entry=entry
-        )
+        forecast = await self._store.placements.outlook(record.id, now=self._now())
+        return None if forecast is None else Waiting(entry=entry, forecast=forecast)
 
     async def plan(self, submission: Submission, *, count: int = 1) -> Plan:
         """Raises `InvalidPipeline` as its creation would, and `InvalidRequest` for a count."""
         if not 1 <= count <= MOST_COPIES:
             raise InvalidRequest(f"count is from 1 to {MOST_COPIES}")
         bound = await asyncio.to_thread(submission.bind)  # a hostile file takes seconds
-        queue = await self._store.placements.queue()
         forecast = await self._store.placements.forecast(
             bound.spec, dict(bound.args), now=self._now(), count=count
         )
-        return Plan(name=bound.spec.name, queue_length=len(queue), forecast=forecast)
+        return Plan(name=bound.spec.name, forecast=forecast)

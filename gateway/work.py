@@ -1,13 +1,11 @@
 """What agents that speak gRPC report of their work, as signals and completions in Temporal."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 import structlog
 from temporalio.client import (
     AsyncActivityCancelledError,
     Client,
-    WorkflowExecutionDescription,
     WorkflowQueryFailedError,
 )
 from temporalio.exceptions import ApplicationError
@@ -16,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from gamepipe.model.lease import Outcome, judge
 from gamepipe.model.record import AttemptKey
 from gamepipe.model.state import StepState
-from gamepipe.starting import INCARNATION
+from gamepipe.reporting import RPC_TIMEOUT, heir_of, report_to_run
 from gamepipe.wire import (
     InstanceEnd,
     RunProgress,
@@ -29,7 +27,6 @@ from gamepipe.wire import (
 _log = structlog.get_logger()
 
 _WRONG = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.OUT_OF_RANGE)
-RPC_TIMEOUT = timedelta(seconds=5)
 WorkResult = StepResult | StopAnswer | InstanceEnd | None
 
 
@@ -57,32 +54,12 @@ class WorkService:
     async def report(self, work: GivenWork, key: AttemptKey, report: StepReport) -> Outcome:
         """Signal news of a running attempt to the run that gave it, or to the one that goes on with
         it; the workflow passes over what comes too late."""
+        name = workflow_id(key.pipeline_id)
         try:
-            try:
-                await self._signal(key, work.run_id, report)
-            except RPCError as error:
-                if not _is_unknown(error) or not (heir := await self._heir(work, key)):
-                    raise
-                await self._signal(key, heir, report)
+            wanted = await report_to_run(self._client, name, work.run_id, report)
         except (RPCError, RuntimeError) as error:
             return Outcome.ABORTED if _is_unknown(error) else _later(error)
-        return Outcome.OK
-
-    async def _signal(self, key: AttemptKey, run_id: str, report: StepReport) -> None:
-        handle = self._client.get_workflow_handle(workflow_id(key.pipeline_id), run_id=run_id)
-        await handle.signal("report_step", report, rpc_timeout=RPC_TIMEOUT)
-
-    async def _heir(self, work: GivenWork, key: AttemptKey) -> str | None:
-        """The newest run of the pipeline, if it is of the same incarnation as the one that gave the
-        work: it was reset or continued as new. None: nobody goes on with it. Raises RPCError."""
-        name = workflow_id(key.pipeline_id)
-        newest = await self._client.get_workflow_handle(name).describe(rpc_timeout=RPC_TIMEOUT)
-        if newest.run_id == work.run_id:
-            return newest.run_id
-        giver = self._client.get_workflow_handle(name, run_id=work.run_id)
-        given = await giver.describe(rpc_timeout=RPC_TIMEOUT)
-        same = await _incarnation(given) == await _incarnation(newest)
-        return newest.run_id if same else None
+        return Outcome.OK if wanted else Outcome.ABORTED
 
     async def complete(self, work: GivenWork, result: WorkResult) -> Outcome:
         """End a piece of work. One that Temporal does not wait for any more is judged by what
@@ -125,20 +102,17 @@ class WorkService:
         if key is None:  # an order
             return Outcome.OK
         try:
-            run_id = await self._heir(work, key)
+            name = workflow_id(key.pipeline_id)
+            run_id = await heir_of(self._client, name, work.run_id)
             if run_id is None:
                 return Outcome.ABORTED
-            handle = self._client.get_workflow_handle(workflow_id(key.pipeline_id), run_id=run_id)
+            handle = self._client.get_workflow_handle(name, run_id=run_id)
             progress: RunProgress = await handle.query(
                 "progress", result_type=RunProgress, rpc_timeout=RPC_TIMEOUT
             )
         except (RPCError, RuntimeError, WorkflowQueryFailedError) as error:
             return Outcome.ABORTED if _is_unknown(error) else _later(error)
         return judge(key, ended, generation=progress.generation, steps=progress.steps)
-
-
-async def _incarnation(run: WorkflowExecutionDescription) -> str:
-    return str(await run.memo_value(INCARNATION, ""))
 
 
 def _is_unknown(error: Exception) -> bool:

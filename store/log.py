@@ -1,5 +1,6 @@
 """Log lines: stored once whatever is sent again, read in order."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -51,7 +52,8 @@ class LogStore:
         while True:
             chunks = await self._database.read(partial(_page, query=query, after=position))
             for chunk in chunks:
-                for pair in _wanted(chunk, query, matches):
+                # Beside the loop, which others need: a search may pass over millions of lines.
+                for pair in await asyncio.to_thread(_wanted, chunk, query, matches):
                     yield pair
             if len(chunks) < CHUNKS_AT_ONCE:
                 return

@@ -1,7 +1,7 @@
 """Placements: one transaction under the lock reads what is live, decides and writes."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlmodel import col, select
@@ -10,21 +10,25 @@ from gamepipe.model.forecast import Forecast
 from gamepipe.model.record import Allocation, QueueEntry
 from gamepipe.model.spec import PipelineSpec
 from gamepipe.ports import OfferMade
-from gamepipe.scheduling.forecast import forecast
+from gamepipe.scheduling.forecast import forecast, newcomer, outlook
 from gamepipe.scheduling.need import need_of
+from gamepipe.scheduling.present import Present
 from gamepipe.wire import PlaceAnswer, PlaceRequest, WithdrawRequest
-from store import capacity
+from store import capacity, queue
 from store.database import Database
 from store.groupcommit import GroupCommit
 from store.orphan import orphans
 from store.placing import Asked, place_all
-from store.planning import kept_from, present
+from store.planning import present
 from store.record import allocation_record, queue_record
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
 from store.transaction import Transaction
 
 AT_ONCE = 64
 """Requests that share one transaction at most."""
+REPORTS_AT_ONCE = 10_000
+"""Reports of latencies that share one look at the queue."""
+Nearer = tuple[frozenset[str], datetime]
 
 
 class PlacementStore:
@@ -33,6 +37,9 @@ class PlacementStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._asked: GroupCommit[Asked, PlaceAnswer] = GroupCommit(self._place, at_once=AT_ONCE)
+        self._nearer: GroupCommit[Nearer, tuple[OfferMade, ...]] = GroupCommit(
+            self._offer_nearer, at_once=REPORTS_AT_ONCE
+        )
 
     async def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
         return await self._asked.add((request, now))
@@ -80,6 +87,18 @@ class PlacementStore:
             lambda tx: capacity.offer_queue(tx, now=now, telling=telling), placing=True
         )
 
+    async def offer_nearer(
+        self, regions: Collection[str], *, now: datetime
+    ) -> tuple[OfferMade, ...]:
+        return await self._nearer.add((frozenset(regions), now)) if regions else ()
+
+    async def _offer_nearer(self, asked: Sequence[Nearer]) -> Sequence[tuple[OfferMade, ...]]:
+        """What comes of it is told to the first: each offer is sent once."""
+        regions = frozenset().union(*(regions for regions, _ in asked))
+        waits = await self._database.read(lambda session: queue.waits_for(session, regions))
+        offers = await self.offer(now=asked[-1][1]) if waits else ()
+        return [offers, *(() for _ in asked[1:])]
+
     async def untaken_offers(self) -> tuple[OfferMade, ...]:
         query = (
             select(AllocationRow)
@@ -116,15 +135,19 @@ class PlacementStore:
         *,
         now: datetime,
         count: int = 1,
-        entry: QueueEntry | None = None,
     ) -> Forecast:
-        need, policy = (
-            need_of(spec, args, avoid=entry.avoid if entry else ()),
-            self._database.policy,
-        )
-        snapshot = await self._database.read(lambda session: present(session, policy, now=now))
-        closed = kept_from(entry, snapshot.fleet) if entry else {}
-        return await asyncio.to_thread(forecast, need, snapshot, count=count, closed=closed)
+        found = await self._present(now)
+        labels = spec.labels.items()
+        line = newcomer(need_of(spec, args), found, priority=spec.priority, labels=labels)
+        return await asyncio.to_thread(forecast, line, found, count=count)
+
+    async def outlook(self, pipeline_id: str, *, now: datetime) -> Forecast | None:
+        found = await self._present(now)
+        return await asyncio.to_thread(outlook, pipeline_id, found)
+
+    async def _present(self, now: datetime) -> Present:
+        policy, order = self._database.policy, self._database.order
+        return await self._database.read(lambda session: present(session, policy, order, now=now))
 
     async def queue_entry(self, pipeline_id: str) -> QueueEntry | None:
         row = await self._database.read(lambda session: session.get(QueueEntryRow, pipeline_id))

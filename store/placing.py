@@ -8,7 +8,15 @@ from gamepipe.scheduling.choose import Choice
 from gamepipe.scheduling.need import need_of
 from gamepipe.scheduling.order import Line, Turns, Waiting
 from gamepipe.scheduling.rule import takes_pipelines
-from gamepipe.wire import PlaceAnswer, Placement, PlaceRequest, PlaceStatus, SaveRequest, SaveStatus
+from gamepipe.wire import (
+    OfferMade,
+    PlaceAnswer,
+    Placement,
+    PlaceRequest,
+    PlaceStatus,
+    SaveRequest,
+    SaveStatus,
+)
 from store import capacity, queue, serving
 from store.record import load_pipelines
 from store.saving import save
@@ -37,10 +45,17 @@ class _Group:
         self._tx = tx
         self._fleet = tx.fleet(now)
         self._nobody_waits = queue.is_empty(tx)
+        self._offers: list[OfferMade] = []
 
     def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
+        answer, made, self._offers = self._place(request, now=now), self._offers, []
+        others = (offer for offer in made if offer.pipeline_id != request.pipeline_id)
+        return replace(answer, offers=tuple(others))
+
+    def _place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
         tx, row = self._tx, self._tx.lock_pipeline(request.pipeline_id)
-        ack, _ = save(tx, request.saved, now=now)
+        ack, freed = save(tx, request.saved, now=now)
+        self._offers += freed
         if ack.status is SaveStatus.INCOMPLETE:
             return PlaceAnswer(status=PlaceStatus.INCOMPLETE)
         if (
@@ -76,14 +91,14 @@ class _Group:
         self, row: PipelineRow, request: PlaceRequest, *, now: datetime
     ) -> AllocationRow | PlaceAnswer:
         """Whoever waits before this one is served first: a newcomer never passes it, nor takes a
-        node that is reserved. Offers made here are sent by the sweep; usually there are none, for
-        what frees is offered in the transaction that frees it."""
+        node that is reserved. Usually nobody is, for what frees is offered in the transaction
+        that frees it."""
         tx, entry = self._tx, self._tx.find(QueueEntryRow, row.id)
         waits = entry is not None and entry.generation == request.generation
+        freed = not waits and capacity.leave_queue(tx, row.id, now=now)
         if not waits:
-            capacity.leave_queue(tx, row.id, now=now)
             self._fleet.learn(need_of(row.spec, row.args))
-        turns = self._serve(None if waits else row.priority, now=now)
+        turns = self._serve(None if waits or freed else row.priority, now=now)
         held = self._standing(row, request.generation) if waits else None
         queued_at = entry.queued_at if entry else now
         decided = held or self._decide_behind(row, request, turns, queued_at=queued_at, now=now)
@@ -95,7 +110,9 @@ class _Group:
         tx, chooser = self._tx, self._fleet.chooser
         if self._nobody_waits:
             return Turns([], chooser, tx.order, now=now, labelled=queue.labelled(tx))
-        return serving.serve_queue(tx, chooser, now=now, least=least).turns
+        served = serving.serve_queue(tx, chooser, now=now, least=least)
+        self._offers += served.offers
+        return served.turns
 
     def _decide_behind(
         self,

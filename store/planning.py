@@ -1,30 +1,51 @@
-"""The fleet as it is, for somebody who only asks."""
+"""The fleet and its queue as they are, for somebody who only asks."""
 
 from datetime import datetime
 
 from sqlmodel import Session
 
-from gamepipe.model.record import QueueEntry
-from gamepipe.scheduling.choose import RESERVED, Closed
-from gamepipe.scheduling.fleet import Fleet
+from gamepipe.scheduling.limit import Label
+from gamepipe.scheduling.lineup import Lineup
+from gamepipe.scheduling.need import need_of
+from gamepipe.scheduling.order import Waiting
+from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.scheduling.policy import Policy
-from gamepipe.scheduling.snapshot import Snapshot
+from gamepipe.scheduling.present import Present
+from store import queue
 from store.fleet import FleetCache
 from store.known import LatencyCache
 
 
-def present(session: Session, policy: Policy, *, now: datetime) -> Snapshot:
+def present(session: Session, policy: Policy, order: OrderPolicy, *, now: datetime) -> Present:
     """What a placement would be decided on now. It is the caller's own: who plans changes it."""
     fleet = FleetCache(policy, session.info[LatencyCache])
     fleet.catch_up(session, now)
-    return fleet.chooser.snapshot
+    return Present(
+        chooser=fleet.chooser,
+        lineup=_lineup(session, order.limits.label_keys),
+        policy=order,
+        labelled=queue.count_labels(session, order.limits.label_keys),
+        now=now,
+    )
 
 
-def kept_from(entry: QueueEntry, fleet: Fleet) -> Closed:
-    """Rows that were kept for others when the queue was served last: reservations are not stored,
-    but what whoever waits was told is."""
-    return {
-        fleet.row_of[verdict.node_id]: verdict.message
-        for verdict in entry.verdicts
-        if verdict.code == RESERVED and verdict.node_id in fleet.row_of
-    }
+def _lineup(session: Session, keys: tuple[str, ...]) -> Lineup:
+    """All that wait; of each line its need is read once."""
+    lineup, needs = Lineup(), queue.needs(session)
+    for priority, line, pipeline_id, generation, queued_at, *values in queue.entries(session, keys):
+        if line in needs:
+            waiting = Waiting(pipeline_id=pipeline_id, generation=generation, queued_at=queued_at)
+            labels = _present(dict(zip(keys, values, strict=True)))
+            lineup.put(waiting, needs[line], priority=priority, labels=labels)
+    for entry, row in session.exec(queue.WITHOUT_LINE):
+        waiting = Waiting(
+            pipeline_id=row.id, generation=entry.generation, queued_at=entry.queued_at
+        )
+        need = need_of(row.spec, row.args, avoid=tuple(entry.avoid))
+        labels = _present({key: row.labels.get(key) for key in keys})
+        lineup.put(waiting, need, priority=entry.priority, labels=labels)
+    return lineup
+
+
+def _present(labels: dict[str, str | None]) -> tuple[Label, ...]:
+    return tuple((key, value) for key, value in labels.items() if value is not None)

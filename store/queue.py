@@ -5,13 +5,13 @@ So a pass over thousands of entries looks at as many needs as differ, and at nob
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import TypeAdapter
-from sqlalchemy import and_, func, update
+from sqlalchemy import ColumnElement, Text, and_, func, type_coerce, update
 from sqlalchemy.orm import aliased
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from gamepipe.model.record import Verdict
 from gamepipe.scheduling.choose import Refusal
@@ -25,6 +25,12 @@ TOLD = 100
 """Of each line so many are told anew why they wait; those behind have time."""
 _HEAD = (QueueEntryRow.pipeline_id, QueueEntryRow.generation, QueueEntryRow.queued_at)
 _NEED: TypeAdapter[Need] = TypeAdapter(Need)
+WITHOUT_LINE = (
+    select(QueueEntryRow, PipelineRow)
+    .join(PipelineRow, col(PipelineRow.id) == col(QueueEntryRow.pipeline_id))
+    .where(QueueEntryRow.line == "")
+)
+"""Entries from before there were lines."""
 
 
 def line_of(need: Need) -> str:
@@ -91,6 +97,17 @@ def lines(tx: Transaction, *, least: int | None = None) -> list[Line]:
     return [place.line() for place in found]
 
 
+def entries(session: Session, keys: Sequence[str]) -> Iterator[Any]:
+    """Priority, line, pipeline, generation, time and the values of these labels of every entry,
+    the oldest first."""
+    labels = [aliased(PipelineLabelRow) for _ in keys]
+    place = (QueueEntryRow.priority, QueueEntryRow.line, *_HEAD)
+    columns: Sequence[Any] = (*place, *(label.value for label in labels))
+    query = _joined(select(*columns), keys, labels)
+    age = (col(QueueEntryRow.queued_at), col(QueueEntryRow.pipeline_id))
+    yield from session.connection().execute(query.order_by(*age))
+
+
 class _Place:
     """Where a line stands: entries with the same priority, need and limited labels."""
 
@@ -144,7 +161,11 @@ def labels_of(tx: Transaction, pipeline_id: str) -> tuple[Label, ...]:
 
 def labelled(tx: Transaction) -> dict[Label, int]:
     """Live allocations by limited label."""
-    keys = tx.order.limits.label_keys
+    return count_labels(tx.session, tx.order.limits.label_keys)
+
+
+def count_labels(session: Session, keys: Sequence[str]) -> dict[Label, int]:
+    """Live allocations by label with one of these keys."""
     if not keys:
         return {}
     key, value = col(PipelineLabelRow.key), col(PipelineLabelRow.value)
@@ -154,7 +175,7 @@ def labelled(tx: Transaction) -> dict[Label, int]:
         .where(col(AllocationRow.released_at).is_(None), key.in_(keys))
         .group_by(key, value)
     )
-    return {(key, value): count for key, value, count in tx.session.exec(counts)}
+    return {(key, value): count for key, value, count in session.exec(counts)}
 
 
 def _joined(query: Any, keys: Sequence[str], labels: Sequence[type[PipelineLabelRow]]) -> Any:
@@ -167,17 +188,26 @@ def _joined(query: Any, keys: Sequence[str], labels: Sequence[type[PipelineLabel
 
 
 def _work_out_missing(tx: Transaction) -> None:
-    """Entries from before there were lines."""
-    missing = (
-        select(QueueEntryRow, PipelineRow)
-        .join(PipelineRow, col(PipelineRow.id) == col(QueueEntryRow.pipeline_id))
-        .where(QueueEntryRow.line == "")
-    )
-    found = tx.session.exec(missing).all()
+    found = tx.session.exec(WITHOUT_LINE).all()
     for entry, row in found:
         redefine(entry, row)
     if found:
         tx.session.flush()
+
+
+def waits_for(session: Session, regions: Collection[str]) -> bool:
+    """Whether anybody waits whose players are in one of these regions and may not be too far."""
+    far = type_coerce(QueueEntryRow.need, Text).not_like('%"max_latency_ms":null%')
+    places = (need.placement for need in needs(session, far).values())
+    return any(one.max_latency_ms is not None and one.player_region in regions for one in places)
+
+
+def needs(session: Session, *which: ColumnElement[bool]) -> dict[str, Need]:
+    """By line; each is read once, however many stand in it."""
+    text = func.min(type_coerce(QueueEntryRow.need, Text))
+    found = select(QueueEntryRow.line, text).where(QueueEntryRow.line != "", *which)
+    rows = session.exec(found.group_by(col(QueueEntryRow.line)))
+    return {line: _NEED.validate_json(need) for line, need in rows}
 
 
 # --- telling -------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ def _release(tx: Transaction, request: SaveRequest, *, now: datetime) -> tuple[O
     """The end of a generation: its queue entry goes; its allocation goes, or waits for the node."""
     if not request.release:
         return ()
-    capacity.leave_queue(tx, request.pipeline_id, now=now)
+    reserved = capacity.leave_queue(tx, request.pipeline_id, now=now)
     for index in request.stop_steps:
         capacity.order_stop(
             tx,
@@ -125,4 +125,5 @@ def _release(tx: Transaction, request: SaveRequest, *, now: datetime) -> tuple[O
         if must_wait:
             return ()
     capacity.order_tidying(tx, request.pipeline_id, request.generation, now=now)
-    return capacity.release(tx, request.pipeline_id, request.generation, now=now)
+    freed = capacity.release(tx, request.pipeline_id, request.generation, now=now)
+    return freed or (capacity.offer_queue(tx, now=now) if reserved else ())

@@ -172,6 +172,8 @@ class StepRun:
         return silent >= context.start.settings.max_dispatches and not patient
 
     def _dispatch(self, attempt: int, number: int) -> Dispatch:
+        if number == 1:
+            self._context.begun_by.pop(self._step.index, None)
         self._context.book.dispatch_step(self._step.index, attempt=attempt, dispatch=number)
         self._context.workspace_used = True
         return Dispatch(self._context, self._generation, self._step, attempt=attempt, number=number)

@@ -71,6 +71,8 @@ class RunContext:
         self.give_up_reason: tuple[str, str] | None = None
         self.redefined = 0
         """How often a placement brought another definition with other timeouts."""
+        self.begun_by: dict[int, str] = {}
+        """Step index -> the run before this one that began its attempt, which goes on."""
         self._ordered_grace: float | None = None
         self.alive_dispatches: set[int] = set()
         """Indices of steps that reported since their last dispatch."""
@@ -134,6 +136,7 @@ class RunContext:
         """What was true of the node that was lost says nothing about the next one."""
         self.unreachable = self.node_away = False
         self.unconfirmed.clear()
+        self.begun_by.clear()
         self.workspace_used = self.clean_ordered = self.cleaned_by_agent = False
         self.dropped_output_bytes = 0
         self.alive_dispatches.clear()
@@ -174,7 +177,17 @@ class RunContext:
             workspace_used=self.workspace_used,
             node_away=self.node_away,
             unconfirmed=tuple(sorted(self.unconfirmed)),
+            begun_by=self._begun(),
         )
+
+    def _begun(self) -> dict[int, str]:
+        """What may run on its node while nobody here waits for it."""
+        own = workflow.info().run_id
+        return {
+            step.index: self.begun_by.get(step.index, own)
+            for step in self.book.steps
+            if step.attempt and not (step.attempt_ended or step.state.is_terminal)
+        }
 
     def restore(self) -> None:
         """Take over what the run before handed on, if there was one."""
@@ -188,5 +201,6 @@ class RunContext:
         self.node_away = carried.node_away
         self.unconfirmed.update(carried.unconfirmed)
         self.dropped_output_bytes = carried.dropped_output_bytes
+        self.begun_by.update(carried.begun_by)
         if carried.placement is not None:
             self.saver.node_id = carried.placement.node_id

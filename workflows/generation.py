@@ -209,6 +209,7 @@ class Generation:
             gpu_devices=self._devices.get(step.index, ()),
             clean_after=self._is_last(step),
             stop_when_cut_off=start.spec.on_node_lost is OnNodeLost.RESCHEDULE,
+            run_id=self._context.begun_by.get(step.index),
         )
 
     def _timeout_seconds(self, step: Step) -> float | None:

@@ -29,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.context import HaltKind, RunContext
     from workflows.ending import Ending
     from workflows.generation import Generation, GenerationEnd
+    from workflows.output import kept
     from workflows.placing import Placing
     from workflows.status import apply_pipeline, apply_step, check_pipeline, check_step
     from workflows.waiting import wait_at_most
@@ -89,7 +90,13 @@ class GamePipeline:
             book.run_step(report.step_index, attempt=report.attempt, at=report.at)
             self._context.saver.hurry()
         else:
-            book.progress_step(report.step_index, percent=report.percent, message=report.message)
+            written = kept(report.outputs, self._context, report.step_index)
+            book.progress_step(
+                report.step_index,
+                percent=report.percent,
+                message=report.message,
+                outputs=written,
+            )
 
     def _is_late(self, report: StepReport) -> bool:
         book = self._context.book

@@ -69,7 +69,7 @@ async def apply_step(
         context.alive_dispatches.add(index)
         book.run_step(index, attempt=status.attempt, at=workflow.now())
         if status.percent is not None or status.message:
-            book.progress_step(index, percent=status.percent, message=status.message)
+            book.progress_step(index, percent=status.percent, message=status.message, outputs={})
         context.saver.hurry()
     elif generation is not None and not book.steps[index].attempt_ended:
         await generation.end_step(index, _result(context, status))

@@ -58,6 +58,7 @@ def _send(
             step_index=step.index,
             attempt=attempt,
             grace_seconds=context.grace_seconds,
+            run_id=context.begun_by.get(step.index),
         ),
         result_type=RawValue,
         task_queue=node_queue(generation.node_id),

@@ -164,11 +164,11 @@ class AttemptRun:
         self.reporter.progress(percent, self._masker.mask(message))
 
     async def _watch_progress(self, plan: StepPlan) -> None:
-        reader = ProgressReader(plan.output_file, mask=self._masker.mask)
+        reader = ProgressReader(plan.output_file, plan.step.outputs, mask=self._masker.mask)
         while True:
-            mark = reader.poll()
-            if mark is not None:
+            if (mark := reader.poll()) is not None:
                 await self._on_progress(mark.percent, mark.message)
+            self.reporter.outputs(reader.take_outputs())
             await asyncio.sleep(self._tools.settings.progress_poll)
 
     async def _lift_limit_on_stop(self, spool: AttemptSpool) -> None:

@@ -23,5 +23,6 @@ def reported(lease: Lease, news: StepReport) -> node_pb2.ConnectRequest:
             at=at,
             percent=news.percent,
             message=news.message,
+            outputs=news.outputs,
         )
     )

@@ -96,6 +96,10 @@ class GatewayLink:
         """Of silence, after which the node may be lost; 0: no gateway has said."""
         return self._pace.ttl_seconds
 
+    def has(self, feature: str) -> bool:
+        """Whether the gateway that registered this node knows it, too."""
+        return feature in self._features
+
     def declare(self, registration: node_pb2.RegisterRequest) -> None:
         """The node has changed: register anew and go on with that session on a new stream."""
         self._registrar.declare(registration)

@@ -23,8 +23,9 @@ from gamepipe.agent.link import GatewayLink
 from gamepipe.agent.orders import NodeOrders
 from gamepipe.agent.outbox import Outbox
 from gamepipe.agent.plan import RunnerSettings, RunnerTools
+from gamepipe.agent.prober import RoundTripProber
 from gamepipe.agent.process_runtime import ProcessRuntime
-from gamepipe.agent.registration import registration
+from gamepipe.agent.registration import REPORT_METRICS, registration
 from gamepipe.agent.runner import StepRunner
 from gamepipe.agent.runtime import Runtime
 from gamepipe.agent.settings import AgentSettings
@@ -145,9 +146,19 @@ class GamePipelineAgent:
         work.append(
             self._survey.watch(lambda facts: link.declare(registration(self._settings, facts)))
         )
+        work.append(self._prober(link).run())
         if self._engine is not None:
             work.append(self._engine.watch())
         await run_together(*work)
+
+    def _prober(self, link: GatewayLink) -> RoundTripProber:
+        return RoundTripProber(
+            self._channel,
+            self._settings.node_id,
+            self._settings.probes,
+            interval_seconds=self._settings.probe_interval,
+            wanted=lambda: link.has(REPORT_METRICS),
+        )
 
     async def _announce(self, link: GatewayLink, started: asyncio.Event | None) -> None:
         await link.welcomed.wait()

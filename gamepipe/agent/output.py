@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gamepipe.limit import OUTPUT_BYTES
+
 PROGRESS_NAME = "GAMEPIPE_PROGRESS"
-MAX_OUTPUT_BYTES = 64 * 1024
-"""Of all names and values of one attempt."""
+MAX_OUTPUT_BYTES = OUTPUT_BYTES
 MAX_MESSAGE_LENGTH = 500
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PROGRESS = re.compile(r"\s*(\d{1,3}(?:\.\d+)?)\s*%?(?:\s+(.*))?")
@@ -114,10 +115,14 @@ def _open(path: Path) -> int | None:
 
 
 class ProgressReader:
-    """Reads what was appended since the last call and keeps only the newest progress."""
+    """Reads what was appended since the last call: of progress only the newest counts."""
 
-    def __init__(self, path: Path, *, mask: Mask = str) -> None:
+    def __init__(self, path: Path, declared: tuple[str, ...] = (), *, mask: Mask = str) -> None:
+        """`declared`: as for `read_outputs`, which judges in the end what is passed over here."""
         self._path = path
+        self._declared = declared
+        self._outputs: dict[str, str] = {}
+        self._left = MAX_OUTPUT_BYTES
         self._mask = mask
         self._offset = 0
         self._rest = b""
@@ -127,10 +132,24 @@ class ProgressReader:
         newest = None
         for raw in self._new_lines():
             line = raw.decode("utf-8", errors="replace").rstrip("\r")
-            name, _, value = self._mask(line).partition("=")
+            name, separator, value = self._mask(line).partition("=")
             if name == PROGRESS_NAME:
                 newest = parse_progress(value) or newest
+            elif separator:
+                self._take_output(name, value)
         return newest
+
+    def take_outputs(self) -> dict[str, str]:
+        """Those that were written since the last call, as far as they will be accepted."""
+        taken, self._outputs = self._outputs, {}
+        return taken
+
+    def _take_output(self, name: str, value: str) -> None:
+        size = _size(name, value)
+        accepted = _NAME.fullmatch(name) and name in (self._declared or (name,))
+        if accepted and size <= self._left:
+            self._left -= size
+            self._outputs[name] = value
 
     def _new_lines(self) -> list[bytes]:
         try:

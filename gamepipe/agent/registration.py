@@ -8,7 +8,8 @@ from gamepipe.v1 import node_pb2
 PROTOCOL = 1
 PACE = "pace"
 HEARTBEAT_TAKEN = "heartbeat_taken"
-FEATURES = (PACE, HEARTBEAT_TAKEN)
+REPORT_METRICS = "report_metrics"
+FEATURES = (PACE, HEARTBEAT_TAKEN, REPORT_METRICS)
 """What this agent understands beyond the version."""
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,6 +24,8 @@ class ReportRules:
     an interval that grows by `growth` each time, so that 40 reports reach over hours."""
 
     hold_running: float = 0.3
+    hold_outputs: float = 1.0
+    """Most are written just before the end, which has them anyway."""
     first_interval: float = 0.5
     growth: float = 1.25
     leap_percent: float = 5.0
@@ -43,6 +45,9 @@ class AttemptReporter:
         self._clock = clock
         self._started_at: datetime | None = None
         self._pending: ProgressMark | None = None
+        self._outputs: dict[str, str] = {}
+        self._ripe = False
+        """They have waited for `hold_outputs`."""
         self._wake = asyncio.Event()
         self._redirected = asyncio.Event()
         self._sent = 0
@@ -66,6 +71,20 @@ class AttemptReporter:
             self._pending = mark
             self._wake.set()
 
+    def outputs(self, written: Mapping[str, str]) -> None:
+        """Told with the next progress, or by themselves a little later."""
+        if written and not self._outputs:
+            asyncio.get_running_loop().call_later(self._rules.hold_outputs, self._ripen)
+        self._outputs |= written
+
+    def _ripen(self) -> None:
+        self._ripe = bool(self._outputs)
+        self._wake.set()
+
+    @property
+    def _has_news(self) -> bool:
+        return self._pending is not None or self._ripe
+
     async def run(self) -> None:
         """Send reports until cancelled; the end of the attempt cancels it."""
         await self._await(lambda: self._started_at is not None)
@@ -73,7 +92,7 @@ class AttemptReporter:
         await self._send_running()
         interval, last = self._rules.first_interval, 0.0
         while self._sent < self._rules.max_progress:
-            await self._await(lambda: self._pending is not None or self._redirected.is_set())
+            await self._await(lambda: self._has_news or self._redirected.is_set())
             if self._redirected.is_set():
                 await self._send_running()
                 continue
@@ -111,21 +130,21 @@ class AttemptReporter:
 
     async def _send_progress(self) -> None:
         mark, self._pending = self._pending, None
-        if mark is None:
+        outputs, self._outputs, self._ripe = self._outputs, {}, False
+        if mark is None and not outputs:
             return
         self._sent += 1
-        self._last_percent = mark.percent
-        await self._send(
-            ReportKind.PROGRESS, at=self._clock(), percent=mark.percent, message=mark.message
-        )
+        if mark is not None:
+            self._last_percent = mark.percent
+        await self._send(ReportKind.PROGRESS, at=self._clock(), mark=mark, outputs=outputs)
 
     async def _send(
         self,
         kind: ReportKind,
         *,
         at: datetime,
-        percent: float | None = None,
-        message: str = "",
+        mark: ProgressMark | None = None,
+        outputs: Mapping[str, str] | None = None,
     ) -> None:
         """Send; RUNNING until it arrived (a redirect sends it anew), progress once."""
         report = StepReport(
@@ -134,8 +153,9 @@ class AttemptReporter:
             attempt=self._key.attempt,
             kind=kind,
             at=at,
-            percent=percent,
-            message=message,
+            percent=mark.percent if mark else None,
+            message=mark.message if mark else "",
+            outputs=dict(outputs or {}),
         )
         while True:
             try:

@@ -10,9 +10,12 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gamepipe.agent.probe import ProbeTarget, parse_target
 from gamepipe.logs import LogLevel
 from gamepipe.model.node import Location
 
+MOST_REGIONS = 100
+"""Of round trips in one report."""
 _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -57,6 +60,10 @@ class AgentSettings(BaseSettings):
     """Silence after which steps of `on_node_lost: reschedule` are stopped; None: the gateway's."""
     heartbeat_interval: float | None = Field(default=None, gt=0)
     """None: the gateway's."""
+    probes: Annotated[tuple[ProbeTarget, ...], NoDecode] = ()
+    """Where to measure round trips to, as `REGION=HOST:PORT`; commas in the environment."""
+    probe_interval: float = Field(default=300.0, gt=0)
+    """About so often."""
     service_up_after: float = Field(default=3.0, ge=0)
     """How long a service without a health check must run to count as up."""
     stop_grace: float = Field(default=10.0, ge=0)
@@ -71,6 +78,18 @@ class AgentSettings(BaseSettings):
         if not value:
             raise ValueError("name at least one gateway, as host:port")
         return value
+
+    @field_validator("probes", mode="before")
+    @classmethod
+    def _parse_probes(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not isinstance(value, tuple | list):
+            return value
+        targets = [parse_target(one) if isinstance(one, str) else one for one in value]
+        if len({target.region for target in targets}) > MOST_REGIONS:
+            raise ValueError(f"name at most {MOST_REGIONS} regions")
+        return tuple(targets)
 
     @field_validator("labels", "location", mode="before")
     @classmethod

@@ -19,6 +19,7 @@ FLAGS = {
     "gateways": "--gateway",
     "max_steps": "--max-steps",
     "docker_url": "--docker-url",
+    "probes": "--probe",
 }
 """Of settings whose value may be wrong."""
 
@@ -48,6 +49,10 @@ def agent(
     label: Annotated[list[str], typer.Option(help="KEY=VALUE, repeated.")] = [],  # noqa: B006
     region: Annotated[str, typer.Option(help="Region of this node, for placement.")] = "",
     zone: Annotated[str, typer.Option(help="Zone within the region.")] = "",
+    probe: Annotated[
+        list[str],
+        typer.Option(help="REGION=HOST:PORT to measure round trips to, for placement; repeated."),
+    ] = [],  # noqa: B006
     docker_url: Annotated[str | None, typer.Option(help="Docker engine; empty: none.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="Bearer token for the gateway.")] = None,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Steps at the same time.")] = None,
@@ -61,6 +66,7 @@ def agent(
         "allow_commands": allow_commands or None,
         "facts": facts,
         "labels": parse_pairs(label, "--label"),
+        "probes": tuple(probe),
         "token_file": token_file,
         "max_steps": max_steps,
     }

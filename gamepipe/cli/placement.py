@@ -25,6 +25,7 @@ from gamepipe.cli.pipelines import pipeline_path
 from gamepipe.cli.refusal import FEW, print_refusal
 from gamepipe.cli.show import OutputFormat
 from gamepipe.cli.submission import submission
+from gamepipe.cli.turn import place, print_turn
 
 All = Annotated[bool, typer.Option("--all", "-a", help="Every node, however many there are.")]
 EVERY_NODE = 100_000
@@ -57,8 +58,10 @@ def _fact(name: str, fact: str | Text) -> None:
 
 def _print_waiting(found: dict[str, Any], *, everything: bool) -> None:
     since = show.elapsed(found["queued_at"], None)
-    number = f"number {found['position']} of {found['queue_length']} by priority and age"
-    _fact("waits", f"{number}, for {since}")
+    turn = found["turn"]
+    _fact("waits", f"{place(turn)}, for {since}" if turn else f"for {since}")
+    if turn:
+        print_turn(turn)
     if found["fits"]:
         _fact("fits", f"node {found['fits']} now: it waits for its turn only")
         return
@@ -91,7 +94,8 @@ def plan(
     url: Url = "",
     token_file: TokenFile = None,
 ) -> None:
-    """Say where a pipeline would go now, without running it. Exit status 1: not all copies fit."""
+    """Say what would become of a pipeline that came now, without running it. Exit status 1: not
+    all copies would start."""
     body = submission(
         read_file(file),
         file=str(file),
@@ -111,32 +115,38 @@ def plan(
 
 def _print_plan(found: dict[str, Any], *, everything: bool) -> None:
     show.say(_headline(found))
-    if found["queue_length"]:
-        count = found["queue_length"]
-        waits = "1 pipeline waits" if count == 1 else f"{count} pipelines wait"
-        show.say(f"{waits} in the queue: those of no lower priority are served first")
+    if found["served_before"]:
+        show.say(f"{found['served_before']} of {found['queue_length']} that wait are served first")
     if found["asked"] > 1:
         _print_placed(found["placed"], everything=everything)
     if found["first"]:
         show.say("")
         print_choice(found["first"], title="copy 1" if found["asked"] > 1 else "")
     if found["refused"]:
-        if found["fitting"]:
-            show.say(f"\ncopy {found['fitting'] + 1} fits nowhere any more")
-        print_refusal(found["refused"], everything=everything)
+        _print_stop(found, everything=everything)
+
+
+def _print_stop(found: dict[str, Any], *, everything: bool) -> None:
+    """What becomes of the first copy that does not start."""
+    turn = found["turn"]
+    show.say("")
+    if turn:
+        which = f"copy {found['fitting'] + 1}" if found["asked"] > 1 else "it"
+        _fact(which, f"would be {place(turn)}")
+        print_turn(turn, holds="would hold" if found["fitting"] else "holds")
+    print_refusal(found["refused"], everything=everything)
 
 
 def _headline(found: dict[str, Any]) -> str:
     name, asked, fitting = show.one_line(found["name"]), found["asked"], found["fitting"]
     if asked == 1:
-        return (
-            f"{name} fits: it would go to {found['placed'][0]['node_id']}"
-            if fitting
-            else (f"{name} fits on no node")
-        )
+        where = f"would start now, on {found['placed'][0]['node_id']}" if fitting else "would wait"
+        return f"{name} {where}"
     used, nodes = len(found["placed"]), found["nodes"]
-    copies = "all" if fitting == asked else str(fitting)
-    return f"{copies} of {asked} copies of {name} fit, on {used} of {nodes} node(s)"
+    on = f", on {used} of {nodes} node(s)" if fitting else ""
+    copies = f"all {asked}" if fitting == asked else f"{fitting or 'none'} of {asked}"
+    waits = f"; {asked - fitting} would wait" if fitting < asked else ""
+    return f"{copies} copies of {name} would start now{on}{waits}"
 
 
 def _print_placed(placed: list[dict[str, Any]], *, everything: bool) -> None:

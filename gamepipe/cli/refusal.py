@@ -13,6 +13,8 @@ NAMED = 3
 def print_refusal(refused: dict[str, Any], *, everything: bool) -> None:
     """`refused` as REST tells it."""
     verdicts, causes = refused["verdicts"], refused["causes"]
+    if node := refused["kept_node_id"]:
+        show.say(f"reserved  what it needs of node {node}: it has waited for long")
     if not causes:
         show.say(f"why       {refused['summary']}")
         return

@@ -1,7 +1,8 @@
 """`gamepipe simulate`: placement policies on a trace, or on a made-up fleet."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gamepipe.cli import show
 from gamepipe.cli.failure import CommandFailed, ExitStatus
+from gamepipe.cli.setting import checked
+from gamepipe.config import Settings
 from gamepipe.simulation import table
 from gamepipe.simulation.fleet import made_nodes, made_requests
 from gamepipe.simulation.policy import DEFAULT, POLICIES
@@ -124,13 +127,15 @@ def _play(
     json_file: Path | None,
     plot_dir: Path | None,
 ) -> None:
+    order = checked(Settings).order()
+
     def one(seed: int, tell: Callable[[int, int], None]) -> Course:
         nodes = made_nodes(count, seed)
         coming = made_requests(nodes, requests, load, seed)
-        return run(nodes, coming, policy=policy, seed=seed, tell=tell)
+        return run(nodes, coming, policy=policy, seed=seed, order=order, tell=tell)
 
     runs = _runs(policy, seeds, one)
-    report = course_report(policy, load, runs)
+    report = course_report(policy, load, runs, order)
     titles = (
         *("seed", "placed", "waiting", "GPUs allocated, %"),
         *("latency p50, ms", "p95, ms", "wait p50", "p95"),
@@ -143,6 +148,7 @@ def _play(
         policy,
         curves=[run.curve for run in runs],
         waits=_together(run.waits for run in runs),
+        unserved=_added(run.unserved for run in runs),
         latencies=[ms for run in runs for ms in run.latencies],
     )
 
@@ -166,20 +172,31 @@ def _row(found: dict[str, Any], waits: dict[str, list[float]]) -> list[str]:
 def _print_tenants(report: dict[str, Any]) -> None:
     """Means over the runs."""
     found: dict[str, list[dict[str, float]]] = {}
+    runs = len(report["runs"])
     for one in report["runs"]:
         for tenant, waits in one["wait_seconds"].items():
             found.setdefault(tenant, []).append(waits)
     rows = [
         [
             tenant,
+            f"{report['weights'][tenant]:g}",
             *(
                 show.span(sum(one[name] for one in waits) / len(waits))
                 for name in ("mean", "p50", "p95")
             ),
+            f"{sum(one['still_waiting'].get(tenant, 0) for one in report['runs']) / runs:.0f}",
         ]
         for tenant, waits in found.items()
     ]
-    show.print_table(("tenant", "mean wait", "p50", "p95"), rows, "no request was placed")
+    titles = ("tenant", "weight", "mean wait", "p50", "p95", "still waiting")
+    show.print_table(titles, rows, "no request was placed")
+
+
+def _added(parts: Iterable[dict[str, int]]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for part in parts:
+        found.update(part)
+    return found
 
 
 def _together(parts: Iterable[dict[str, list[float]]]) -> dict[str, list[float]]:
@@ -234,6 +251,7 @@ def _draw(
     *,
     curves: Sequence[Sequence[Point]],
     waits: dict[str, list[float]] | None = None,
+    unserved: Mapping[str, int] | None = None,
     latencies: Sequence[float] | None = None,
 ) -> None:
     if folder is None:
@@ -244,7 +262,9 @@ def _draw(
         folder.mkdir(parents=True, exist_ok=True)
         plot.plot_allocation(folder / "allocation.png", curves, f"Allocation, {policy}")
         if waits is not None:
-            plot.plot_waits(folder / "waits.png", waits, f"Waits by tenant, {policy}")
+            plot.plot_waits(
+                folder / "waits.png", waits, f"Waits by tenant, {policy}", unserved or {}
+            )
         if latencies is not None:
             plot.plot_latencies(folder / "latency.png", latencies, f"Latency, {policy}")
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gamepipe.model import reason as reasons
 from gamepipe.model.explanation import Explanation
 from gamepipe.model.record import Verdict
 
@@ -46,11 +47,42 @@ class Remedy:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """The place in the queue of one that waits, by the order in which it is served."""
+
+    position: int
+    """From 1: whose turn it would be, if everybody before found room."""
+    waiting: int
+    """In the whole queue, with itself."""
+    priority: int
+    tenant: str
+    share: float
+    """0..1: the largest part that its tenant holds of any resource of the fleet."""
+    share_of: str
+    """Of which: cores, memory, disk, GPUs."""
+    weight: float
+    """Of its tenant: a share counts divided by it."""
+    above: int = 0
+    """Before it, of a higher priority."""
+    older: int = 0
+    """Before it, of its own tenant."""
+    others: int = 0
+    """Before it, of other tenants: by then they hold less for their weight, or as much and have
+    waited longer."""
+    limited: int = 0
+    """Passed over, whatever room there is: limits hold them back."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Refused:
-    """Why no node fits."""
+    """Why it does not start."""
 
     summary: str
     """One sentence."""
+    reason: str = reasons.NO_CAPACITY
+    """LIMIT_REACHED: the summary has the limit, and the nodes are not why."""
+    kept_node_id: str = ""
+    """It has waited for long, and what it needs of this node is kept for it."""
     causes: tuple[Cause, ...] = ()
     """The most frequent first; their counts add up to the number of nodes."""
     verdicts: tuple[Verdict, ...] = ()
@@ -71,11 +103,11 @@ class Placed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """Where copies of a pipeline would go now, with nothing written."""
+    """What would become of copies of a pipeline now, with nothing written."""
 
     asked: int
     fitting: int
-    """Copies that fit, one after the other."""
+    """Copies that start, one after the other."""
     nodes: int
     """Of the whole fleet."""
     placed: tuple[Placed, ...] = ()
@@ -83,7 +115,13 @@ class Forecast:
     first: Explanation | None = None
     """How the node of the first copy is chosen."""
     refused: Refused | None = None
-    """What stops the next copy; None: all that were asked for fit."""
+    """What stops the next copy; None: all that were asked for start."""
+    turn: Turn | None = None
+    """The place in the queue of the first copy that waits."""
+    queue_length: int = 0
+    """Pipelines that wait now."""
+    served_before: int = 0
+    """Those of them that would be given a node first."""
 
 
 def _listed(node_ids: tuple[str, ...], nodes: int) -> str:

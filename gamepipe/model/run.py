@@ -4,7 +4,7 @@ Pure: the workflow tells it what happened and when; it holds every state to the 
 and hands out what the store has not acknowledged yet.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -161,11 +161,17 @@ class RunBook:
             message="",
         )
 
-    def progress_step(self, index: int, *, percent: float | None, message: str) -> None:
+    def progress_step(
+        self, index: int, *, percent: float | None, message: str, outputs: Mapping[str, str]
+    ) -> None:
+        """`outputs` are new ones. With neither percent nor message, the last ones stand."""
         step = self.steps[index]
         if step.state is not StepState.RUNNING:
             return
-        self._put(replace(step, percent=percent, message=message))
+        if percent is None and not message:
+            percent, message = step.percent, step.message
+        known = {**step.outputs, **outputs}
+        self._put(replace(step, percent=percent, message=message, outputs=known))
         self._changes.record(
             EventKind.STEP_PROGRESSED,
             **self._step_facts(self.steps[index]),
@@ -203,6 +209,8 @@ class RunBook:
             raise IllegalTransition(
                 f"step {before.name!r} cannot go from {before.state} to {state}"
             )
+        if state is not StepState.COMPLETED:
+            changes.setdefault("outputs", {})  # what was written so far counts for nobody
         step = replace(before, state=state, **changes)
         self._put(step)
         self._changes.record(

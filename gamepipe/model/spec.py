@@ -256,8 +256,5 @@ class PipelineSpec:
     timeouts: Timeouts = field(default_factory=Timeouts)
     on_node_lost: OnNodeLost = OnNodeLost.FAIL
 
-    def step_named(self, name: str) -> Step:
-        return next(step for step in self.steps if step.name == name)
-
 
 JsonObject = dict[str, Any]

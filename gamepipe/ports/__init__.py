@@ -23,13 +23,13 @@ from gamepipe.ports.value import (
     NodeChange,
     NodeMark,
     NodeSession,
-    OfferMade,
     PipelineChange,
     PipelineFilter,
     PipelinePage,
     Registration,
 )
 from gamepipe.ports.wakeup import Wakeup
+from gamepipe.wire import OfferMade
 
 __all__ = [
     "EventRepository",

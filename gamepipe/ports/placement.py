@@ -1,21 +1,21 @@
 """The repository of placements and of the queue."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
 from gamepipe.model.forecast import Forecast
 from gamepipe.model.record import Allocation, QueueEntry
 from gamepipe.model.spec import PipelineSpec
-from gamepipe.ports.value import OfferMade
-from gamepipe.wire import PlaceAnswer, PlaceRequest, WithdrawRequest
+from gamepipe.wire import OfferMade, PlaceAnswer, PlaceRequest, WithdrawRequest
 
 
 class PlacementRepository(Protocol):
     async def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
         """Under the lock: the standing allocation (or an offer, while its node takes pipelines),
         else a new one, else a queue entry with a verdict per node. A newcomer never passes a queued
-        pipeline that would fit, nor takes a node that is reserved for one."""
+        pipeline that would fit, nor takes a node that is reserved for one. Those who were served
+        before it are in `offers`, for the caller to send."""
 
     async def withdraw(self, request: WithdrawRequest, *, now: datetime) -> tuple[OfferMade, ...]:
         """Leave the queue, release an untaken or taken allocation. Idempotent."""
@@ -34,6 +34,12 @@ class PlacementRepository(Protocol):
         """Serve the queue in its order (`gamepipe.scheduling.order`): an allocation for each that
         fits. `telling`: the first of those that do not hear why, as things are now."""
 
+    async def offer_nearer(
+        self, regions: Collection[str], *, now: datetime
+    ) -> tuple[OfferMade, ...]:
+        """As `offer`, if anybody waits whose players are in one of these regions and may not be
+        too far; many calls at once share one pass."""
+
     async def untaken_offers(self) -> tuple[OfferMade, ...]: ...
 
     async def live_allocations(self) -> tuple[Allocation, ...]: ...
@@ -48,12 +54,13 @@ class PlacementRepository(Protocol):
         *,
         now: datetime,
         count: int = 1,
-        entry: QueueEntry | None = None,
     ) -> Forecast:
-        """Where copies of a pipeline would go if they were placed now, one after the other and
-        before everybody who waits, whatever the limits. Takes no lock and writes nothing.
+        """What would become of copies of a pipeline that came now, one after the other: behind
+        those who wait, by the limits, and beside what is reserved. Takes no lock and writes
+        nothing."""
 
-        `entry`: of a pipeline that waits; what it said was kept for others still is."""
+    async def outlook(self, pipeline_id: str, *, now: datetime) -> Forecast | None:
+        """The same of one that waits, with its place in the queue; None: it does not wait."""
 
     async def queue_entry(self, pipeline_id: str) -> QueueEntry | None: ...
 

@@ -28,14 +28,13 @@ from gamepipe.ports.value import (
     NodeChange,
     NodeMark,
     NodeSession,
-    OfferMade,
     PipelineChange,
     PipelineFilter,
     PipelinePage,
     Registration,
 )
 from gamepipe.ports.wakeup import Wakeup
-from gamepipe.wire import SaveAck, SaveRequest
+from gamepipe.wire import OfferMade, SaveAck, SaveRequest
 
 
 class PipelineRepository(Protocol):

@@ -53,15 +53,6 @@ class PipelineChange:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OfferMade:
-    """An allocation that was written for a queued pipeline; its workflow must be signalled."""
-
-    pipeline_id: str
-    generation: int
-    node_id: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class LogTail:
     """Number of an attempt's last stored line; its first `base` lines are of earlier series."""
 

@@ -135,7 +135,7 @@ _CHANGES: dict[str, Callable[[Case], Iterator[Change]]] = {
     "LATENCY_UNKNOWN": _unknown_latency,
     "LATENCY_TOO_HIGH": _too_far,
     "SPREAD_LIMIT": _crowd,
-    RESERVED: _one("wait until who {node} is kept for has run", WAIT),
+    RESERVED: _one("wait for the pipeline that {node} is kept for", WAIT),
 }
 CODES = frozenset(_CHANGES)
 """Of everything that can stand in the way."""

@@ -11,6 +11,7 @@ from gamepipe.scheduling.values import Amounts
 
 KINDS = 4
 """Millionths of cores, bytes of memory, bytes of disk, millionths of GPUs."""
+NAMES = ("cores", "memory", "disk", "GPUs")
 
 
 def amounts_held(resources: Resources, gpu_millionths: int) -> Amounts:
@@ -40,6 +41,12 @@ class Holdings:
         self._of: dict[str, Amounts] = {}
         self._taken: dict[Hashable, Amounts] = {}
         """What each allocation was counted with: facts of its node may change meanwhile."""
+
+    def copy(self) -> "Holdings":
+        """Another one that changes by itself."""
+        other = Holdings()
+        other._of, other._taken = dict(self._of), dict(self._taken)
+        return other
 
     def of(self, tenant: str) -> Amounts:
         """[4]"""

@@ -1,7 +1,7 @@
 """What a pipeline needs of a node, read from its spec."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gamepipe.model.interpolation import render_text
 from gamepipe.model.reference import Reference
@@ -81,3 +81,10 @@ def _rendered(text: str, args: Mapping[str, str]) -> str:
         return render_text(text, value_of)
     except _Unknown:
         return ""
+
+
+def kind_of(need: Need) -> Need:
+    """What decides alone whether it fits, so that what does not is found out once."""
+    if need.placement.spread:
+        return need
+    return replace(need, tenant="", template="", avoid=(), images=())

@@ -15,17 +15,18 @@ and the room grows. Nothing of that is written down: each pass works it out anew
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from itertools import groupby
 
 import numpy as np
 
 from gamepipe.model import reason as reasons
 from gamepipe.model.record import Verdict
-from gamepipe.scheduling.choose import Choice, Chooser, Refusal, verdicts
+from gamepipe.scheduling.choose import Choice, Chooser, Closed, Refusal, verdicts
 from gamepipe.scheduling.limit import LABEL, Label, kinds_of
-from gamepipe.scheduling.need import Need
+from gamepipe.scheduling.need import Need, kind_of
 from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.scheduling.reservation import Reservation, reserve
 from gamepipe.scheduling.standing import DECIMALS
@@ -106,11 +107,16 @@ class Turns:
     def place(self, line: Line) -> Choice | Refusal:
         """For a head that got nothing, why not; and for one who is not in the queue, and comes
         behind all of its priority who are, a node."""
-        if over := self._over_limit(line):
+        if over := self.over_limit(line):
             return Refusal(counts={}, summary=over, reason=reasons.LIMIT_REACHED)
+        return self.find_behind(line) or self._refusal(line)
+
+    def find_behind(self, line: Line) -> Choice | None:
+        """As `place`, without a word about why there is nothing."""
+        if self.over_limit(line):
+            return None
         with self._without([one for one in self.reservations if not _is_kept_from(line, one)]):
-            choice = self.chooser.find(line.need)
-        return choice or self._refusal(line)
+            return self.chooser.find(line.need)
 
     def _refusal(self, line: Line) -> Refusal:
         with self._without(self.reservations):
@@ -124,13 +130,19 @@ class Turns:
 
     def verdicts(self, line: Line) -> tuple[Verdict, ...]:
         """Of each node why it is not for the head of a line."""
-        with self._without(self.reservations):
-            return verdicts(line.need, self.chooser.snapshot, self._kept_from(line))
+        with self.unreserved(line) as closed:
+            return verdicts(line.need, self.chooser.snapshot, closed)
 
     def lift(self) -> None:
         """Let go what was reserved: it is worked out anew by the next pass."""
         self._free(self.reservations)
         self.reservations.clear()
+
+    @contextmanager
+    def unreserved(self, line: Line) -> Iterator[Closed]:
+        """The fleet without what is reserved; the rows of which something is kept from a line."""
+        with self._without(self.reservations):
+            yield self._kept_from(line)
 
     @contextmanager
     def _without(self, reservations: list[Reservation]) -> Iterator[None]:
@@ -169,7 +181,7 @@ class Turns:
             choice = self._find(line)
             if choice is not None:
                 yield Grant(line=line, waiting=line.head, choice=choice)
-                self._count(line)
+                self.count(line)
                 if (behind := line.follow()) is not None:
                     line.head = behind
                     tenant.add(line)
@@ -185,18 +197,22 @@ class Turns:
     def share(self, tenant: str) -> float:
         """0..1: the largest share that a tenant holds of any resource of the fleet, with what is
         reserved for it."""
-        held = self._fleet.holdings.of(tenant)
-        return float((held / self._whole).max())
+        return self.dominant(tenant)[0]
 
-    @property
+    def dominant(self, tenant: str) -> tuple[float, int]:
+        """That share, and of which resource (by `holding.NAMES`) it is one."""
+        shares = self._fleet.holdings.of(tenant) / self._whole
+        return float(shares.max()), int(shares.argmax())
+
+    @cached_property
     def _whole(self) -> Amounts:
         fleet = self._fleet
         gpus = int((fleet.devices.model >= 0).sum()) * MILLIONTHS
         return np.maximum([*fleet.total.sum(axis=0), gpus], 1)
 
     def _find(self, line: Line) -> Choice | None:
-        kind = _kind(line.need)
-        over = bool(self._over_limit(line))
+        kind = kind_of(line.need)
+        over = bool(self.over_limit(line))
         choice = None
         if not over and kind not in self._no_room:
             choice = self.chooser.find(line.need)
@@ -206,23 +222,29 @@ class Turns:
                 self._no_room.add(kind)
         return choice
 
-    def _count(self, line: Line) -> None:
+    def count(self, line: Line) -> None:
+        """Somebody with the labels of this line was placed."""
         for label in line.labels:
             self._labelled[label] = self._labelled.get(label, 0) + 1
 
-    def _over_limit(self, line: Line) -> str:
+    def over_limit(self, line: Line) -> str:
+        """What to say of the limit that the head of a line would exceed; "": none."""
         limits = self._policy.limits
         if not limits.most:
             return ""
-        return limits.over(
-            (kind, name, self._placed(kind, name))
+        over = limits.over(
+            (kind, name, self._placed(kind, name, line))
             for kind, name in kinds_of(line.need, line.labels)
         )
+        kept = [one.kept for one in self.reservations if one.kept.tenant == line.need.tenant]
+        return over and over + "".join(f", with what {one.pipeline_id} reserved" for one in kept)
 
-    def _placed(self, kind: str, name: str) -> int:
+    def _placed(self, kind: str, name: str, line: Line) -> int:
+        """With what is reserved for others, but not for the head of the line itself."""
         if kind.startswith(LABEL):
             return self._labelled.get((kind[len(LABEL) :], name), 0)
-        return self._fleet.count_group(kind, name)
+        own = [one for one in self.reservations if one.kept.pipeline_id == line.head.pipeline_id]
+        return self._fleet.count_group(kind, name) - len(own)
 
     # --- reservations ---------------------------------------------------------------------------
 
@@ -231,7 +253,7 @@ class Turns:
             len(self.reservations) < self._policy.reservations
             and all(one.kept.tenant != line.need.tenant for one in self.reservations)
             and self._now - line.head.queued_at >= self._policy.reserve_after
-            and not self._over_limit(line)
+            and not self.over_limit(line)
         )
 
     def _reserve(self, line: Line) -> None:
@@ -270,10 +292,3 @@ def _is_kept_from(line: Line, reservation: Reservation) -> bool:
     """It is for another one, of its class or above."""
     kept = reservation.kept
     return kept.pipeline_id != line.head.pipeline_id and kept.priority >= line.priority
-
-
-def _kind(need: Need) -> Need:
-    """What decides alone whether it fits, so that what does not is found out once."""
-    if need.placement.spread:
-        return need
-    return replace(need, tenant="", template="", avoid=(), images=())

@@ -23,12 +23,16 @@ def plot_allocation(path: Path, curves: Sequence[Sequence[Point]], title: str) -
     figure.savefig(path)
 
 
-def plot_waits(path: Path, waits: Mapping[str, Sequence[float]], title: str) -> None:
-    """Of each tenant how many of its requests waited at most so long."""
+def plot_waits(
+    path: Path, waits: Mapping[str, Sequence[float]], title: str, unserved: Mapping[str, int]
+) -> None:
+    """Of each tenant how many of its requests waited at most so long; those that still wait at the
+    end count, too, so the line of a tenant that has some stays below 100 %."""
     figure, axes = _begin(title, "waited at most, minutes", "of the tenant's requests, %")
     for tenant, seconds in waits.items():
         minutes = sorted(one / 60 for one in seconds)
-        done = [100 * (place + 1) / len(minutes) for place in range(len(minutes))]
+        count = len(minutes) + unserved.get(tenant, 0)
+        done = [100 * (place + 1) / count for place in range(len(minutes))]
         axes.step([0.0, *minutes], [0.0, *done], where="post", label=tenant)
     if waits:
         axes.legend()

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from gamepipe.scheduling.choose import Choice, Chooser
+from gamepipe.scheduling.choose import NONE_CLOSED, Choice, Chooser, Closed
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.latency import Latencies
 from gamepipe.scheduling.mix import Mix
@@ -45,8 +45,18 @@ class Scoring:
             self._chooser = Chooser(replace(self._plain, profile=self._mix.profile))
 
     def choose(self, need: Need) -> Choice | None:
-        answer = self._chooser.choose(need)
-        return answer if isinstance(answer, Choice) else None
+        return self._chooser.find(need)
+
+
+class Deciding(Chooser):
+    """Serves a queue by a policy."""
+
+    def __init__(self, fleet: Fleet, decider: Decider) -> None:
+        super().__init__(Snapshot(fleet=fleet))
+        self._decider = decider
+
+    def find(self, need: Need, closed: Closed = NONE_CLOSED) -> Choice | None:  # noqa: ARG002
+        return self._decider.choose(need)
 
 
 class Picking:

@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from gamepipe.scheduling.order_policy import OrderPolicy
+from gamepipe.simulation.fleet import TENANTS
 from gamepipe.simulation.replay import Replay
 from gamepipe.simulation.timeline import Course, quantile
 
@@ -33,11 +35,14 @@ def replay_report(policy: str, arrivals: float, runs: Sequence[Replay]) -> dict[
     }
 
 
-def course_report(policy: str, load: float, runs: Sequence[Course]) -> dict[str, Any]:
+def course_report(
+    policy: str, load: float, runs: Sequence[Course], order: OrderPolicy
+) -> dict[str, Any]:
     return {
         "mode": "timeline",
         "policy": policy,
         "load": load,
+        "weights": {tenant: order.weight(tenant) for tenant, _ in TENANTS},
         "allocated_percent": statistics.fmean(100 * run.allocated for run in runs),
         "runs": [_course(run) for run in runs],
     }
@@ -52,6 +57,7 @@ def _course(run: Course) -> dict[str, Any]:
         "virtual_seconds": run.seconds,
         "allocated_percent": 100 * run.allocated,
         "latency_ms": _spread(run.latencies),
+        "still_waiting": run.unserved,
         "wait_seconds": {tenant: _spread(waits) for tenant, waits in run.waits.items()},
         "curve": [
             [round(100 * point.arrived, 3), round(100 * point.allocated, 3)] for point in run.curve

@@ -1,19 +1,23 @@
 """Requests that come, wait, run and end, over virtual time."""
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 import numpy as np
 
 from gamepipe.model.node import GameNode
 from gamepipe.scheduling.choose import Choice
 from gamepipe.scheduling.fleet import Fleet
-from gamepipe.scheduling.need import Need
+from gamepipe.scheduling.order import Grant
+from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.scheduling.unit import MILLIONTHS
 from gamepipe.simulation.fleet import MadeLatencies, Request
-from gamepipe.simulation.policy import POLICIES
-from gamepipe.simulation.replay import POINTS, NoGpu, Point, Tell, held
+from gamepipe.simulation.policy import POLICIES, Deciding
+from gamepipe.simulation.replay import BEGIN, POINTS, NoGpu, Point, Tell
+from gamepipe.simulation.service import Service
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +59,11 @@ class Course:
         return dict(sorted(found.items()))
 
     @property
+    def unserved(self) -> dict[str, int]:
+        """By tenant, of those that wait at the end."""
+        return dict(Counter(one.task.need.tenant for one in self.waiting))
+
+    @property
     def latencies(self) -> list[float]:
         """In milliseconds."""
         return [one.latency_ms for one in self.placed]
@@ -66,11 +75,16 @@ def run(
     *,
     policy: str,
     seed: int,
+    order: OrderPolicy | None = None,
     tell: Tell = lambda _, __: None,
 ) -> Course:
-    """Until the last request has come. Raises `NoGpu`."""
+    """Until the last request has come. Raises `NoGpu`.
+
+    Args:
+        order: by which the queue is served.
+    """
     coming = list(requests)
-    course = _Timeline(nodes, coming, policy, seed)
+    course = _Timeline(nodes, coming, policy, order or OrderPolicy(), seed)
     every = max(len(coming) // POINTS, 1)
     for number, request in enumerate(coming, 1):
         course.come(request)
@@ -82,7 +96,12 @@ def run(
 
 class _Timeline:
     def __init__(
-        self, nodes: Sequence[GameNode], requests: Sequence[Request], policy: str, seed: int
+        self,
+        nodes: Sequence[GameNode],
+        requests: Sequence[Request],
+        policy: str,
+        order: OrderPolicy,
+        seed: int,
     ) -> None:
         gpus = sum(len(node.facts.gpus) for node in nodes)
         if not gpus:
@@ -91,7 +110,8 @@ class _Timeline:
         self._fleet, self._latencies = Fleet(nodes), MadeLatencies(seed=seed)
         tasks = [request.task for request in requests]
         self._decider = POLICIES[policy](self._fleet, tasks, seed, self._latencies)
-        self._queue: dict[str, Request] = {}
+        self._service = Service(Deciding(self._fleet, self._decider), order)
+        self._waiting: dict[str, Request] = {}
         """By id, the oldest first."""
         self._ends: list[tuple[float, str, int]] = []
         self._now, self._used, self._arrived = 0.0, 0, 0
@@ -102,9 +122,9 @@ class _Timeline:
         self._pass_time(request.at)
         self._arrived += request.task.gpu
         self._decider.arrived(request.task.need)
-        # Whoever waits fits nowhere as things stand: the newcomer passes nobody.
-        if not self._place(request):
-            self._queue[request.id] = request
+        self._waiting[request.id] = request
+        need, now = request.task.need, _time(self._now)
+        self._start(self._service.come(request.id, need, now=now))
 
     def mark(self) -> None:
         """One point of the curve."""
@@ -114,36 +134,22 @@ class _Timeline:
 
     def ended(self) -> Course:
         self._course.seconds = self._now
-        self._course.waiting = list(self._queue.values())
+        self._course.waiting = list(self._waiting.values())
         return self._course
 
     def _end(self, at: float, request_id: str, gpu: int) -> None:
         self._pass_time(at)
-        self._fleet.free(request_id, 1)
         self._used -= gpu
-        self._serve()
+        self._service.end(request_id)
+        if self._waiting:
+            self._start(self._service.serve(now=_time(self._now)))
 
-    def _serve(self) -> None:
-        """Whoever waits the longest is first; one that fits nowhere blocks only its equals."""
-        refused: set[Need] = set()
-        for request in list(self._queue.values()):
-            need = request.task.need
-            if need in refused:
-                continue
-            if self._place(request):
-                del self._queue[request.id]
-            else:
-                refused.add(need)
-
-    def _place(self, request: Request) -> bool:
-        choice = self._decider.choose(request.task.need)
-        if choice is None:
-            return False
-        self._fleet.hold(held(request.id, request.task, choice))
-        self._used += request.task.gpu
-        heapq.heappush(self._ends, (self._now + request.seconds, request.id, request.task.gpu))
-        self._course.placed.append(self._placed(request, choice))
-        return True
+    def _start(self, granted: Sequence[Grant]) -> None:
+        for grant in granted:
+            request = self._waiting.pop(grant.waiting.pipeline_id)
+            self._used += request.task.gpu
+            heapq.heappush(self._ends, (self._now + request.seconds, request.id, request.task.gpu))
+            self._course.placed.append(self._placed(request, grant.choice))
 
     def _placed(self, request: Request, choice: Choice) -> Placed:
         region = request.task.need.placement.player_region
@@ -158,6 +164,10 @@ class _Timeline:
     def _pass_time(self, now: float) -> None:
         self._course.gpu_seconds += self._used / MILLIONTHS * (now - self._now)
         self._now = now
+
+
+def _time(seconds: float) -> datetime:
+    return BEGIN + timedelta(seconds=seconds)
 
 
 def quantile(values: Sequence[float], part: float) -> float:

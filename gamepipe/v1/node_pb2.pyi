@@ -482,12 +482,33 @@ class StepReported(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class OutputsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     KEY_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     AT_FIELD_NUMBER: _builtins.int
     PERCENT_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     TASK_TOKEN_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """running or progress."""
     percent: _builtins.float
@@ -503,6 +524,13 @@ class StepReported(_message.Message):
 
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def outputs(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Of progress: outputs that the step has written since the last report, at most 64 KiB of names and
+        values. They are shown while it runs; its end has all of them. With neither `percent` nor
+        `message`, the last ones stand.
+        """
+
     def __init__(
         self,
         *,
@@ -512,10 +540,11 @@ class StepReported(_message.Message):
         percent: _builtins.float | None = ...,
         message: _builtins.str = ...,
         task_token: _builtins.bytes = ...,
+        outputs: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "at", b"at", "key", b"key", "percent", b"percent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "at", b"at", "key", b"key", "kind", b"kind", "message", b"message", "percent", b"percent", "task_token", b"task_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "at", b"at", "key", b"key", "kind", b"kind", "message", b"message", "outputs", b"outputs", "percent", b"percent", "task_token", b"task_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__percent: _TypeAlias = _typing.Literal["percent"]  # noqa: Y015
     _WhichOneofArgType__percent: _TypeAlias = _typing.Literal["_percent", b"_percent"]  # noqa: Y015
@@ -908,7 +937,9 @@ class Work(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     task_token: _builtins.bytes
     run_id: _builtins.str
-    """The workflow run that asks; what another run left under the same numbers does not count."""
+    """The workflow run that began what is asked for; it stays the same when that run goes on as a new
+    one. What another run left under the same numbers does not count.
+    """
     @_builtins.property
     def run_step(self) -> _step_pb2.StepAssignment: ...
     @_builtins.property

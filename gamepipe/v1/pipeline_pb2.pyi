@@ -979,9 +979,9 @@ class StreamLogsRequest(_message.Message):
     attempt: _builtins.int
     generation: _builtins.int
     tail: _builtins.int
-    """Only the last so many of what is stored."""
+    """Only the last so many of what is stored, at most 100,000."""
     search: _builtins.str
-    """A substring; with `regex` a regular expression (RE2)."""
+    """A substring; with `regex` a regular expression (RE2). At most 1,000 characters."""
     regex: _builtins.bool
     follow: _builtins.bool
     @_builtins.property

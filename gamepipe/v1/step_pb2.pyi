@@ -734,6 +734,7 @@ class StepAssignment(_message.Message):
     GPU_DEVICES_FIELD_NUMBER: _builtins.int
     CLEAN_AFTER_FIELD_NUMBER: _builtins.int
     STOP_WHEN_CUT_OFF_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     pipeline_id: _builtins.str
     generation: _builtins.int
     attempt: _builtins.int
@@ -749,6 +750,8 @@ class StepAssignment(_message.Message):
     """Nothing follows this step: when it completes, the node removes the workspace itself."""
     stop_when_cut_off: _builtins.bool
     """A node that cannot renew for the TTL stops the step itself: it is run again elsewhere."""
+    run_id: _builtins.str
+    """The workflow run that began the attempt, if it has continued as new since; `Work.run_id` is that."""
     @_builtins.property
     def step(self) -> Global___Step: ...
     @_builtins.property
@@ -772,13 +775,19 @@ class StepAssignment(_message.Message):
         gpu_devices: _abc.Iterable[_builtins.int] | None = ...,
         clean_after: _builtins.bool = ...,
         stop_when_cut_off: _builtins.bool = ...,
+        run_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_timeout_seconds", b"_timeout_seconds", "scope", b"scope", "step", b"step", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_run_id", b"_run_id", "_timeout_seconds", b"_timeout_seconds", "run_id", b"run_id", "scope", b"scope", "step", b"step", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout_seconds", b"_timeout_seconds", "attempt", b"attempt", "clean_after", b"clean_after", "dispatch", b"dispatch", "generation", b"generation", "gpu_devices", b"gpu_devices", "grace_seconds", b"grace_seconds", "heartbeat_seconds", b"heartbeat_seconds", "pipeline_id", b"pipeline_id", "scope", b"scope", "step", b"step", "stop_when_cut_off", b"stop_when_cut_off", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_run_id", b"_run_id", "_timeout_seconds", b"_timeout_seconds", "attempt", b"attempt", "clean_after", b"clean_after", "dispatch", b"dispatch", "generation", b"generation", "gpu_devices", b"gpu_devices", "grace_seconds", b"grace_seconds", "heartbeat_seconds", b"heartbeat_seconds", "pipeline_id", b"pipeline_id", "run_id", b"run_id", "scope", b"scope", "step", b"step", "stop_when_cut_off", b"stop_when_cut_off", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__run_id: _TypeAlias = _typing.Literal["run_id"]  # noqa: Y015
+    _WhichOneofArgType__run_id: _TypeAlias = _typing.Literal["_run_id", b"_run_id"]  # noqa: Y015
     _WhichOneofReturnType__timeout_seconds: _TypeAlias = _typing.Literal["timeout_seconds"]  # noqa: Y015
     _WhichOneofArgType__timeout_seconds: _TypeAlias = _typing.Literal["_timeout_seconds", b"_timeout_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__run_id) -> _WhichOneofReturnType__run_id | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout_seconds) -> _WhichOneofReturnType__timeout_seconds | None: ...
 
 Global___StepAssignment: _TypeAlias = StepAssignment  # noqa: Y015
@@ -796,12 +805,15 @@ class StopStep(_message.Message):
     STEP_INDEX_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     GRACE_SECONDS_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     pipeline_id: _builtins.str
     generation: _builtins.int
     step_index: _builtins.int
     attempt: _builtins.int
     """Absent: every attempt."""
     grace_seconds: _builtins.float
+    run_id: _builtins.str
+    """As in StepAssignment."""
     def __init__(
         self,
         *,
@@ -810,14 +822,20 @@ class StopStep(_message.Message):
         step_index: _builtins.int = ...,
         attempt: _builtins.int | None = ...,
         grace_seconds: _builtins.float = ...,
+        run_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_run_id", b"_run_id", "attempt", b"attempt", "run_id", b"run_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "generation", b"generation", "grace_seconds", b"grace_seconds", "pipeline_id", b"pipeline_id", "step_index", b"step_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_run_id", b"_run_id", "attempt", b"attempt", "generation", b"generation", "grace_seconds", b"grace_seconds", "pipeline_id", b"pipeline_id", "run_id", b"run_id", "step_index", b"step_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
     _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015
+    _WhichOneofReturnType__run_id: _TypeAlias = _typing.Literal["run_id"]  # noqa: Y015
+    _WhichOneofArgType__run_id: _TypeAlias = _typing.Literal["_run_id", b"_run_id"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__attempt) -> _WhichOneofReturnType__attempt | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__run_id) -> _WhichOneofReturnType__run_id | None: ...
 
 Global___StopStep: _TypeAlias = StopStep  # noqa: Y015
 

@@ -5,6 +5,7 @@ These values land in Temporal's history, so no value of an env or a secret is ev
 
 from gamepipe.wire.control import (
     CleanUp,
+    OfferMade,
     PlaceAnswer,
     PlaceRequest,
     PlaceStatus,
@@ -57,6 +58,7 @@ __all__ = [
     "NodeBack",
     "NodeLost",
     "Offer",
+    "OfferMade",
     "PipelineEnd",
     "PipelineStart",
     "PipelineStatus",

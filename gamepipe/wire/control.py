@@ -95,6 +95,15 @@ class PlaceStatus(StrEnum):
     """See `SaveStatus`; it is about `saved`."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OfferMade:
+    """An allocation that was written for a queued pipeline; its workflow must be signalled."""
+
+    pipeline_id: str
+    generation: int
+    node_id: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlaceAnswer:
     status: PlaceStatus
@@ -110,6 +119,8 @@ class PlaceAnswer:
     """With `definition`, like the names below."""
     env_names: tuple[str, ...] = ()
     secret_names: tuple[str, ...] = ()
+    offers: tuple[OfferMade, ...] = ()
+    """To others that were served first: the activity sends them, and its workflow sees none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,9 @@ class StepAssignment:
     """Nothing follows this step: when it completes, the agent removes the workspace itself."""
     stop_when_cut_off: bool = False
     """`on_node_lost: reschedule`: an agent that cannot renew for the TTL stops the step itself."""
+    run_id: str | None = None
+    """The workflow run that began the attempt, if it has continued as new since. None: the one that
+    asks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +89,9 @@ class StepReport:
     at: datetime
     percent: float | None = None
     message: str = ""
+    outputs: dict[str, str] = field(default_factory=dict)
+    """Of progress: those that the step has written since the last report. Its end has all of them;
+    with neither percent nor message, those of before stand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +104,8 @@ class StopStep:
     step_index: int
     attempt: int | None
     grace_seconds: float
+    run_id: str | None = None
+    """As in `StepAssignment`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,8 @@ class CarriedRun:
     """Steps whose stop the node has not confirmed."""
     dropped_output_bytes: int = 0
     """Of outputs that no step may ask for any more: not carried, but they count."""
+    begun_by: dict[int, str] = field(default_factory=dict)
+    """Step index -> the run that began its attempt, which goes on: to its node that is its name."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,13 @@
 """`GamePipelineHandler`: the REST application."""
 
+from collections.abc import Callable
+
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 
+from gamepipe.model.errors import StoreUnavailable
 from gateway.auth import Access
 from gateway.rest import problem
 from gateway.rest.fleet import FleetRoutes
@@ -32,7 +35,10 @@ class GamePipelineHandler:
         *,
         access: Access,
         workflow_base: str,
+        trouble: Callable[[], str],
     ) -> None:
+        """`trouble`: why this gateway can do nothing now, though it runs; empty: it can."""
+        self._trouble = trouble
         self._service = service
         self._access = access
         self._workflow_base = workflow_base
@@ -69,6 +75,9 @@ class GamePipelineHandler:
         return {"status": "ok"}
 
     async def ready(self) -> dict[str, str]:
-        """Whether store and Temporal answer; 503 names the one that does not."""
+        """Whether store and Temporal answer, and the store takes what is written; 503 names the one
+        that does not."""
         await self._service.check_ready()
+        if said := self._trouble():
+            raise StoreUnavailable(said)
         return {"status": "ok"}

@@ -11,6 +11,7 @@ from gamepipe.model.state import PipelineState
 from gamepipe.ports import LogQuery, PipelineFilter
 from gateway.events import LAST_ID
 from gateway.explanation import PlacementView, PlanView
+from gateway.logs import LONGEST_SEARCH, MOST_TAIL, checked
 from gateway.planning import MOST_COPIES
 from gateway.rest.body import (
     LARGEST_NUMBER,
@@ -178,8 +179,8 @@ class PipelineRoutes:
         attempt: Annotated[int | None, Query(ge=1, le=LARGEST_NUMBER)] = None,
         generation: Annotated[int | None, Query(ge=1, le=LARGEST_NUMBER)] = None,
         since: Moment | None = None,
-        tail: Annotated[int | None, Query(ge=0, le=100_000)] = None,
-        search: Annotated[str, Query(max_length=1000)] = "",
+        tail: Annotated[int | None, Query(ge=0, le=MOST_TAIL)] = None,
+        search: Annotated[str, Query(max_length=LONGEST_SEARCH)] = "",
         regex: Annotated[bool, Query(description="`search` is an RE2 expression.")] = False,
         follow: bool = False,
         download: Annotated[bool, Query(description="As a file to keep.")] = False,
@@ -197,7 +198,7 @@ class PipelineRoutes:
             regex=regex,
         )
         reader = self._service.logs
-        lines = reader.follow(query) if follow else reader.read(query)
+        lines = reader.follow(checked(query)) if follow else reader.read(checked(query))
         if not follow:
             lines = await begun(lines)
         return log_response(

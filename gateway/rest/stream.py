@@ -15,6 +15,8 @@ from gateway.view import EventView
 T = TypeVar("T")
 
 KEEP_ALIVE = ": still here\n\n"
+KEEP_ALIVE_SECONDS = 5.0
+"""A stream of SSE that is silent for longer looks dead to proxies, and to us a client that left."""
 
 
 class LogFormat(StrEnum):
@@ -31,27 +33,35 @@ class LogFormat(StrEnum):
 class Shutdown:
     """Set when the gateway stops; streams end with it, for clients that listen for ever."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, silence_seconds: float = KEEP_ALIVE_SECONDS) -> None:
         self._event = asyncio.Event()
+        self._silence_seconds = silence_seconds
 
     def set(self) -> None:
         self._event.set()
 
-    async def guard(self, source: AsyncIterator[T]) -> AsyncIterator[T]:
-        """The items of `source` until the shutdown."""
+    async def guard(self, source: AsyncIterator[T]) -> AsyncIterator[T | None]:
+        """The items of `source` until the shutdown; None whenever none came for a while."""
         stopped = asyncio.ensure_future(self._event.wait())
+        step = asyncio.ensure_future(_next(source))
         try:
             while True:
-                step = asyncio.ensure_future(_next(source))
-                await asyncio.wait((step, stopped), return_when=asyncio.FIRST_COMPLETED)
-                if not step.done():
-                    step.cancel()
-                    return
-                try:
+                await asyncio.wait(
+                    (step, stopped),
+                    timeout=self._silence_seconds,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if step.done():
                     yield step.result()
-                except StopAsyncIteration:
+                    step = asyncio.ensure_future(_next(source))
+                elif stopped.done():
                     return
+                else:
+                    yield None
+        except StopAsyncIteration:
+            return
         finally:
+            step.cancel()
             stopped.cancel()
 
 
@@ -81,14 +91,14 @@ async def _with_first(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
 
 
 def log_response(
-    lines: AsyncIterator[tuple[AttemptKey, LogLine]],
+    lines: AsyncIterator[tuple[AttemptKey, LogLine] | None],
     form: LogFormat,
     *,
     names: Sequence[str],
     file_name: str,
     download: bool,
 ) -> StreamingResponse:
-    """`names` are those of the steps, by index; text carries lines alone."""
+    """`names` are those of the steps, by index; text carries lines alone. None: it is quiet."""
 
     def as_json(key: AttemptKey, line: LogLine) -> str:
         name = names[key.step_index] if key.step_index < len(names) else ""
@@ -104,8 +114,13 @@ def log_response(
         "Cache-Control": "no-store",
         "Content-Disposition": f'{"attachment" if download else "inline"}; filename="{file_name}"',
     }
+    quiet = KEEP_ALIVE if form is LogFormat.SSE else ""
+
+    def as_text(line: tuple[AttemptKey, LogLine] | None) -> str:
+        return quiet if line is None else write(*line)
+
     return StreamingResponse(
-        (write(key, line).encode("utf-8", "replace") async for key, line in lines),
+        (as_text(line).encode("utf-8", "replace") async for line in lines),
         media_type=f"{form.value}; charset=utf-8",
         headers=headers,
     )

@@ -17,6 +17,7 @@ from gamepipe.v1 import pipeline_pb2 as pb
 from gamepipe.v1 import pipeline_pb2_grpc
 from gamepipe.wire import PipelineStatus, StepStatus
 from gamepipe.wire.message import key_message
+from gateway.logs import checked
 from gateway.rpc import translate
 from gateway.rpc.failure import Context, translated, translated_stream
 from gateway.service import Change, GamePipelineService
@@ -144,7 +145,7 @@ class GamePipelineServicer(pipeline_pb2_grpc.GamePipelineGRPCServiceServicer):
             yield pb.WatchPipelineResponse(event=_fill(view, pb.Event()))
 
     async def _log_query(self, request: pb.StreamLogsRequest) -> LogQuery:
-        return LogQuery(
+        query = LogQuery(
             pipeline_id=request.id,
             generation=request.generation if request.HasField("generation") else None,
             step_index=await self._service.step_index(request.id, request.step),
@@ -154,6 +155,7 @@ class GamePipelineServicer(pipeline_pb2_grpc.GamePipelineGRPCServiceServicer):
             search=request.search,
             regex=request.regex,
         )
+        return checked(query)
 
     def _show(self, record: PipelineRecord) -> pb.Pipeline:
         return _fill(PipelineView.of(record, self._workflow_base), pb.Pipeline())

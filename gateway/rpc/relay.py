@@ -73,12 +73,14 @@ class NodeRelay:
     async def run_step(self, assignment: StepAssignment) -> StepResult:
         message = to_message(assignment, step_pb2.StepAssignment())
         key = _key_of(assignment)
-        work = node_pb2.Work(run_step=message, values=await self._values_of(assignment, key))
+        values = await self._values_of(assignment, key)
+        work = node_pb2.Work(run_step=message, run_id=assignment.run_id or "", values=values)
         await self._hand_over(work, key)
 
     @activity.defn(name="stop_step")
     async def stop_step(self, order: StopStep) -> StopAnswer:
-        await self._hand_over(node_pb2.Work(stop_step=to_message(order, step_pb2.StopStep())))
+        message = to_message(order, step_pb2.StopStep())
+        await self._hand_over(node_pb2.Work(stop_step=message, run_id=order.run_id or ""))
 
     @activity.defn(name="stop_instance")
     async def stop_instance(self, order: StopInstanceOrder) -> InstanceEnd:
@@ -92,12 +94,13 @@ class NodeRelay:
 
     async def _hand_over(self, work: node_pb2.Work, key: AttemptKey | None = None) -> NoReturn:
         info = activity.info()
-        work.run_id = info.workflow_run_id or ""
+        asking = info.workflow_run_id or ""
+        work.run_id = work.run_id or asking
         work.task_token = self._seal.close(
             GivenWork(
                 kind=work.WhichOneof("work") or "",
                 node_id=self._node_id,
-                run_id=work.run_id,
+                run_id=asking,
                 key=key,
                 task_token=info.task_token,
             )

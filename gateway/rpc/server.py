@@ -1,5 +1,6 @@
 """`GamePipelineServer`: the gRPC server with health, reflection and the bearer token."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ SERVICES = (
 )
 OPEN_METHODS = "/grpc.health.v1.Health/"
 STOP_SECONDS = 1.0
+HEALTH_SECONDS = 0.5
 OPTIONS = [
     *MESSAGE_OPTIONS,
     # Below the idle timeout of common NAT boxes; agents may ping as often.
@@ -79,6 +81,7 @@ class GamePipelineServer:
         self, nodes: GameNodeServicer, pipelines: GamePipelineServicer, *, token: TokenSource
     ) -> None:
         self._nodes = nodes
+        self._serving: bool | None = None
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(interceptors=[TokenInterceptor(token)], options=OPTIONS)
         node_pb2_grpc.add_GameNodeServiceServicer_to_server(nodes, self._server)
@@ -97,9 +100,22 @@ class GamePipelineServer:
                 "GAMEPIPE_GRPC_PORT to a free one"
             ) from error
         await self._server.start()
-        for name in ("", *SERVICES):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._tell_health(serving=True)
         return int(bound)
+
+    async def keep_health(self, trouble: Callable[[], str]) -> None:
+        """Let the health service say whether this gateway can do anything, until cancelled."""
+        while True:
+            await self._tell_health(serving=not trouble())
+            await asyncio.sleep(HEALTH_SECONDS)
+
+    async def _tell_health(self, *, serving: bool) -> None:
+        if serving == self._serving:
+            return
+        self._serving = serving
+        states = health_pb2.HealthCheckResponse
+        for name in ("", *SERVICES):
+            await self._health.set(name, states.SERVING if serving else states.NOT_SERVING)
 
     async def stop(self) -> None:
         await self._health.enter_graceful_shutdown()

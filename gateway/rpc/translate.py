@@ -8,7 +8,7 @@ from typing import TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import ValidationError
 
-from gamepipe.limit import LOG_REQUEST_BYTES
+from gamepipe.limit import LOG_REQUEST_BYTES, OUTPUT_BYTES
 from gamepipe.logchunk import LogChunk, check, check_limit, check_lines
 from gamepipe.model.errors import InvalidRequest
 from gamepipe.model.node import GpuFacts, Location, NodeFacts
@@ -106,7 +106,9 @@ def node_state(text: str) -> NodeState:
 
 
 def step_report(message: node_pb2.StepReported) -> StepReport:
-    """Raises `InvalidRequest` for another kind than running and progress."""
+    """Raises `InvalidRequest` for another kind than running and progress, and `LimitExceeded`."""
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in message.outputs.items())
+    check_limit("outputs", "what a report says of outputs", size, OUTPUT_BYTES)
     return StepReport(
         generation=message.key.generation,
         step_index=message.key.step_index,
@@ -115,6 +117,7 @@ def step_report(message: node_pb2.StepReported) -> StepReport:
         at=moment(message.at),
         percent=message.percent if message.HasField("percent") else None,
         message=message.message,
+        outputs=dict(message.outputs),
     )
 
 

@@ -41,7 +41,9 @@ class Gateway(GameNodeServiceServicer):
         self.refuse_registers = 0
         self.note_refused = False
         self.protocol = 1
-        self.features = {"pace", "heartbeat_taken"}
+        self.features = {"pace", "heartbeat_taken", "report_metrics"}
+        self.metrics: list[node_pb2.ReportMetricsRequest] = []
+        self.metrics_error: grpc.StatusCode | None = None
         self.streams: list[Stream] = []
         self.instance_ids: list[str] = []
         self.received: list[node_pb2.ConnectRequest] = []
@@ -168,6 +170,14 @@ class Gateway(GameNodeServiceServicer):
             answer = node_pb2.PushLogsResponse(key=request.key, last_number=len(stored))
             await context.write(answer)
             await self._tell()
+
+    async def ReportMetrics(self, request, context):  # noqa: N802
+        await self._check(context)
+        self.metrics.append(request)
+        await self._tell()
+        if self.metrics_error is not None:
+            await context.abort(self.metrics_error, "not now")
+        return node_pb2.ReportMetricsResponse()
 
     async def FetchStepSecrets(self, request, context):  # noqa: N802
         await self._check(context)

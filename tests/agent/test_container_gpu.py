@@ -91,7 +91,7 @@ def test_the_readme_s_game_gets_its_gpu() -> None:
         r"```yaml\n(name: Start a game.*?)```", (ROOT / "README.md").read_text(), re.S
     )
     spec = parse_pipeline(text)
-    game = spec.step_named("game")
+    game = spec.steps[-1]
     assert (game.type, spec.resources.gpu.count) == (StepType.SERVICE, 1)
     (request,) = asked(game, *step_devices(spec, (3,))[game.index])
     assert request["DeviceIDs"] == ["3"]
@@ -100,7 +100,7 @@ def test_the_readme_s_game_gets_its_gpu() -> None:
 def test_the_shipped_game_service_gets_its_gpu() -> None:
     spec = parse_pipeline((ROOT / "examples" / "game-service.yaml").read_bytes())
     given = step_devices(spec, (3,))
-    (request,) = asked(spec.step_named("game"), *given[1])
+    (request,) = asked(spec.steps[1], *given[1])
     assert request["DeviceIDs"] == ["3"]
     assert request["Capabilities"] == [["gpu", "video", "graphics"]]
     assert 0 not in given

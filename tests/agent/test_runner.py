@@ -15,6 +15,7 @@ from gamepipe.wire import (
 )
 from tests.agent.making import assignment
 from tests.agent.node import Node, stop_of
+from tests.waiting import eventually
 
 
 async def test_outputs_and_lines_are_in_the_result(node: Node):
@@ -94,6 +95,42 @@ async def test_progress_is_thinned(node: Node):
     progress = [report for report in node.reports if report.kind is ReportKind.PROGRESS]
     assert 1 <= len(progress) <= 40
     assert progress[-1].percent == 100.0
+
+
+async def test_outputs_are_told_while_the_step_runs(node: Node, tmp_path: Path):
+    gate = tmp_path / "gate"
+    node.values.values = Values(secrets={"KEY": "hush-hush"})
+    script = f"""
+echo A=1 >> $GAMEPIPE_OUTPUT; echo B=${{{{ secrets.KEY }}}}! >> $GAMEPIPE_OUTPUT
+until [ -e {gate}.1 ]; do sleep 0.02; done
+echo A=2 >> $GAMEPIPE_OUTPUT; echo GAMEPIPE_PROGRESS=50 half >> $GAMEPIPE_OUTPUT
+until [ -e {gate}.2 ]; do sleep 0.02; done; echo C=3 >> $GAMEPIPE_OUTPUT"""
+
+    def told() -> dict[str, str]:
+        return {k: v for report in node.reports for k, v in report.outputs.items()}
+
+    running = node.run(assignment(script, scope=Scope(secret_names=("KEY",))))
+    await eventually(lambda: told() == {"A": "1", "B": "***!"})
+    assert {report.percent for report in node.reports if report.outputs} == {None}
+    (tmp_path / "gate.1").touch()
+    await eventually(lambda: told().get("A") == "2")
+    assert "half" in {report.message for report in node.reports}
+    (tmp_path / "gate.2").touch()
+    assert (await running).outputs == {"A": "2", "B": "***!", "C": "3"}
+
+
+async def test_what_would_be_refused_is_not_told_before(node: Node, tmp_path: Path):
+    gate = tmp_path / "gate"
+    script = f"""head -c 70000 /dev/zero | tr '\\0' x | sed s/^/BIG=/ >> $GAMEPIPE_OUTPUT
+echo >> $GAMEPIPE_OUTPUT; echo OTHER=1 >> $GAMEPIPE_OUTPUT; echo GOOD=1 >> $GAMEPIPE_OUTPUT
+until [ -e {gate} ]; do sleep 0.02; done"""
+    step = assignment(script)
+    step = replace(step, step=replace(step.step, outputs=("GOOD", "BIG")))
+    running = node.run(step)
+    await eventually(lambda: [report.outputs for report in node.reports if report.outputs])
+    gate.touch()
+    assert (await running).reason == reasons.OUTPUT_INVALID
+    assert [report.outputs for report in node.reports if report.outputs] == [{"GOOD": "1"}]
 
 
 async def test_a_bad_output_fails_the_step(node: Node):

@@ -91,10 +91,12 @@ def test_plan_says_how_many_fit_where_and_what_stops_the_next(
     file = write(tmp_path, GAME.format(gpu="{count: 1}"))
     status, said = shown(fleet, "plan", file, "--count", "20", terminal=terminal)
     assert status == 1
-    assert f"13 of 20 copies of chess fit, on {NODES} of " in said
+    assert f"13 of 20 copies of chess would start now, on {NODES} of " in said
+    assert " node(s); 7 would wait\n" in said
     assert "... and 3 on 2 more nodes; --all shows them" in said
     assert "copy 1 the cheapest of 12 that fit, of " in said
-    assert "copy 14 fits nowhere any more" in said
+    assert "copy 14 would be 1st of 1 in the queue" in said
+    assert "tenant default would hold " in said
     assert "\nCAUSE NODES WHICH THE FIRST ONE\n" in said
     assert "GPU_SHORT 1 why-big has 0 of 1 GPU(s) free" in said
     assert "CPU_SHORT 11 why-01, why-02, why-03, ... has 0 of 2 cores free" in said
@@ -109,7 +111,7 @@ def test_plan_of_one_compares_its_node_with_the_runners_up(
     file = write(tmp_path, GAME.format(gpu="{count: 1}"))
     status, said = shown(fleet, "plan", file, "--arg", "ROOM=red")
     lines = said.splitlines()
-    assert (status, lines[0][:28]) == (0, "chess fits: it would go to w")
+    assert (status, lines[0][:28]) == (0, "chess would start now, on wh")
     chosen = lines[0].rsplit(" ", 1)[1]
     head = next(line for line in lines if line.startswith("COST "))
     assert head.split()[1] == chosen
@@ -127,7 +129,9 @@ def test_why_shows_a_waiting_pipelines_place_causes_and_remedies(
     wait_for(lambda: fleet.get(pipeline_id)["reason"] == "NO_CAPACITY", what="it to wait")
     status, said = shown(fleet, "why", pipeline_id)
     assert status == 0
-    assert "state pending\nwaits number 1 of 1 by priority and age, for " in said
+    assert "state pending\nwaits 1st of 1 in the queue, for " in said
+    nobody = "turn priority 0; tenant default holds nothing, with weight 1\nbefore it nobody\n"
+    assert nobody in said
     assert "GPU_SHORT 12 why-01, why-02, why-03, ... has 1 of 2 GPU(s) free" in said
     remedies = said.split("what would let it run, the smallest change first:\n")[1]
     assert remedies.splitlines()[:3] == [

@@ -46,6 +46,8 @@ def test_a_data_directory_that_is_a_file(command: str, tmp_path: Path) -> None:
         ("agent", "GAMEPIPE_AGENT_LABELS", "notjson", 'write {"NAME": "VALUE"}'),
         ("agent", "GAMEPIPE_AGENT_LOCATION", "[]", 'write {"NAME": "VALUE"}'),
         ("agent", "GAMEPIPE_AGENT_LOG_LEVEL", "LOUD", "use DEBUG, INFO, WARNING or ERROR"),
+        ("agent", "GAMEPIPE_AGENT_PROBES", "eu=host", "such as eu-north=probe.example:443"),
+        ("agent", "GAMEPIPE_AGENT_PROBES", "eu=host:70000", "no REGION=HOST:PORT"),
         ("agent", "GAMEPIPE_AGENT_MAX_STEPS", "0", "greater than or equal to 1"),
     ],
 )

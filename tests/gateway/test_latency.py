@@ -1,11 +1,15 @@
 """What clients report of the network, where operators say that regions are, and what they see."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from gamepipe.agent.settings import AgentSettings
 from gamepipe.scheduling.probe import FORGOTTEN
+from tests.agent.running import RunningAgent
 from tests.gateway.conftest import Gateway
 from tests.gateway.test_pipelines import reason
 from tests.waiting import eventually
@@ -96,6 +100,33 @@ async def test_numbers_that_are_none_are_refused(watched: Gateway) -> None:
         method = "PUT" if "regions" in path else "POST"
         answer = await watched.http.request(method, path, content=body, headers=headers)
         assert reason(answer) == (422, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("transport", ["temporal", "grpc"])
+async def test_an_agent_measures_the_ways_that_it_is_told_to(
+    gateway: Gateway, tmp_path: Path, transport: str
+) -> None:
+    place = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    async with place:
+        settings = AgentSettings(
+            node_id="prober",
+            transport=transport,  # type: ignore[arg-type]
+            gateways=(gateway.grpc_address,),
+            data_dir=tmp_path / "agent",
+            docker_url="",
+            probes=f"here=127.0.0.1:{place.sockets[0].getsockname()[1]},gone=127.0.0.1:1",  # type: ignore[arg-type]
+            probe_interval=0.1,
+        )
+        agent = await RunningAgent(settings).until_ready()
+
+        async def measured() -> dict[str, float]:
+            ways = (await gateway.http.get("/nodes/prober/latency")).json()
+            return {way["from"]: way["measured"]["rtt_ms"] for way in ways if way["measured"]}
+
+        found = await eventually(measured)
+        assert await agent.end() == 0
+    assert set(found) == {"here"}
+    assert 0 < found["here"] < 1000
 
 
 async def test_latencies_of_no_node_are_not_found(watched: Gateway) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
@@ -12,6 +13,7 @@ from gamepipe.definition import bind, parse_pipeline
 from gamepipe.model.record import AttemptKey, LogLine, LogStream, NewPipeline
 from gamepipe.model.state import PipelineState
 from gamepipe.ports import LogChunk
+from gamepipe.v1 import pipeline_pb2, pipeline_pb2_grpc
 from tests.gateway.conftest import Gateway
 from tests.gateway.test_pipelines import TWO as TWO_STEPS
 from tests.gateway.test_pipelines import reason
@@ -99,6 +101,38 @@ async def test_what_cannot_be_asked_says_what_can(
     answer = await quiet_gateway.http.get(path, params=query)
     assert reason(answer) == (422, "INVALID_REQUEST")
     assert known in answer.json()["detail"]
+
+
+async def test_what_cannot_be_followed_is_refused_before_the_stream_begins(
+    quiet_gateway: Gateway, path: str
+) -> None:
+    query = {"search": "(", "regex": True, "follow": True}
+    answer = await quiet_gateway.http.get(path, params=query)
+    assert reason(answer) == (422, "INVALID_REQUEST")
+    assert "RE2" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"tail": 100_001}, "100000"),
+        ({"tail": 2**32 - 1, "follow": True}, "100000"),
+        ({"search": "x" * 1001}, "1000"),
+        ({"search": "(", "regex": True, "follow": True}, "RE2"),
+        ({"search": "((a{1,900}){1,900}){1,900}", "regex": True}, "RE2"),
+    ],
+)
+async def test_over_grpc_the_same_is_refused(
+    quiet_gateway: Gateway, path: str, query: dict[str, Any], said: str
+) -> None:
+    del path
+    async with grpc.aio.insecure_channel(quiet_gateway.grpc_address) as channel:
+        stub = pipeline_pb2_grpc.GamePipelineGRPCServiceStub(channel)
+        call = stub.StreamLogs(pipeline_pb2.StreamLogsRequest(id="p1", **query))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert said in (caught.value.details() or "")
 
 
 def from_ndjson(answer: httpx.Response) -> list[dict[str, Any]]:

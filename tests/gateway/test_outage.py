@@ -1,10 +1,13 @@
 """Temporal or the database away: clear answers, and nothing is lost."""
 
+import contextlib
 from datetime import timedelta
 from pathlib import Path
 from tempfile import mkdtemp
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from temporalio.client import Client
 
 from activities.sweep import PipelineSweep
@@ -16,6 +19,7 @@ from gateway.auth import check_binding
 from tests.gateway.conftest import running
 from tests.gateway.test_pipelines import HELLO, reason
 from tests.postgres_fixtures import PostgresServer
+from tests.waiting import eventually
 from tests.workflows.node import now
 from worker import build_worker
 
@@ -67,6 +71,32 @@ async def test_with_the_database_away_nothing_is_accepted(
         again = await gateway.http.post("/pipelines", json={"definition": HELLO, "id": "p1"})
         assert again.status_code == 201
     own.stop()
+
+
+async def test_a_store_that_takes_nothing_more_is_told_until_it_does(
+    temporal_server: TemporalServer, temporal_client: Client, small_disk: Path
+) -> None:
+    """Reading goes on: only who writes would find out."""
+    url, filler = f"sqlite:///{small_disk / 'store.db'}", small_disk / "filler"
+    async with running(url, temporal_server, temporal_client) as gateway:
+        base = str(gateway.http.base_url).removesuffix("/api/v1/")
+
+        async def says(status: int, served: int) -> bool:
+            async with grpc.aio.insecure_channel(gateway.grpc_address) as channel:
+                health = health_pb2_grpc.HealthStub(channel)
+                told = await health.Check(health_pb2.HealthCheckRequest())
+            answer = await gateway.http.get(f"{base}/readyz")
+            return (answer.status_code, told.status) == (status, served)
+
+        states = health_pb2.HealthCheckResponse
+        assert await says(200, states.SERVING)
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(b"x" * 4096):
+                pass
+        await eventually(lambda: says(503, states.NOT_SERVING))
+        assert reason(await gateway.http.get(f"{base}/readyz"))[1] == "STORE_UNAVAILABLE"
+        filler.unlink()
+        await eventually(lambda: says(200, states.SERVING))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])

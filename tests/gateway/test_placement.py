@@ -102,11 +102,15 @@ async def test_a_limit_is_told_instead_of_the_nodes(
     await store.pipelines.add(new("p1", tenant="acme", priority=3), now=now())
     await store.placements.place(place_request("p1"), now=now())
     await store.close()
-    async with running(store_url, temporal_server, temporal_client) as gateway:
+    limits = {"tenant": {"acme": 0}}
+    async with running(store_url, temporal_server, temporal_client, limits=limits) as gateway:
         found = await placement(gateway, "p1")
+        planned = await plan(gateway, HELLO | {"tenant": "acme"}, count=2)
     assert (found["reason"], found["priority"], found["position"]) == ("LIMIT_REACHED", 3, 1)
     assert "acme" in found["summary"]
     assert (found["fits"], found["verdicts"], found["remedies"]) == ("", [], [])
+    assert (planned["fitting"], planned["reason"]) == (0, "LIMIT_REACHED")
+    assert planned["refused"]["summary"] == found["summary"]
 
 
 async def test_an_unknown_pipeline_has_no_placement(gateway: Gateway) -> None:

@@ -185,6 +185,17 @@ class ReferenceNode:
             )
         )
 
+    async def wrote(self, work: node_pb2.Work, **outputs: str) -> int:
+        return await self.ask(
+            step_reported=node_pb2.StepReported(
+                task_token=work.task_token,
+                key=key_of(work),
+                kind="progress",
+                at=now(),
+                outputs=outputs,
+            )
+        )
+
     async def end(self, work: node_pb2.Work, state: str = "completed", **result: object) -> int:
         ended = step_pb2.StepResult(
             state=state,

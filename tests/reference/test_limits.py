@@ -17,7 +17,7 @@ from gamepipe.v1 import log_pb2, node_pb2
 from store.log import LogStore
 from tests.gateway.conftest import Gateway
 from tests.reference.client import FACTS, ReferenceNode, key_of, now
-from tests.reference.test_node import OK, _renew, shown, submit
+from tests.reference.test_node import ABORTED, OK, _renew, shown, submit
 from tests.waiting import eventually
 from tests.workflows.node import now as utc_now
 
@@ -123,6 +123,24 @@ async def test_more_unacknowledged_requests_than_allowed_end_the_stream_and_lose
     await gateway.ended(pipeline_id)
     logs = (await gateway.http.get(f"/pipelines/{pipeline_id}/logs")).text
     assert logs.splitlines() == texts
+
+
+async def test_outputs_of_a_running_step_are_shown_and_limited(
+    gateway: Gateway, node: ReferenceNode
+) -> None:
+    pipeline_id = await submit(gateway, "l9")
+    work = await node.take()
+    assert await node.running(work) == OK
+    assert await node.wrote(work, version="42") == OK
+
+    async def shown() -> bool:
+        (step,) = (await gateway.http.get(f"/pipelines/{pipeline_id}")).json()["steps"]
+        return bool(step["outputs"] == {"version": "42"} and step["state"] == "running")
+
+    await eventually(shown)
+    assert await node.wrote(work, big="x" * (64 << 10)) == ABORTED
+    assert await node.end(work, outputs={"version": "43"}) == OK
+    assert (await gateway.ended(pipeline_id))["steps"][0]["outputs"] == {"version": "43"}  # type: ignore[index]
 
 
 async def test_repeated_reports_cost_the_history_one_signal(

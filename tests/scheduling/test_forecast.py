@@ -2,18 +2,28 @@
 
 import pytest
 
-from gamepipe.model.forecast import Placed
+from gamepipe.model.forecast import Forecast, Placed
 from gamepipe.model.node import NodeMetrics
 from gamepipe.model.spec import GpuRequest
 from gamepipe.model.state import Connectivity
 from gamepipe.scheduling.choose import Choice, Chooser, Refusal
-from gamepipe.scheduling.forecast import forecast
+from gamepipe.scheduling.forecast import forecast, newcomer
+from gamepipe.scheduling.need import Need
+from gamepipe.scheduling.present import Present
+from gamepipe.scheduling.snapshot import Snapshot
 from tests.scheduling.shapes import a_need, a_node, a_snapshot, holding
+from tests.store.shapes import NOW
+
+
+def planned(need: Need, snapshot: Snapshot, *, count: int = 1) -> Forecast:
+    """With nobody else in the queue."""
+    present = Present(chooser=Chooser(snapshot), now=NOW)
+    return forecast(newcomer(need, present), present, count=count)
 
 
 def test_copies_fill_the_fleet_until_one_does_not_fit() -> None:
     snapshot = a_snapshot(a_node("n1"), a_node("n2", cpu=4), a_node("n3", cpu=1))
-    found = forecast(a_need(cpu=2), snapshot, count=10)
+    found = planned(a_need(cpu=2), snapshot, count=10)
     assert (found.asked, found.fitting, found.nodes) == (10, 6, 3)
     assert set(found.placed) == {Placed(node_id="n1", count=4), Placed(node_id="n2", count=2)}
     assert found.refused is not None
@@ -27,7 +37,7 @@ def test_copies_fill_the_fleet_until_one_does_not_fit() -> None:
 
 
 def test_copies_that_all_fit_meet_no_refusal() -> None:
-    found = forecast(a_need(cpu=2), a_snapshot(a_node("n1")), count=4)
+    found = planned(a_need(cpu=2), a_snapshot(a_node("n1")), count=4)
     assert (found.fitting, found.refused) == (4, None)
 
 
@@ -41,14 +51,14 @@ def test_copies_that_all_fit_meet_no_refusal() -> None:
         (a_need(spread="node", spread_most=2, template="t"), 4),
     ],
 )
-def test_ports_devices_and_limits_of_the_copies_count(need: object, fitting: int) -> None:
+def test_ports_devices_and_limits_of_the_copies_count(need: Need, fitting: int) -> None:
     snapshot = a_snapshot(a_node("n1", gpus=2), a_node("n2", gpus=1))
-    assert forecast(need, snapshot, count=50).fitting == fitting  # type: ignore[arg-type]
+    assert planned(need, snapshot, count=50).fitting == fitting
 
 
 def test_the_causes_add_up_to_the_fleet() -> None:
     lost = [a_node(f"l{number}", connectivity=Connectivity.LOST) for number in range(3)]
-    found = forecast(a_need(cpu=9), a_snapshot(*lost, a_node("n1")))
+    found = planned(a_need(cpu=9), a_snapshot(*lost, a_node("n1")))
     assert found.refused is not None
     assert [(one.code, one.count) for one in found.refused.causes] == [
         ("NODE_NOT_ONLINE", 3),
@@ -58,7 +68,7 @@ def test_the_causes_add_up_to_the_fleet() -> None:
 
 
 def test_no_fleet_refuses_with_what_to_do() -> None:
-    found = forecast(a_need(), a_snapshot())
+    found = planned(a_need(), a_snapshot())
     assert found.refused is not None
     assert (found.refused.causes, found.nodes) == ((), 0)
     assert "gamepipe agent" in found.refused.summary

@@ -3,122 +3,33 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gamepipe.model import latency as ends
-from gamepipe.model.latency import Endpoint, Measured, MeasuredWay
-from gamepipe.model.node import GameNode, Location, NodeFacts
+from gamepipe.model.latency import MeasuredWay
+from gamepipe.model.node import GameNode
 from gamepipe.model.spec import PlacementRequest
 from gamepipe.scheduling.choose import Choice, choose, verdicts
-from gamepipe.scheduling.coordinate import fit, ways_of
 from gamepipe.scheduling.fleet import Fleet
-from gamepipe.scheduling.latency import SOURCES, Latencies, Latency
+from gamepipe.scheduling.latency import Latencies, Latency
 from gamepipe.scheduling.need import Need
-from gamepipe.scheduling.network import Network, network_of
-from gamepipe.scheduling.probe import HALF_LIFE, KEPT, Sample, kept, measured_by
+from gamepipe.scheduling.probe import HALF_LIFE, Sample, measured_by
 from gamepipe.scheduling.snapshot import Snapshot
-from tests.store.shapes import NOW
-
-FACTS = NodeFacts(cpu=8, memory_bytes=1 << 36, disk_bytes=1 << 40)
-STOCKHOLM, FRANKFURT, VIRGINIA, SYDNEY = (59.3, 18.1), (50.1, 8.7), (39.0, -77.5), (-33.9, 151.2)
-REGIONS = {"se": STOCKHOLM}
-
-
-def node(node_id: str, spot: tuple[float, float] | None = None, zone: str = "") -> GameNode:
-    latitude, longitude = spot or (None, None)
-    location = Location(zone=zone, latitude=latitude, longitude=longitude)
-    return GameNode(id=node_id, facts=FACTS, location=location)
-
-
-def measured(rtt_ms: float, *, age: timedelta = timedelta(), probes: int = 10) -> Measured:
-    seconds = NOW.timestamp() - age.total_seconds()
-    samples = [Sample(at=seconds - 60 * n, rtt_ms=rtt_ms) for n in range(probes)]
-    return measured_by(kept(samples), in_all=probes)
-
-
-def known(
-    nodes: Sequence[GameNode],
-    ways: dict[tuple[str, str], Measured],
-    regions: dict[str, tuple[float, float]] = REGIONS,
-    *,
-    between: Sequence[MeasuredWay] = (),
-) -> Latencies:
-    """With everything that follows from what was measured."""
-    measured_ways = [
-        MeasuredWay(source=ends.region(region), node_id=node_id, measured=one)
-        for (region, node_id), one in ways.items()
-    ]
-    probes: dict[str, dict[str, Measured]] = {}
-    for (region, node_id), one in ways.items():
-        probes.setdefault(region, {})[node_id] = one
-    network = network_of([*measured_ways, *between], nodes, regions, now=NOW)
-    return Latencies(regions=regions, probes=probes, network=network, now=NOW)
-
-
-def toward(latencies: Latencies, nodes: Sequence[GameNode], region: str = "se") -> dict[str, str]:
-    found = latencies.toward(region, Fleet(nodes))
-    return {one.id: SOURCES[found.source[row]] for row, one in enumerate(nodes)}
-
-
-def ms_of(latencies: Latencies, nodes: Sequence[GameNode], region: str = "se") -> list[float]:
-    return [float(ms) for ms in latencies.toward(region, Fleet(nodes)).ms]
-
-
-# --- probes ---------------------------------------------------------------------------------------
-
-
-def test_one_outlier_among_probes_decides_nothing() -> None:
-    samples = [Sample(at=60.0 * n, rtt_ms=ms) for n, ms in enumerate((20, 21, 900, 19))]
-    assert 19 <= measured_by(samples, in_all=4).rtt_ms <= 21
-
-
-def test_of_one_minute_the_middle_counts_not_the_last_or_the_highest() -> None:
-    minute = [Sample(at=60.0, rtt_ms=ms) for ms in (20, 21, 22, 400, 19, 500, 23)]
-    assert measured_by(kept(minute), in_all=7).rtt_ms == 22
-
-
-def test_a_burst_of_one_minute_does_not_push_out_the_others() -> None:
-    calm = [Sample(at=60.0 * n, rtt_ms=20) for n in range(10)]
-    burst = [Sample(at=601.0 + n / 100, rtt_ms=500) for n in range(100)]
-    assert measured_by(kept([*calm, *burst]), in_all=110).rtt_ms == 20
-
-
-def test_a_route_that_changed_is_believed_before_long() -> None:
-    before = [Sample(at=60.0 * n, rtt_ms=20) for n in range(100)]
-    after = [Sample(at=6000 + 60.0 * n, rtt_ms=80) for n in range(KEPT // 2 + 1)]
-    assert measured_by(kept([*before, *after]), in_all=0).rtt_ms == 80
-
-
-def test_many_probes_take_no_more_room_than_few() -> None:
-    assert len(kept(Sample(at=60.0 * n, rtt_ms=20) for n in range(1000))) == KEPT
-
-
-@settings(deadline=None)
-@given(
-    st.lists(
-        st.builds(
-            Sample,
-            at=st.floats(0, 1e9),
-            rtt_ms=st.floats(0.1, 10_000),
-            count=st.integers(1, 1000),
-        ),
-        min_size=1,
-    )
+from tests.scheduling.latencies import (
+    FRANKFURT,
+    REGIONS,
+    STOCKHOLM,
+    SYDNEY,
+    VIRGINIA,
+    known,
+    measured,
+    ms_of,
+    node,
+    toward,
 )
-def test_the_figure_of_probes_lies_among_them_in_whatever_order_they_came(
-    samples: list[Sample],
-) -> None:
-    found = measured_by(kept(samples), in_all=len(samples))
-    assert min(s.rtt_ms for s in samples) <= found.rtt_ms <= max(s.rtt_ms for s in samples)
-    assert found.jitter_ms >= 0
-    assert found == measured_by(kept(reversed(samples)), in_all=len(samples))
-    assert kept(kept(samples)) == kept(samples)
-
+from tests.store.shapes import NOW
 
 # --- what is known, from best to worst ------------------------------------------------------------
 
@@ -242,92 +153,6 @@ def test_predictions_get_surer_with_what_is_measured_around_them() -> None:
         errors.append(error(known(nodes, ways, regions), nodes))
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < errors[0] / 2
-
-
-# --- properties -----------------------------------------------------------------------------------
-
-_SPOT = st.tuples(st.floats(-90, 90), st.floats(-180, 180))
-_PLACED = st.tuples(st.none() | _SPOT, st.sampled_from(["", "z1", "z2"]))
-_WAY = st.tuples(
-    st.sampled_from(["se", "us", "xx"]),
-    st.integers(0, 7),
-    st.floats(0.1, 10_000),
-    st.integers(1, 5),
-)
-
-
-@st.composite
-def worlds(draw: st.DrawFn) -> tuple[list[GameNode], dict[tuple[str, str], Measured]]:
-    placed = draw(st.lists(_PLACED, min_size=1, max_size=8))
-    nodes = [node(f"n{row}", spot, zone) for row, (spot, zone) in enumerate(placed)]
-    ways = {
-        (region, f"n{row % len(nodes)}"): measured(rtt_ms, probes=probes)
-        for region, row, rtt_ms, probes in draw(st.lists(_WAY, max_size=20))
-    }
-    return nodes, ways
-
-
-@settings(deadline=None)
-@given(worlds())
-def test_a_latency_is_never_negative_and_its_error_is_known_with_it(
-    world: tuple[list[GameNode], dict[tuple[str, str], Measured]],
-) -> None:
-    nodes, ways = world
-    latencies = known(nodes, ways, {"se": STOCKHOLM, "us": VIRGINIA})
-    for region in ("se", "us", "xx"):
-        found = latencies.toward(region, Fleet(nodes))
-        is_known = found.source > 0
-        assert (is_known == ~np.isnan(found.ms)).all()
-        assert (found.ms[is_known] > 0).all()
-        assert (found.error_ms[is_known] > 0).all()
-        assert np.isfinite(found.cautious_ms[is_known]).all()
-
-
-@settings(deadline=None)
-@given(worlds(), st.randoms(use_true_random=False))
-def test_the_same_measurements_give_the_same_figures_in_whatever_order(
-    world: tuple[list[GameNode], dict[tuple[str, str], Measured]],
-    random: Random,
-) -> None:
-    nodes, ways = world
-    mixed = list(ways.items())
-    random.shuffle(mixed)
-    first, second = known(nodes, ways), known(nodes[::-1], dict(mixed))
-    ordered = sorted(nodes, key=lambda one: one.id)
-    assert ms_of(first, ordered) == pytest.approx(ms_of(second, ordered), nan_ok=True)
-
-
-@settings(deadline=None)
-@given(worlds())
-def test_what_is_stored_of_a_network_is_the_network(
-    world: tuple[list[GameNode], dict[tuple[str, str], Measured]],
-) -> None:
-    nodes, ways = world
-    whole = known(nodes, ways)
-    read = replace(whole, network=Network.read(whole.network.document()), _kept={}, _goals={})
-    assert ms_of(read, nodes) == pytest.approx(ms_of(whole, nodes), abs=1e-3, nan_ok=True)
-
-
-@settings(deadline=None)
-@given(worlds(), st.integers(0, 7))
-def test_no_figure_depends_on_which_other_nodes_are_asked_for(
-    world: tuple[list[GameNode], dict[tuple[str, str], Measured]], row: int
-) -> None:
-    nodes, ways = world
-    latencies, one = known(nodes, ways), nodes[row % len(nodes)]
-    among = ms_of(latencies, nodes)[row % len(nodes)]
-    assert ms_of(latencies, [one])[0] == pytest.approx(among, nan_ok=True)
-
-
-def test_the_way_back_is_as_long() -> None:
-    here, there = ends.node("a"), ends.node("b")
-    spots = {here: FRANKFURT, there: VIRGINIA}
-
-    def fitted(*ways: tuple[Endpoint, Endpoint, float, float]) -> list[float]:
-        found = fit(ways_of(ways), spots)
-        return [*found.height, *found.shift.ravel(), *found.error]
-
-    assert fitted((here, there, 120.0, 1.0)) == fitted((there, here, 120.0, 1.0))
 
 
 # --- columns of a fleet, decisions ----------------------------------------------------------------

@@ -1,15 +1,20 @@
 """A made-up world over virtual time."""
 
+from typing import Any
+
 import pytest
 
+from gamepipe.scheduling.limit import Limits
+from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.simulation.fleet import made_nodes, made_requests
 from gamepipe.simulation.policy import POLICIES
 from gamepipe.simulation.timeline import Course, run
 
 
-def course(policy: str = "fragmentation", seed: int = 1, load: float = 1.5) -> Course:
+def course(policy: str = "fragmentation", seed: int = 1, load: float = 1.5, **order: Any) -> Course:
     nodes = made_nodes(6, seed)
-    return run(nodes, made_requests(nodes, 400, load, seed), policy=policy, seed=seed)
+    requests = made_requests(nodes, 400, load, seed)
+    return run(nodes, requests, policy=policy, seed=seed, order=OrderPolicy(**order))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -36,6 +41,29 @@ def test_under_load_the_players_of_all_tenants_wait() -> None:
     waits = course(load=5.0).waits
     assert set(waits) == {"small", "middle", "large"}
     assert all(max(of_tenant) > 0 for of_tenant in waits.values())
+
+
+def served(found: Course) -> dict[str, float]:
+    """Of what each tenant asked for, the part that was placed."""
+    return {
+        tenant: len(waits) / (len(waits) + found.unserved.get(tenant, 0))
+        for tenant, waits in found.waits.items()
+    }
+
+
+def test_tenants_take_turns_by_their_weights() -> None:
+    by = {
+        favoured: served(course(load=5.0, tenant_weights={favoured: 100.0}))
+        for favoured in ("small", "large")
+    }
+    assert by["small"]["small"] > by["large"]["small"]
+    assert by["large"]["large"] > by["small"]["large"]
+
+
+def test_limits_hold_as_in_production() -> None:
+    found = course(load=0.01, limits=Limits(most={"tenant": {"middle": 0}}))
+    assert set(found.waits) == {"small", "large"}
+    assert set(found.unserved) == {"middle"}
 
 
 def test_the_service_puts_players_nearer_than_chance_does() -> None:

@@ -1,5 +1,7 @@
 """Log lines: every one once, in order, whatever is sent twice or cut differently."""
 
+import asyncio
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -94,6 +96,22 @@ async def test_reading_filters_and_cuts(store: GamePipelineStore) -> None:
     assert await texts(store, step_index=0, after=998) == ["line 999", "line 1000"]
     assert await texts(store, search="other") == ["other 1", "other 2", "other 3"]
     assert await texts(store, since=NOW + timedelta(seconds=999)) == ["line 999", "line 1000"]
+
+
+async def test_others_go_on_while_lines_are_searched(
+    store: GamePipelineStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search may look through millions of lines and find none: streams must not wait for it."""
+    await store.pipelines.add(new("p"), now=NOW)
+    await store.logs.append([LogChunk.of(KEY, lines(1, 3))])
+    loop, gone_on = asyncio.get_running_loop(), threading.Event()
+
+    def looks(text: str) -> bool:
+        loop.call_soon_threadsafe(gone_on.set)
+        return gone_on.wait(5) and text == "line 3"
+
+    monkeypatch.setattr("store.log.matcher", lambda _: looks)
+    assert await texts(store, search="line 3") == ["line 3"]
 
 
 async def test_lines_of_an_unknown_pipeline_are_acknowledged_and_dropped(

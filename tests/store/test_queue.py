@@ -1,60 +1,24 @@
 """The queue in the store: its order, its limits, what is reserved; and that whatever frees is
 offered at once."""
 
-import asyncio
-import os
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, event, text
-from sqlalchemy.engine import Engine
 
 from gamepipe.model import reason as reasons
 from gamepipe.model.errors import QueueFull
 from gamepipe.model.record import Instance
 from gamepipe.model.state import Connectivity, InstanceState, PipelineState
-from gamepipe.ports import OfferMade, PipelineChange
+from gamepipe.ports import PipelineChange
 from gamepipe.scheduling.limit import Limits
-from gamepipe.scheduling.need import Need
-from gamepipe.scheduling.order_policy import OrderPolicy
-from gamepipe.wire import PlaceAnswer, PlaceStatus, WithdrawRequest
-from store.database import parse_url
-from store.queue import line_of
+from gamepipe.wire import PlaceStatus, WithdrawRequest
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
-from tests.store.shapes import LIFE, new, place_request, registration, save_request, spec
+from tests.store.queueing import names, ordered, place, wait_all
+from tests.store.shapes import LIFE, new, place_request, registration, save_request
 
 LATER = NOW + timedelta(minutes=6)
-
-
-@asynccontextmanager
-async def ordered(url: str, **order: Any) -> AsyncIterator[GamePipelineStore]:
-    store = await GamePipelineStore.open(url, order=OrderPolicy(**order))
-    yield store
-    await store.close()
-
-
-async def place(store: GamePipelineStore, name: str, *, at: float = 0, **shape: Any) -> PlaceAnswer:
-    now = NOW + timedelta(seconds=at)
-    await store.pipelines.add(new(name, **shape), now=now)
-    return await store.placements.place(place_request(name), now=now)
-
-
-async def wait_all(store: GamePipelineStore, *names: str, **shape: Any) -> None:
-    """In this order, each of the tenant that its name begins with."""
-    for number, name in enumerate(names):
-        tenant = name.partition("-")[0]
-        answer = await place(store, name, at=1 + number / 1000, **{"tenant": tenant} | shape)
-        assert answer.status is PlaceStatus.QUEUED
-
-
-def names(offers: tuple[OfferMade, ...]) -> list[str]:
-    return [offer.pipeline_id for offer in offers]
 
 
 async def end(store: GamePipelineStore, name: str, **more: Any) -> list[str]:
@@ -160,10 +124,11 @@ async def test_a_newcomer_does_not_take_what_is_reserved(store_url: str) -> None
         entry = await store.placements.queue_entry("new")
         assert entry is not None
         assert [verdict.code for verdict in entry.verdicts] == ["NODE_RESERVED"]
-        found = await store.placements.forecast(spec(), {}, now=NOW, entry=entry)
+        found = await store.placements.outlook("new", now=LATER)
+        assert found is not None
         assert found.refused is not None
         assert [cause.code for cause in found.refused.causes] == ["NODE_RESERVED"]
-        wait = "wait until who n1 is kept for has run"
+        wait = "wait for the pipeline that n1 is kept for"
         assert [remedy.text for remedy in found.refused.remedies] == [wait]
         assert await end(store, "two") == ["large"]
 
@@ -240,64 +205,3 @@ async def test_those_who_wait_hear_why_as_things_are_now(store_url: str) -> None
             assert [verdict.code for verdict in entry.verdicts] == ["CPU_SHORT"]
             record = await store.pipelines.get(entry.pipeline_id)
             assert (record.reason, record.message) == (reasons.NO_CAPACITY, entry.summary)
-
-
-async def test_entries_of_an_earlier_schema_are_served_in_their_place(store_url: str) -> None:
-    async with ordered(store_url) as store:
-        await wait_all(store, "old", "young", tenant="default")
-
-        def forget() -> None:
-            with create_engine(parse_url(store_url)).begin() as connection:
-                connection.execute(text("UPDATE queue_entry SET line = '', need = NULL"))
-
-        await asyncio.to_thread(forget)
-        await store.nodes.register(registration("n1", cpu=1), now=NOW)
-        assert names(await store.placements.offer(now=NOW)) == ["old"]
-
-
-async def test_a_pass_costs_by_needs_that_differ_not_by_how_many_wait(store_url: str) -> None:
-    """Statements of a pass in which nothing fits."""
-    async with ordered(store_url) as store:
-        await store.nodes.register(registration("n1", cpu=1), now=NOW)
-        await place(store, "running")
-        counts = []
-        for batch in range(2):
-            size = 2 if batch == 0 else 40
-            waiting = (f"default-{batch}.{number}" for number in range(size))
-            await wait_all(store, *waiting)
-            counts.append(await _statements(store))
-        assert counts[0] == counts[1]
-
-
-async def _statements(store: GamePipelineStore) -> int:
-    seen = []
-
-    def note(*given: Any) -> None:
-        seen.append(given[2])
-
-    await store.placements.offer(now=NOW, telling=True)  # told once
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        assert await store.placements.offer(now=NOW, telling=True) == ()
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-    return len(seen)
-
-
-def test_a_line_has_the_same_name_in_every_process() -> None:
-    """Sets have another order in each."""
-    code = (
-        "from gamepipe.scheduling.need import Need; from store.queue import line_of;"
-        "print(line_of(Need(features=frozenset(('command', 'container')))))"
-    )
-    said = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env=os.environ | {"PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        for seed in "12"
-    }
-    assert said == {line_of(Need(features=frozenset(("command", "container"))))}

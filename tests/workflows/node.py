@@ -126,7 +126,11 @@ class ScriptedNode:
         return self._stopping[(assignment.pipeline_id, assignment.generation, index)]
 
     async def report(
-        self, assignment: StepAssignment, kind: ReportKind, percent: float | None = None
+        self,
+        assignment: StepAssignment,
+        kind: ReportKind,
+        percent: float | None = None,
+        outputs: dict[str, str] | None = None,
     ) -> None:
         handle = self.client.get_workflow_handle(f"pipeline-{assignment.pipeline_id}")
         await handle.signal(
@@ -138,6 +142,7 @@ class ScriptedNode:
                 kind=kind,
                 at=now(),
                 percent=percent,
+                outputs=outputs or {},
             ),
         )
 

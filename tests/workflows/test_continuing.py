@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
+from temporalio.worker import Worker
 
+from activities.node import NodeActivities
 from gamepipe.connecting import connect_temporal
 from gamepipe.embedded import temporal as embedded
 from gamepipe.model.state import PipelineState, StepState
@@ -21,12 +23,14 @@ from gamepipe.wire import (
     StepAssignment,
     StepResult,
     StepStatus,
+    node_queue,
 )
 from store.store import GamePipelineStore
+from tests.agent.node import Node
 from tests.store_fixtures import NewStore
 from tests.waiting import eventually
 from tests.workflows.conftest import FAST, Stack
-from tests.workflows.node import ScriptedNode, complete, done, failed
+from tests.workflows.node import ScriptedNode, complete, done, failed, register
 from tests.workflows.shapes import service_up
 from tests.workflows.test_limits import first_run_of
 from tests.workflows.test_node_lost import _file, _silent, is_running
@@ -218,6 +222,37 @@ async def test_a_run_that_waits_for_its_node_continues_with_the_same_attempt(
     assert {a.attempt for a in node.assignments} == {1}
     dispatches = [a.dispatch for a in node.assignments if a.step.name == "two"]
     assert dispatches == sorted(set(dispatches))
+
+
+async def test_an_attempt_that_runs_on_its_node_is_adopted_after_the_run_continued(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """Its node was away, not dead: the step must neither be run anew nor stopped."""
+    stack.with_settings(
+        heartbeat_seconds=0.5, schedule_to_start_seconds=0.2, lost_node_look_seconds=0.2
+    )
+    real, ledger, gate = Node(tmp_path / "agent"), tmp_path / "ledger", tmp_path / "gate"
+    activities = NodeActivities(real.runner, stack.client).all()
+    await register(stack.store, "real")
+
+    def serving() -> Worker:
+        return Worker(stack.client, task_queue=node_queue("real"), activities=activities)
+
+    script = f"echo ran >> {ledger}; until [ -e {gate} ]; do sleep 0.02; done"
+    async with serving():
+        text = _file("wait").replace("sleep 1000", script)
+        handle = await stack.submit(text)
+        await eventually(lambda: is_running(stack, handle))
+    await handle.signal("node_lost", NodeLost(node_id="real", generation=1))
+    await _continues_while_it_waits(stack, handle)
+    gate.touch()
+    async with serving():
+        await handle.signal("node_back", NodeBack(node_id="real", generation=1))
+        record = await stack.finish(handle)
+    assert (record.state, record.reason) == (PipelineState.COMPLETED, "")
+    assert [step.attempt for step in record.steps] == [1, 1, 1]
+    assert ledger.read_text() == "ran\n"
+    await real.close()
 
 
 async def test_a_cancel_ends_a_run_that_waits_for_its_node_after_it_continued(

@@ -9,7 +9,8 @@ from temporalio.exceptions import ApplicationError
 
 from gamepipe.model.record import EventKind, PipelineRecord
 from gamepipe.model.state import PipelineState
-from gamepipe.wire import StepAssignment, StepResult
+from gamepipe.wire import ReportKind, StepAssignment, StepResult
+from tests.waiting import eventually
 from tests.workflows.conftest import Stack
 from tests.workflows.node import (
     ScriptedNode,
@@ -154,6 +155,45 @@ steps:
     assert node.assignments[1].scope.outputs == {"make": {"version": "42"}}
     assert node.assignments[2].scope.outputs == {}
     assert record.steps[0].outputs == {"version": "42"}
+
+
+async def test_outputs_of_a_running_step_are_shown_and_go_with_its_attempt(stack: Stack) -> None:
+    told, go_on, again = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def make(node: ScriptedNode, assignment: StepAssignment) -> StepResult:
+        if assignment.attempt == 2:
+            await again.wait()
+            return done({"b": "3"})
+        await node.report(assignment, ReportKind.RUNNING)
+        await node.report(assignment, ReportKind.PROGRESS, percent=40.0, outputs={"a": "1"})
+        await node.report(assignment, ReportKind.PROGRESS, outputs={"b": "2"})
+        await node.report(assignment, ReportKind.PROGRESS, outputs={"huge": "x" * 300_000})
+        told.set()
+        await go_on.wait()
+        return failed()
+
+    await stack.node(make=make)
+    handle = await stack.submit("""
+name: shown
+steps:
+  - {name: make, type: command, command: "true", retry: {max_attempts: 2, initial: 1}}
+""")
+    await told.wait()
+
+    async def shown() -> bool:
+        (step,) = (await stack.record(handle)).steps
+        return (step.percent, step.outputs) == (40.0, {"a": "1", "b": "2"})
+
+    async def gone() -> bool:
+        (step,) = (await stack.record(handle)).steps
+        return step.outputs == {} and step.reason == "EXIT_CODE"
+
+    await eventually(shown)
+    go_on.set()
+    await eventually(gone)
+    again.set()
+    record = await stack.finish(handle)
+    assert (record.state, record.steps[0].outputs) == (PipelineState.COMPLETED, {"b": "3"})
 
 
 async def test_the_whole_pipeline_has_a_timeout(stack: Stack, states: States) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,9 @@ from gamepipe.model.node import Location
 from gamepipe.model.record import NewPipeline
 from gamepipe.model.state import PipelineState
 from gamepipe.ports import NodeChange
+from gamepipe.scheduling.limit import Limits
+from gamepipe.scheduling.order_policy import OrderPolicy
+from store.store import GamePipelineStore
 from tests.temporal_fixtures import TemporalServer
 from tests.waiting import eventually
 from tests.workflows.conftest import Stack
@@ -114,3 +118,54 @@ async def test_what_was_probed_is_made_use_of_for_other_nodes(stack: Stack) -> N
 
     async with sweeping(Sweeper(stack.client, stack.store, FAST)):
         await eventually(known, what="a prediction for the other node of the zone")
+
+
+# --- one pass, and the next one far away ---------------------------------------------------------
+
+SLOW = Settings(sweep_interval=3600)  # type: ignore[arg-type]
+
+
+async def waiting(stack: Stack, definition: str) -> str:
+    handle = await stack.submit(definition)
+    pipeline_id = handle.id.removeprefix("pipeline-")
+
+    async def waits() -> bool:
+        return await stack.store.placements.queue_entry(pipeline_id) is not None
+
+    await eventually(waits, what=f"{pipeline_id} to wait")
+    return pipeline_id
+
+
+async def completes(stack: Stack, pipeline_id: str) -> None:
+    async def completed() -> bool:
+        return (await stack.store.pipelines.get(pipeline_id)).state is PipelineState.COMPLETED
+
+    await eventually(completed, what=f"{pipeline_id} to complete")
+
+
+async def test_what_is_known_anew_of_latencies_is_offered_at_once(stack: Stack) -> None:
+    for name in ("n1", "n2"):
+        await stack.node(name)
+        place = NodeChange(location=Location(zone="z"))
+        await stack.store.nodes.update(name, place, now=now())
+    probe = Probe(source=region("se"), node_id="n1", rtt_ms=30, at=now())
+    await stack.store.latencies.report([probe], now=now())
+    pipeline_id = await waiting(
+        stack, f"{THREE}\nplacement: {{node: n2, player_region: se, max_latency_ms: 100}}"
+    )
+    async with sweeping(Sweeper(stack.client, stack.store, SLOW)):
+        await completes(stack, pipeline_id)
+
+
+async def test_a_worker_with_other_limits_offers_at_once_whoever_sweeps(
+    stack: Stack, tmp_path: Path
+) -> None:
+    await stack.node()
+    stack.store._database.order = OrderPolicy(limits=Limits(most={"tenant": {"*": 0}}))
+    pipeline_id = await waiting(stack, THREE)
+    assert (await stack.store.pipelines.get(pipeline_id)).reason == "LIMIT_REACHED"
+    store = await GamePipelineStore.open(f"sqlite:///{tmp_path / 'store.db'}")
+    await store.lease("sweep", "another", ttl=timedelta(hours=1), now=now())
+    async with sweeping(Sweeper(stack.client, store, SLOW)):
+        await completes(stack, pipeline_id)
+    await store.close()

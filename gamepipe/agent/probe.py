@@ -1,0 +1,74 @@
+"""How far a place is, by the time that a TCP connection to it takes to open: one round trip."""
+
+import asyncio
+import socket
+import time
+from dataclasses import dataclass
+
+SAMPLES = 5
+SAMPLE_SECONDS = 3.0
+"""For one connection, and for the look-up of its name; a way that takes longer serves no player."""
+_LONGEST_REGION = 63
+_HIGHEST_PORT = 65535
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeTarget:
+    """Something that accepts TCP connections where the players of a region are."""
+
+    region: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.region}={self.host}:{self.port}"
+
+
+def parse_target(text: str) -> ProbeTarget:
+    """`REGION=HOST:PORT`. Raises ValueError."""
+    region, _, address = text.partition("=")
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    valid = host and port.isascii() and port.isdigit() and 0 < int(port) <= _HIGHEST_PORT
+    if not (0 < len(region) <= _LONGEST_REGION and region.isprintable() and valid):
+        raise ValueError(f"{text!r} is no REGION=HOST:PORT, such as eu-north=probe.example:443")
+    return ProbeTarget(region=region, host=host, port=int(port))
+
+
+async def round_trip_ms(target: ProbeTarget) -> float:
+    """The shortest of a few: whatever disturbs a measurement makes it longer.
+
+    Raises OSError when none of them arrived; a TimeoutError is one.
+    """
+    async with asyncio.timeout(SAMPLE_SECONDS):
+        family, address = await _resolve(target)
+    shortest: float | None = None
+    failure: OSError | None = None
+    for _ in range(SAMPLES):
+        try:
+            seconds = await _connect_seconds(family, address)
+        except OSError as error:
+            failure = error
+            break  # it would take its whole time again and again
+        shortest = seconds if shortest is None else min(shortest, seconds)
+    if shortest is None:
+        raise failure or OSError("it was not asked")
+    return 1000 * shortest
+
+
+async def _resolve(target: ProbeTarget) -> tuple[int, tuple[object, ...]]:
+    """Apart from the connection: the look-up of a name is no part of the way."""
+    found = await asyncio.get_running_loop().getaddrinfo(
+        target.host, target.port, type=socket.SOCK_STREAM
+    )
+    family, *_, address = found[0]
+    return family, address
+
+
+async def _connect_seconds(family: int, address: tuple[object, ...]) -> float:
+    with socket.socket(family, socket.SOCK_STREAM) as connection:
+        connection.setblocking(False)
+        begun = time.perf_counter()
+        async with asyncio.timeout(SAMPLE_SECONDS):
+            await asyncio.get_running_loop().sock_connect(connection, address)
+        return time.perf_counter() - begun
