@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -52,6 +53,8 @@ with uncollected():
 _log = structlog.get_logger()
 
 RETENTION_EVERY = timedelta(hours=1)
+SHORTEST_LEASE = timedelta(seconds=3)
+"""How long nobody sweeps after the one who did was killed, or three intervals if that is longer."""
 
 
 def utc_now() -> datetime:
@@ -91,6 +94,7 @@ class Sweeper:
         self._store = store
         self._offers = OfferSender(client)
         self._interval = settings.sweep_interval
+        self._lease_ttl = max(3 * self._interval, SHORTEST_LEASE)
         self._holder = client.identity
         self._pipelines = PipelineSweep(
             store=store,
@@ -115,12 +119,18 @@ class Sweeper:
         await self._attempt(self._offer)
         while not shutdown.is_set():
             if await self._attempt(self._hold_lease):
-                await self._attempt(self._pipelines.run_once)
-                await self._attempt(self._nodes.run_once)
-                await self._attempt(self._emptier.run_once)
-                await self._attempt(self._stops.run_once)
-                await self._attempt(self._settle)
+                async with self._holding():
+                    await self._sweep()
             await _wait(shutdown, self._interval)
+        await self._attempt(self._let_go)
+
+    async def _sweep(self) -> None:
+        """One pass; what fails of it is logged, and the rest goes on."""
+        await self._attempt(self._pipelines.run_once)
+        await self._attempt(self._nodes.run_once)
+        await self._attempt(self._emptier.run_once)
+        await self._attempt(self._stops.run_once)
+        await self._attempt(self._settle)
 
     async def _settle(self) -> None:
         """What is known anew of ways that nobody measured may suit who waits."""
@@ -131,7 +141,25 @@ class Sweeper:
         await self._offers.send(await self._store.placements.offer(now=utc_now()))
 
     async def _hold_lease(self) -> bool:
-        return await self._store.lease("sweep", self._holder, ttl=self._interval * 3, now=utc_now())
+        return await self._store.lease("sweep", self._holder, ttl=self._lease_ttl, now=utc_now())
+
+    @asynccontextmanager
+    async def _holding(self) -> AsyncIterator[None]:
+        """The lease is renewed while a pass takes long: nobody else begins one beside it."""
+        renewing = asyncio.create_task(self._renew())
+        try:
+            yield
+        finally:
+            renewing.cancel()
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease_ttl.total_seconds() / 3)
+            await self._attempt(self._hold_lease)
+
+    async def _let_go(self) -> None:
+        """Whoever else runs may sweep at once."""
+        await self._store.lease("sweep", self._holder, ttl=timedelta(0), now=utc_now())
 
     @staticmethod
     async def _attempt(sweep: Callable[[], Awaitable[bool | None]]) -> bool:
