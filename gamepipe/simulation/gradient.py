@@ -2,10 +2,17 @@
 Gradient Descent" (USENIX ATC'23), to compare with; nothing in production uses it.
 
 To a class of tasks all that is left of a node's GPUs is a fragment where the node cannot run one;
-where it can, the devices are fragments of which less is left than the task needs. The measure of a
-node is the mean over the classes, by how often they come. A task goes to the node, and there to the
-device, where the measure grows the least. As in the paper the classes are known beforehand, and
-memory is no part of a class.
+where it can, the devices are fragments of which less is left than the task needs. To tasks without
+a GPU everything is. The measure of a node is the mean over the classes, by how often they come. As
+in the paper the classes are known beforehand, and memory is no part of a class.
+
+A task goes to the node, and there to the device, where the measure grows the least. By how much is
+told in steps, as in the paper's simulator (hkust-adsl/kubernetes-scheduler-simulator,
+`pkg/simulator/plugin/fgd_score.go`): `score = floor(100 / (1 + exp(growth)))`, growth in GPUs, and
+of equal scores the first node and the first device win. A step is about 0.04 GPU, so nodes that are
+nearly as good are filled one after the other. Much of what the paper measured comes from that:
+without steps, and without tasks that ask for no GPU among the classes, this policy allocates a
+percent less of the trace.
 """
 
 from collections import Counter
@@ -21,7 +28,16 @@ from gamepipe.scheduling.values import Mask, Numbers, Rows
 
 COVERED = 0.95
 """Share of the tasks that the classes are made of, the most frequent first."""
+BEST_SCORE = 100
 _NOISE = 1e-6
+_DECIMALS = 5
+"""Growth that differs by less is equal: float noise must not decide a step."""
+
+
+def scores(growth: Numbers) -> Numbers:
+    """Whole numbers, the higher the better; nodes of infinite growth get 0."""
+    with np.errstate(over="ignore"):
+        return np.floor(BEST_SCORE / (1 + np.exp(growth.round(_DECIMALS))))
 
 
 class Gradient:
@@ -29,7 +45,7 @@ class Gradient:
 
     def __init__(self, fleet: Fleet, tasks: Sequence[Resources]) -> None:
         self._fleet = fleet
-        classes = _classes(tasks)
+        classes, self._barren = _classes(tasks)
         self._weights = np.array([weight for _, weight in classes], dtype=np.float32)
         self._cpu = np.array([millionths(one.cpu) for one, _ in classes], dtype=np.int64)
         parts = [1.0 if one.gpu.count else one.gpu.share for one, _ in classes]
@@ -63,7 +79,7 @@ class Gradient:
             after = left[here]
             after[:, slot] -= millionths(request.share) / MILLIONTHS
             growth[here, slot] = self._of(after, spare[here], rows[here]) - before[here]
-        slots = growth.round(5).argmin(axis=1)
+        slots = scores(growth).argmax(axis=1)
         return growth[np.arange(len(rows)), slots], slots
 
     def _of(self, left: Numbers, spare: Numbers, rows: Rows) -> Numbers:
@@ -73,7 +89,7 @@ class Gradient:
         usable = np.einsum("nd,ndm->nm", left, enough.astype(np.float32))
         runs = (enough.sum(axis=1) >= self._count) & (spare[:, None] >= self._cpu)
         runs &= self._accepted(rows)
-        return np.where(runs, whole - usable, whole) @ self._weights
+        return np.where(runs, whole - usable, whole) @ self._weights + self._barren * whole[:, 0]
 
     def _accepted(self, rows: Rows) -> Mask:
         """[n, m]: nodes whose model a class accepts."""
@@ -83,14 +99,18 @@ class Gradient:
         return self._suit[rows]
 
 
-def _classes(tasks: Sequence[Resources]) -> list[tuple[Resources, float]]:
-    """GPU tasks by cores and GPU, with weights that add up to 1."""
-    asked = [Resources(cpu=one.cpu, gpu=one.gpu) for one in tasks if not one.gpu.is_empty]
+def _classes(tasks: Sequence[Resources]) -> tuple[list[tuple[Resources, float]], float]:
+    """Tasks by cores and GPU: those with a GPU and their weights, and the weight of those without.
+    All weights add up to 1."""
+    asked = Counter(Resources(cpu=one.cpu, gpu=one.gpu) for one in tasks)
     found: list[tuple[Resources, int]] = []
-    seen = 0
-    for resources, count in Counter(asked).most_common():
-        if seen >= COVERED * len(asked):
+    seen = barren = 0
+    for resources, count in asked.most_common():
+        if seen >= COVERED * len(tasks):
             break
-        found.append((resources, count))
         seen += count
-    return [(resources, count / seen) for resources, count in found]
+        if resources.gpu.is_empty:
+            barren += count
+        else:
+            found.append((resources, count))
+    return [(resources, count / seen) for resources, count in found], barren / max(seen, 1)

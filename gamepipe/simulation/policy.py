@@ -15,7 +15,7 @@ from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.policy import Policy, Weights
 from gamepipe.scheduling.snapshot import Snapshot
 from gamepipe.scheduling.standing import Standings
-from gamepipe.simulation.gradient import Gradient
+from gamepipe.simulation.gradient import Gradient, scores
 from gamepipe.simulation.task import Task
 
 
@@ -99,7 +99,7 @@ class Descending:
         if not open_.any():
             return None
         growth, slots = self._growth(need)
-        row = int(np.where(open_, growth.round(5), np.inf).argmin())
+        row = int(np.where(open_, scores(growth), -1).argmax())
         return Choice(
             node_id=self._fleet.nodes[row].id, gpu_devices=self._devices(need, row, slots)
         )

@@ -8,7 +8,7 @@ from gamepipe.model.record import Allocation
 from gamepipe.model.spec import GpuRequest, Resources
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.need import Need
-from gamepipe.simulation.gradient import Gradient
+from gamepipe.simulation.gradient import Gradient, scores
 from gamepipe.simulation.replay import BEGIN
 
 
@@ -59,3 +59,19 @@ def test_classes_count_by_how_often_they_come() -> None:
     classes = [share(0.5)] * 3 + [Resources(gpu=GpuRequest(count=1))]
     # What is left, 0.5, is a fragment to the whole-device tasks alone: one in four.
     assert growth(fleet(0.0), share(0.5), *classes) == pytest.approx((0.125, 0))
+
+
+def test_to_tasks_without_a_gpu_all_that_is_left_is_a_fragment() -> None:
+    # To half of the classes; to the others 0.5 of 1.0 stays usable.
+    classes = [share(0.5), Resources(cpu=1.0)]
+    assert growth(fleet(0.0), share(0.5), *classes) == pytest.approx((-0.25, 0))
+
+
+def test_scores_fall_in_steps_and_no_growth_beats_any() -> None:
+    growths = np.array([-0.1, 0.0, 1e-7, 0.001, 0.03, 0.05, np.inf])
+    assert scores(growths).tolist() == [52, 50, 50, 49, 49, 48, 0]
+
+
+def test_of_devices_that_are_nearly_as_good_the_first_is_taken() -> None:
+    # 0.22 or 0.21 would be left that is of no use for 0.5: the same step.
+    assert growth(fleet(0.48, 0.49), share(0.3), share(0.5))[1] == 0
