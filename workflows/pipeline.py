@@ -115,11 +115,11 @@ class GamePipeline:
     @workflow.signal(name="preempt")
     def preempt(self, order: Preempt) -> None:
         """Make room for a pipeline of a higher class, and wait again; too late once it ends."""
-        generation, context = self._generation, self._context
-        if generation is None or generation.number != order.generation or context.halted:
-            return
-        if context.book.state is PipelineState.RUNNING and context.placement is not None:
-            generation.preempt(order.for_pipeline)
+        context = self._context
+        if context.placement is None and order.generation == context.book.generation:
+            context.early_preempt = order
+        elif self._generation and self._generation.number == order.generation:
+            self._generation.preempt(order.for_pipeline)
 
     @workflow.signal(name="node_lost")
     def node_lost(self, lost: NodeLost) -> None:

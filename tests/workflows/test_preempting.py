@@ -174,6 +174,20 @@ async def test_one_that_is_ending_or_of_another_generation_takes_no_notice(stack
     assert record.steps[2].state is StepState.COMPLETED
 
 
+async def test_an_order_that_comes_before_the_placement_that_it_is_about_counts(
+    stack: Stack,
+) -> None:
+    victim = await stack.submit(low())
+    await waits(stack, victim)
+    for generation in (1, 2):
+        await victim.signal("preempt", Preempt(generation=generation, for_pipeline="x"))
+    await stack.node(two=once(until_stopped))
+    offers = await stack.store.placements.offer(now=now())
+    await OfferSender(stack.client).send(offers)
+    record = await stack.finish(victim)
+    assert (record.state, record.generation) == (PipelineState.COMPLETED, 2)
+
+
 async def test_one_whose_service_is_up_goes_on(stack: Stack) -> None:
     node = await stack.node(game=service_up, after=until_stopped)
     victim = await stack.submit("""
