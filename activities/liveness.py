@@ -89,7 +89,7 @@ class NodeSweep:
     async def _offer(self) -> None:
         """Nodes that are back take pipelines again; what was offered of lost ones is of others."""
         await self._store.placements.offer(now=self._now())
-        await self._offers.send(await self._store.placements.untaken_offers())
+        await self._offers.send(await self._store.placements.outstanding())
 
     async def _audible(self) -> bool:
         """Whether this worker and at least one gateway listened for a whole TTL."""
