@@ -149,8 +149,9 @@ class PlacementStore:
         *,
         now: datetime,
         count: int = 1,
+        created: bool = False,
     ) -> Forecast:
-        found = await self._present(now)
+        found = await self._present(now, newcomer="" if created else spec.tenant)
         labels = spec.labels.items()
         line = newcomer(need_of(spec, args), found, priority=spec.priority, labels=labels)
         return await asyncio.to_thread(forecast, line, found, count=count)
@@ -159,9 +160,11 @@ class PlacementStore:
         found = await self._present(now)
         return await asyncio.to_thread(outlook, pipeline_id, found)
 
-    async def _present(self, now: datetime) -> Present:
+    async def _present(self, now: datetime, *, newcomer: str = "") -> Present:
         policy, order = self._database.policy, self._database.order
-        return await self._database.read(lambda session: present(session, policy, order, now=now))
+        return await self._database.read(
+            lambda session: present(session, policy, order, now=now, newcomer=newcomer)
+        )
 
     async def queue_entry(self, pipeline_id: str) -> QueueEntry | None:
         row = await self._database.read(lambda session: session.get(QueueEntryRow, pipeline_id))

@@ -67,10 +67,11 @@ class PlacementRepository(Protocol):
         *,
         now: datetime,
         count: int = 1,
+        created: bool = False,
     ) -> Forecast:
         """What would become of copies of a pipeline that came now, one after the other: behind
         those who wait, by the limits, and beside what is reserved. Takes no lock and writes
-        nothing."""
+        nothing. `created`: it exists already, and is not refused for a full queue."""
 
     async def outlook(self, pipeline_id: str, *, now: datetime) -> Forecast | None:
         """The same of one that waits, with its place in the queue; None: it does not wait."""
