@@ -67,7 +67,8 @@ class ControlActivities:
         if answer.status is PlaceStatus.CLOSED and await self._took_over(request.saved):
             answer = await self._store.placements.place(request, now=self._now())
         await self._offers.send(answer.offers)
-        return replace(answer, offers=())
+        await self._offers.ask_for_room(answer.asked)
+        return replace(answer, offers=(), asked=())
 
     @activity.defn(name="save_progress")
     async def save_progress(self, request: SaveRequest) -> SaveAck:

@@ -58,6 +58,7 @@ class PipelineSweep:
         offers = await self._store.placements.offer(now=self._now(), telling=True)
         await self._offers.send(offers)
         await self._offers.send(await self._store.placements.untaken_offers())
+        await self._offers.ask_for_room(await self._store.placements.asked_for_room())
 
     async def _reconcile(self) -> None:
         """Whoever ends releases what it held; what is found here nevertheless is a fault."""

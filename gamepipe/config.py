@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     """Wait behind which a pipeline that fits nowhere reserves room on a node."""
     reservations: Annotated[int, Field(ge=0)] = 2
     """Pipelines that reserve at a time, at most."""
+    preemption: bool = True
+    """A pipeline that fits nowhere may take the place of preemptible ones of a lower class."""
     weights: Annotated[Weights, BeforeValidator(Named(Weights))] = Weights()
     """Of the terms of a placement's score."""
     template_weights: Annotated[
@@ -112,6 +114,7 @@ class Settings(BaseSettings):
             longest_queue=self.longest_queue,
             reserve_after=self.reserve_after,
             reservations=self.reservations,
+            preemption=self.preemption,
         )
 
     def policy(self) -> Policy:

@@ -47,6 +47,7 @@ _GENERATION: dict[str, Any] = {
     "placed_at": "2026-11-24T10:00:00Z",
     "released_at": "2026-11-24T10:09:00Z",
     "explanation": _CHOICE,
+    "preempted_for": "",
     "steps": [],
 }
 
@@ -69,6 +70,7 @@ _WAITING: dict[str, Any] = _REFUSAL | {
     "queue_length": 3,
     "turn": turn.EXAMPLE,
     "fits": "",
+    "making_room": [{"pipeline_id": "p7", "generation": 1, "node_id": "n1"}],
 }
 
 
@@ -95,6 +97,9 @@ class GenerationView(View):
     released_at: datetime | None
     explanation: ChoiceView | None = Field(
         description="How its node was chosen; null where that was not kept."
+    )
+    preempted_for: str = Field(
+        default="", description="Id of the pipeline of a higher class that it made room for."
     )
     steps: tuple[StepView, ...]
 
@@ -147,6 +152,14 @@ class RefusalView(View):
         return said.model_dump() | {"verdicts": said.verdicts[:verdicts]}
 
 
+class MakingRoomView(View):
+    """A pipeline of a lower class that was asked to make room, and has yet to leave."""
+
+    pipeline_id: str
+    generation: int
+    node_id: str
+
+
 class WhereView(View):
     """Where a pipeline runs, or its place in the queue."""
 
@@ -169,6 +182,9 @@ class WhereView(View):
     turn: TurnView | None = None
     fits: str = Field(
         default="", description="Id of a node that fits now: it waits for its turn only."
+    )
+    making_room: tuple[MakingRoomView, ...] = Field(
+        default=(), description="Pipelines that it preempts: it waits until they have left."
     )
 
 
@@ -208,6 +224,7 @@ def _waits(waiting: Waiting, verdicts: int) -> dict[str, Any]:
         "queue_length": forecast.queue_length,
         "turn": TurnView.model_validate(forecast.turn) if forecast.turn else None,
         "fits": forecast.placed[0].node_id if forecast.placed else "",
+        "making_room": tuple(MakingRoomView.model_validate(one) for one in waiting.making_room),
     }
 
 

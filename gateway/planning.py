@@ -9,6 +9,7 @@ from gamepipe.model.errors import InvalidRequest
 from gamepipe.model.forecast import Forecast
 from gamepipe.model.record import GenerationRecord, PipelineRecord, QueueEntry
 from gamepipe.ports import Store
+from gamepipe.wire import RoomAsked
 from gateway.submission import Submission
 
 MOST_COPIES = 10_000
@@ -21,6 +22,8 @@ class Waiting:
     entry: QueueEntry
     forecast: Forecast
     """Of itself, as things stand now."""
+    making_room: tuple[RoomAsked, ...] = ()
+    """Those that it preempts, and that have yet to leave."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +61,10 @@ class PlanService:
         if entry is None:
             return None
         forecast = await self._store.placements.outlook(record.id, now=self._now())
-        return None if forecast is None else Waiting(entry=entry, forecast=forecast)
+        if forecast is None:
+            return None
+        making = await self._store.placements.asked_for_room(record.id)
+        return Waiting(entry=entry, forecast=forecast, making_room=making)
 
     async def plan(self, submission: Submission, *, count: int = 1) -> Plan:
         """Raises `InvalidPipeline` as its creation would, and `InvalidRequest` for a count."""

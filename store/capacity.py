@@ -9,7 +9,7 @@ from gamepipe.model.state import Connectivity, InstanceState, PipelineState
 from gamepipe.ports import OfferMade
 from gamepipe.scheduling.choose import Refusal
 from gamepipe.scheduling.order import Waiting
-from store import queue, serving
+from store import preemption, queue, serving
 from store.table import (
     AllocationRow,
     InstanceRow,
@@ -72,10 +72,17 @@ def release(
     if held is None or held.released_at is not None:
         return ()
     if _live_instance(tx, pipeline_id, generation):
+        preemption.spare(tx, pipeline_id, generation)
         return ()
-    held.released_at = now
+    _free(tx, held, now=now)
     tx.session.flush()
     return offer_queue(tx, now=now)
+
+
+def _free(tx: Transaction, held: AllocationRow, *, now: datetime) -> None:
+    held.released_at = now
+    if held.preempted_for:
+        tx.vacated[held.preempted_for] = held.node_id
 
 
 def release_ended(
@@ -111,7 +118,7 @@ def let_go(
         return ()
     tx.hold_placement_lock()
     for allocation in held:
-        allocation.released_at = now
+        _free(tx, allocation, now=now)
         if allocation.taken_at is not None:
             order_stop(tx, allocation.node_id, pipeline_id, allocation.generation, now=now)
     tx.session.flush()

@@ -28,10 +28,18 @@ def change(
         row.labels = wanted.labels
         put_labels(tx, row.id, wanted.labels)
     if wanted.priority is not None:
-        row.priority = wanted.priority
+        _raise(tx, row, wanted.priority)
     row.updated_at = now
     _tell(tx, row, wanted, now=now)
     return _requeue(tx, row, wanted, now=now)
+
+
+def _raise(tx: Transaction, row: PipelineRow, priority: int) -> None:
+    """Or lower: what it holds is of its present class, which is what preempts or does not."""
+    row.priority = priority
+    for held in capacity.live_allocations(tx, row.id):
+        tx.hold_placement_lock()
+        held.priority = priority
 
 
 def _hold_unplaced(tx: Transaction, row: PipelineRow) -> None:

@@ -69,7 +69,8 @@ def _matching(query: PipelineFilter) -> SelectOfScalar[PipelineRow]:
 
 def generations(session: Session, pipeline_id: str) -> tuple[GenerationRecord, ...]:
     """Every placement with the steps that ran under it, by number."""
-    if session.get(PipelineRow, pipeline_id) is None:
+    pipeline = session.get(PipelineRow, pipeline_id)
+    if pipeline is None:
         raise NotFound("pipeline", pipeline_id)
     steps: dict[int, list[StepRecord]] = {}
     rows = select(StepRow).where(StepRow.pipeline_id == pipeline_id)
@@ -83,6 +84,8 @@ def generations(session: Session, pipeline_id: str) -> tuple[GenerationRecord, .
             placed_at=row.created_at,
             released_at=row.released_at,
             explanation=row.explanation,
+            # One that was asked, and ended before, made room for nobody.
+            preempted_for=row.preempted_for if row.generation < pipeline.generation else "",
             steps=tuple(steps.get(row.generation, ())),
         )
         for row in session.exec(held.order_by(col(AllocationRow.generation)))

@@ -14,12 +14,13 @@ from gamepipe.ports import OfferMade
 from gamepipe.scheduling.forecast import forecast, newcomer, outlook
 from gamepipe.scheduling.need import need_of
 from gamepipe.scheduling.present import Present
-from gamepipe.wire import PlaceAnswer, PlaceRequest, WithdrawRequest
+from gamepipe.wire import PlaceAnswer, PlaceRequest, RoomAsked, WithdrawRequest
 from store import capacity, queue
 from store.database import Database
 from store.orphan import orphans
 from store.placing import Asked, place_all
 from store.planning import present
+from store.preemption import room_asked
 from store.record import allocation_record, queue_record
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
 from store.transaction import Transaction
@@ -112,6 +113,18 @@ class PlacementStore:
                 )
                 for row in session.exec(query)
             )
+        )
+
+    async def asked_for_room(self, for_pipeline: str = "") -> tuple[RoomAsked, ...]:
+        query = (
+            select(AllocationRow)
+            .where(AllocationRow.preempted_for != "", col(AllocationRow.released_at).is_(None))
+            .order_by(col(AllocationRow.preempted_at), col(AllocationRow.pipeline_id))
+        )
+        if for_pipeline:
+            query = query.where(AllocationRow.preempted_for == for_pipeline)
+        return await self._database.read(
+            lambda session: tuple(room_asked(row) for row in session.exec(query))
         )
 
     async def live_allocations(self) -> tuple[Allocation, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from gamepipe.model import reason as reasons
 from gamepipe.model.record import Allocation
 from gamepipe.scheduling.choose import Choice
 from gamepipe.scheduling.need import Need, need_of
@@ -18,7 +19,7 @@ from gamepipe.wire import (
     SaveRequest,
     SaveStatus,
 )
-from store import capacity, queue, serving
+from store import capacity, preemption, queue, serving
 from store.record import allocation_record, load_pipelines
 from store.saving import save
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
@@ -107,7 +108,11 @@ class _Group:
             self._fleet.learn(need)
         turns = self._serve(None if waits or freed else row.priority, now=now)
         held = self._standing(row, request.generation, now=now) if waits else None
-        queued_at = entry.queued_at if entry else now
+        queued_at = (
+            entry.queued_at
+            if entry
+            else preemption.queued_since(tx, row.id, request.generation, now=now)
+        )
         waiting = Waiting(pipeline_id=row.id, generation=request.generation, queued_at=queued_at)
         decided = held or self._decide_behind(row, request, turns, need, waiting, now=now)
         turns.lift()
@@ -139,12 +144,18 @@ class _Group:
             return serving.allocate(
                 tx, row, request.generation, need, answer, now=now, chooser=turns.chooser
             )
+        if answer.reason != reasons.LIMIT_REACHED:
+            answer = turns.make_room(newcomer)
+            preemption.ask(tx, turns, now=now)
         verdicts = serving.explain(turns, newcomer, answer)
         queue.put(tx, row, newcomer.head, avoid=request.avoid, why=answer, verdicts=verdicts)
         self.nobody_waits = False
         row.updated_at = now
         queued = PlaceAnswer(
-            status=PlaceStatus.QUEUED, summary=answer.summary, reason=answer.reason
+            status=PlaceStatus.QUEUED,
+            summary=answer.summary,
+            reason=answer.reason,
+            asked=preemption.asked(turns.chooser.snapshot.fleet, row.id),
         )
         return _with_definition(tx, row, request, queued)
 

@@ -11,7 +11,7 @@ from gamepipe.scheduling.order import Waiting
 from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.scheduling.policy import Policy
 from gamepipe.scheduling.present import Present
-from store import queue
+from store import preemption, queue
 from store.fleet import FleetCache
 from store.known import LatencyCache
 
@@ -25,6 +25,7 @@ def present(session: Session, policy: Policy, order: OrderPolicy, *, now: dateti
         lineup=_lineup(session, order.limits.label_keys),
         policy=order,
         labelled=queue.count_labels(session, order.limits.label_keys),
+        claims=tuple(preemption.claims(session, fleet.chooser.snapshot.fleet)),
         now=now,
     )
 

@@ -76,6 +76,7 @@ def allocation_record(row: AllocationRow) -> Allocation:
         template=row.template,
         priority=row.priority,
         preemptible=row.preemptible,
+        preempted_for=row.preempted_for,
     )
 
 

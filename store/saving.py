@@ -3,11 +3,12 @@
 from dataclasses import replace
 from datetime import datetime
 
+from gamepipe.model import reason as reasons
 from gamepipe.model.record import EventKind, Instance
 from gamepipe.model.state import PipelineState
 from gamepipe.ports import OfferMade
 from gamepipe.wire import SaveAck, SaveRequest, SaveStatus
-from store import capacity, takeover
+from store import capacity, preemption, takeover
 from store.record import instance_row, step_values
 from store.table import InstanceRow, PipelineRow, StepRow
 from store.transaction import NewEvent, Transaction
@@ -74,14 +75,17 @@ def _apply(tx: Transaction, row: PipelineRow, request: SaveRequest, *, now: date
     for step in request.steps:
         tx.put_row(StepRow, step_values(row.id, step))
     for instance in request.instances:
-        _put_instance(tx, instance, now=now)
+        making_room = request.reason == reasons.PREEMPTED  # and it stops the service, too
+        _put_instance(tx, instance, now=now, making_room=making_room)
 
 
-def _put_instance(tx: Transaction, instance: Instance, *, now: datetime) -> None:
+def _put_instance(tx: Transaction, instance: Instance, *, now: datetime, making_room: bool) -> None:
     """Insert what came up; change what was stopped, unless its end was observed already."""
     known = tx.session.get(InstanceRow, instance.id)
     if known is None or known.generation < instance.generation:
         row = tx.session.merge(instance_row(instance))
+        if not (instance.state.is_terminal or making_room):
+            preemption.spare(tx, instance.pipeline_id, instance.generation)
         tx.add_event(
             NewEvent(
                 kind=EventKind.INSTANCE_STATE_CHANGED,

@@ -10,7 +10,7 @@ from gamepipe.ports import OfferMade
 from gamepipe.scheduling.choose import RESERVED, Choice, Chooser, Refusal
 from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.order import Grant, Line, Turns
-from store import queue
+from store import preemption, queue
 from store.record import allocation_values
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
 from store.transaction import Transaction
@@ -54,9 +54,14 @@ def allocate(
         created_at=now,
         taken_at=None if queued_at else now,
     )
-    how = {"queued_at": queued_at, "avoid": need.avoid, "explanation": chooser.explain_last()}
-    number = {"revision": tx.fleet_revision(told=True)}
-    tx.put_row(AllocationRow, allocation_values(held) | how | number)
+    besides = {
+        "queued_at": queued_at,
+        "avoid": need.avoid,
+        "explanation": chooser.explain_last(),
+        "preempted_at": None,  # a released row, of a run that was reset, is replaced
+        "revision": tx.fleet_revision(told=True),
+    }
+    tx.put_row(AllocationRow, allocation_values(held) | besides)
     chooser.snapshot.fleet.hold(held)
     return held
 
@@ -82,8 +87,16 @@ def serve_queue(
 ) -> Served:
     """One pass over all entries, or over those of at least that priority."""
     lines = [] if queue.is_empty(tx) else queue.lines(tx, least=least)
-    turns = Turns(lines, chooser, tx.order, now=now, labelled=queue.labelled(tx))
+    turns = Turns(
+        lines,
+        chooser,
+        tx.order,
+        now=now,
+        labelled=queue.labelled(tx),
+        claims=preemption.claims(tx.session, chooser.snapshot.fleet, tx.vacated) if lines else (),
+    )
     made = [_offer(tx, grant, chooser, now=now) for grant in turns]
+    preemption.ask(tx, turns, now=now)
     tx.session.flush()
     return Served(turns=turns, offers=tuple(offer for offer in made if offer is not None))
 

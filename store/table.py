@@ -133,6 +133,9 @@ class AllocationRow(SQLModel, table=True):
     template: str = Field(default="", sa_column_kwargs={"server_default": ""})
     priority: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     preemptible: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    preempted_for: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    """Id of the pipeline that it was asked to make room for."""
+    preempted_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
     revision: int = Field(
         default=0, sa_column=Column(BigInteger, nullable=False, server_default="0", index=True)
     )

@@ -59,6 +59,8 @@ class Transaction:
         """It wrote what placements depend on, and the fleet in memory does not know it."""
         self.chose = False
         """It has looked at the fleet, and may hold there what it writes."""
+        self.vacated: dict[str, str] = {}
+        """By pipeline that others made room for, the node on which they did here."""
         self._placing = placing
         self._fleet = fleet
         self._events: list[NewEvent] = []

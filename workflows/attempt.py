@@ -86,6 +86,8 @@ class StepRun:
 
     @property
     def _interrupted(self) -> bool:
+        if self._generation.preempted:
+            return True
         return self._context.closed or (self._context.halted and not self._outlasts_halt)
 
     @property
@@ -243,6 +245,9 @@ class StepRun:
         return replace(result, reason=end.reason, message=end.message, retryable=False)
 
     def _stopped(self, message: str) -> StepResult:
+        if self._generation.preempted:
+            message = f"made room for {self._generation.preempted_for}"
+            return failed(reasons.PREEMPTED, message, retryable=False)
         return stopped(self._context, self._generation.node_id, message)
 
     # --- ends -----------------------------------------------------------------------------------

@@ -65,6 +65,18 @@ class Ending:
         )
         return PipelineEnd(state=state, reason=reason, message=message)
 
+    async def vacate(self, generation: Generation, message: str) -> bool:
+        """Leave the node: nothing of the generation stays there. False when the run was halted
+        meanwhile, whose end sees to the rest."""
+        context = self._context
+        context.lose_steps(reasons.PREEMPTED, message)
+        await self._clean_up(generation, completed=False)
+        if context.halted:
+            return False
+        left = context.unreachable or bool(context.unconfirmed)
+        await context.saver.save(release=True, hold_for_node=left)
+        return True
+
     def _unconfirmed_beside_a_game(self, state: PipelineState) -> set[int]:
         """Steps that must be stopped one by one, for the game of their pipeline lives on."""
         completed = state is PipelineState.COMPLETED

@@ -26,6 +26,8 @@ class GenerationEnd(StrEnum):
     """Every step has ended."""
     LOST = "lost"
     """The node is lost: what ran on it is gone."""
+    PREEMPTED = "preempted"
+    """It makes room for a pipeline of a higher class: nothing of it runs any more."""
     CARRY = "carry"
     """History is long: nothing is in flight, the run may continue as new."""
 
@@ -39,6 +41,8 @@ class Generation:
         self.node_id = placement.node_id
         self.number = placement.generation
         self.lost = False
+        self.preempted_for = ""
+        """Id of the pipeline that it is to make room for."""
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._runs: dict[int, StepRun] = {}
         self._ancestors = ancestors(context.start.spec.steps)
@@ -50,6 +54,11 @@ class Generation:
             if self.lost:
                 await self._settle()
                 return GenerationEnd.LOST
+            if self.preempted:
+                await self._settle()
+                if self.preempted and not self.lost:
+                    return self._end_preempted()
+                continue
             if not self._tasks:
                 break
             await workflow.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
@@ -83,11 +92,34 @@ class Generation:
         if self._context.book.reason == reasons.WAITING_FOR_NODE:
             self._context.explain("", "")
 
+    @property
+    def preempted(self) -> bool:
+        """Its steps stop, `always` ones too: they belong to the end. Whatever halts the run goes
+        before that."""
+        return bool(self.preempted_for) and not self._context.halted
+
+    def preempt(self, for_pipeline: str) -> None:
+        """Make room, unless somebody uses what it runs."""
+        context = self._context
+        in_use = any(True for _ in context.book.live_instances())
+        if in_use or self.preempted_for or not context.start.spec.placement.preemptible:
+            return
+        self.preempted_for = for_pipeline
+        context.explain(reasons.PREEMPTED, f"makes room for {for_pipeline}")
+
+    def _end_preempted(self) -> GenerationEnd:
+        """Where every step had ended before its stop could reach it, there is nothing to redo."""
+        cut_short = any(
+            not step.state.is_terminal or step.reason == reasons.PREEMPTED
+            for step in self._context.book.steps
+        )
+        return GenerationEnd.PREEMPTED if cut_short else GenerationEnd.FINISHED
+
     # --- the graph ------------------------------------------------------------------------------
 
     def _start_ready(self) -> None:
         """Start or skip every step whose needs have ended; skipping may make others ready."""
-        if self.holding:
+        if self.holding or self.preempted:
             return
         moved = True
         while moved and not self.lost:
@@ -178,7 +210,7 @@ class Generation:
             self._tasks.pop(index).result()
 
     async def _settle(self) -> None:
-        """Let the step runs notice that the node is lost; they end without waiting for it."""
+        """Let the step runs notice why they must end: on a node that is lost they end at once."""
         while self._tasks:
             await workflow.wait(self._tasks.values())
             self._reap()

@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
         PipelineStart,
         PipelineStatus,
         Placement,
+        Preempt,
         ReportKind,
         RunProgress,
         StepReport,
@@ -111,6 +112,15 @@ class GamePipeline:
     def offer_placement(self, offer: Offer) -> None:
         self._placing.take_offer(offer.generation)
 
+    @workflow.signal(name="preempt")
+    def preempt(self, order: Preempt) -> None:
+        """Make room for a pipeline of a higher class, and wait again; too late once it ends."""
+        generation, context = self._generation, self._context
+        if generation is None or generation.number != order.generation or context.halted:
+            return
+        if context.book.state is PipelineState.RUNNING and context.placement is not None:
+            generation.preempt(order.for_pipeline)
+
     @workflow.signal(name="node_lost")
     def node_lost(self, lost: NodeLost) -> None:
         """With `on_node_lost: wait` nothing is dispatched until `node_back`, or seldom."""
@@ -198,6 +208,10 @@ class GamePipeline:
             if self._generation is None:
                 return None
             end = await self._drive_generation(self._generation)
+            if end is GenerationEnd.PREEMPTED:
+                if await self._make_room(self._generation):
+                    continue
+                return end
             reschedule = self._context.start.spec.on_node_lost is OnNodeLost.RESCHEDULE
             if end is not GenerationEnd.LOST or self._context.halted or not reschedule:
                 return end
@@ -218,13 +232,28 @@ class GamePipeline:
         context, message = self._context, f"node {generation.node_id} was lost"
         context.lose_steps(reasons.NODE_LOST, message)
         await context.saver.save(release=True, hold_for_node=True)
-        context.placement = None
         if workflow.patched("leave-node"):
             context.leave_node()
             searching.show_state(PipelineState.PENDING)
         context.lost_nodes += (generation.node_id,)
+        self._wait_again(reasons.NODE_LOST, message)
+
+    async def _make_room(self, generation: Generation) -> bool:
+        """Leave the node to a pipeline of a higher class; whether it waits again."""
+        message = f"made room for {generation.preempted_for}, whose priority is higher"
+        if not await Ending(self._context, generation).vacate(generation, message):
+            return False
+        self._context.leave_node()
+        searching.show_state(PipelineState.PENDING)
+        self._wait_again(reasons.PREEMPTED, message)
+        return True
+
+    def _wait_again(self, reason: str, message: str) -> None:
+        """For another placement, which is another generation."""
+        context = self._context
+        context.placement = None
         context.saver.node_id = ""
-        context.book.become(PipelineState.PENDING, reasons.NODE_LOST, message, new_generation=True)
+        context.book.become(PipelineState.PENDING, reason, message, new_generation=True)
 
     async def _watch_timeout(self) -> None:
         context = self._context
@@ -254,13 +283,16 @@ class GamePipeline:
         """Nothing is in flight: hand everything to a fresh history. Returns only when something
         came meanwhile that this run must see to itself."""
         context = self._context
-        while not (context.halted or generation.lost or self._is_canceled):
+        while not (self._is_canceled or self._is_interrupted(generation)):
             await context.saver.save(only_if_dirty=True)
             await workflow.wait_condition(workflow.all_handlers_finished)
-            interrupted = context.halted or generation.lost or self._is_canceled
+            interrupted = self._is_canceled or self._is_interrupted(generation)
             if not context.book.dirty and not interrupted:
                 workflow.continue_as_new(replace(context.start, carried=context.carry()))
-        await workflow.wait_condition(lambda: context.halted or generation.lost)
+        await workflow.wait_condition(lambda: self._is_interrupted(generation))
+
+    def _is_interrupted(self, generation: Generation) -> bool:
+        return self._context.halted or generation.lost or generation.preempted
 
     @property
     def _is_canceled(self) -> bool:

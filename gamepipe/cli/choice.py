@@ -43,6 +43,8 @@ def print_earlier(generations: list[dict[str, Any]], *, everything: bool) -> Non
     """Placements before, the newest first."""
     for one in generations:
         place = f"{one['node_id']} (generation {one['number']})"
-        show.say(f"\nearlier   {place}: {headline(one['explanation'])}")
+        made = one.get("preempted_for")
+        left = f"; it made room for {made}, whose priority is higher" if made else ""
+        show.say(f"\nearlier   {place}: {headline(one['explanation'])}{left}")
         if everything and one["explanation"]:
             print_choice(one["explanation"])

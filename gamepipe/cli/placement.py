@@ -62,10 +62,18 @@ def _print_waiting(found: dict[str, Any], *, everything: bool) -> None:
     _fact("waits", f"{place(turn)}, for {since}" if turn else f"for {since}")
     if turn:
         print_turn(turn)
+    if making := found.get("making_room"):
+        _fact("room", _making_room(making))
     if found["fits"]:
         _fact("fits", f"node {found['fits']} now: it waits for its turn only")
         return
     print_refusal(found, everything=everything)
+
+
+def _making_room(found: list[dict[str, Any]]) -> str:
+    pipelines = "1 pipeline makes" if len(found) == 1 else f"{len(found)} pipelines make"
+    names = ", ".join(one["pipeline_id"] for one in found)
+    return f"{pipelines} room for it on node {found[0]['node_id']}: {names}"
 
 
 def _print_generations(found: dict[str, Any], *, everything: bool) -> None:

@@ -58,6 +58,8 @@ class GenerationRecord:
     released_at: datetime | None = None
     explanation: Explanation | None = None
     """How its node was chosen; None where that was not kept."""
+    preempted_for: str = ""
+    """Id of the pipeline that it made room for."""
     steps: tuple[StepRecord, ...] = ()
 
 
@@ -198,6 +200,9 @@ class Allocation:
     template: str = ""
     priority: int = 0
     preemptible: bool = False
+    """It may be preempted: it said so, and no service of it is up."""
+    preempted_for: str = ""
+    """Id of the pipeline of a higher class that it was asked to make room for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

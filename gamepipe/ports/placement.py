@@ -7,7 +7,7 @@ from typing import Protocol
 from gamepipe.model.forecast import Forecast
 from gamepipe.model.record import Allocation, QueueEntry
 from gamepipe.model.spec import PipelineSpec
-from gamepipe.wire import OfferMade, PlaceAnswer, PlaceRequest, WithdrawRequest
+from gamepipe.wire import OfferMade, PlaceAnswer, PlaceRequest, RoomAsked, WithdrawRequest
 
 
 class PlacementRepository(Protocol):
@@ -15,7 +15,8 @@ class PlacementRepository(Protocol):
         """Under the lock: the standing allocation (or an offer, while its node takes pipelines),
         else a new one, else a queue entry with a verdict per node. A newcomer never passes a queued
         pipeline that would fit, nor takes a node that is reserved for one. Those who were served
-        before it are in `offers`, for the caller to send."""
+        before it are in `offers`, and those that are to make room for it in `asked`, for the caller
+        to tell."""
 
     async def withdraw(self, request: WithdrawRequest, *, now: datetime) -> tuple[OfferMade, ...]:
         """Leave the queue, release an untaken or taken allocation. Idempotent."""
@@ -41,6 +42,9 @@ class PlacementRepository(Protocol):
         too far; many calls at once share one pass."""
 
     async def untaken_offers(self) -> tuple[OfferMade, ...]: ...
+
+    async def asked_for_room(self, for_pipeline: str = "") -> tuple[RoomAsked, ...]:
+        """Who was asked to make room and has not left yet; for one pipeline, or for all."""
 
     async def live_allocations(self) -> tuple[Allocation, ...]: ...
 

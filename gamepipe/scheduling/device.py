@@ -1,6 +1,7 @@
 """GPUs as columns: what each device has, what is taken of it, and which of them suit a request."""
 
 from collections.abc import Sequence
+from copy import copy
 from typing import TypeVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from gamepipe.model.node import GameNode, GpuFacts
 from gamepipe.model.spec import GpuRequest
 from gamepipe.scheduling.policy import Capacity, sold
 from gamepipe.scheduling.unit import MILLIONTHS, millionths
-from gamepipe.scheduling.values import ALL_ROWS, Amounts, Mask, Numbers, Some
+from gamepipe.scheduling.values import ALL_ROWS, Amounts, Mask, Numbers, Rows, Some
 
 T = TypeVar("T")
 SHARE, VRAM, ENCODERS = range(3)
@@ -37,7 +38,7 @@ class Devices:
         self.model = np.full((count, width), ABSENT, dtype=np.int64)
         """Index into `models`."""
         self.models: list[str] = []
-        self.left = np.zeros((count, width))
+        self.left: Numbers = np.zeros((count, width))
         """0..1: what is left of the scarcest resource of each device."""
         self.kind = np.full(count, ABSENT, dtype=np.int64)
         """Index into `kinds`."""
@@ -56,10 +57,22 @@ class Devices:
         """The node's own number of a device."""
         return next(index for index, at in self._slots[row].items() if at == slot)
 
+    def slots_of(self, row: int, devices: Sequence[int]) -> list[int]:
+        """The columns of those devices of a node that are there, by its own numbers of them."""
+        return [self._slots[row][index] for index in devices if index in self._slots[row]]
+
     def totals_of(self, row: int, devices: Sequence[int]) -> Amounts:
         """[d, 3]: what these devices of a node have, by its own numbers of them."""
-        slots = [self._slots[row][index] for index in devices if index in self._slots[row]]
-        return self.total[row, slots]
+        return self.total[row, self.slots_of(row, devices)]
+
+    def without(self, rows: Rows, shares: Amounts, whole: Amounts) -> "Devices":
+        """Those of some nodes, which may come more than once, with less taken of each: [c, d, 3] of
+        shared ones, [c, d] of whole ones. It is only read."""
+        less = copy(self)
+        less.total, less.model = self.total[rows], self.model[rows]
+        less.used, less.whole = self.used[rows] - shares, self.whole[rows] - whole
+        less.left = fraction_left(less.total, less.used, less._there())
+        return less
 
     # --- changes --------------------------------------------------------------------------------
 
@@ -79,7 +92,7 @@ class Devices:
 
     def count(self, row: int, request: GpuRequest, devices: Sequence[int], sign: int) -> None:
         """Take the devices, or (`sign` -1) give them back."""
-        slots = [self._slots[row][index] for index in devices if index in self._slots[row]]
+        slots = self.slots_of(row, devices)
         if not slots:
             return
         if request.count:

@@ -13,6 +13,7 @@ from gamepipe.model.spec import Resources
 from gamepipe.scheduling.device import Devices
 from gamepipe.scheduling.holding import Holdings, amounts_held, gpus_held
 from gamepipe.scheduling.policy import Capacity
+from gamepipe.scheduling.preemptible import Key, Preemptibles
 from gamepipe.scheduling.unit import MILLIONTHS, millionths
 from gamepipe.scheduling.values import ALL_ROWS, Amounts, Mask, Numbers, Rows, Some, are_few
 
@@ -23,8 +24,6 @@ LOAD_GRAIN = 0.02
 """Load that moved by less is not looked at anew."""
 LOGGED = 4_096
 """As many changes at least can be told one by one."""
-Key = tuple[str, int]
-"""Pipeline id and generation."""
 
 
 def amounts_of(resources: Resources) -> Amounts:
@@ -60,6 +59,7 @@ class Fleet:
         self.groups: dict[tuple[str, str], dict[int, int]] = {}
         """Live allocations by row of each ("tenant" | "template", name)."""
         self.holdings = Holdings()
+        self.preemptibles = Preemptibles(self.devices)
         self.load = np.zeros(count)
         """Measured, 0..1: the busiest of CPU, memory and GPUs."""
         self.clock = 0
@@ -104,6 +104,7 @@ class Fleet:
             for held in self.held.values():
                 if held.node_id == node.id:
                     self.devices.count(row, held.resources.gpu, held.gpu_devices, 1)
+            self.preemptibles.recount(row)
         if _standing(before) != _standing(node):
             self._columns.clear()
         self._touch_node(row)
@@ -146,6 +147,7 @@ class Fleet:
         for group in (("tenant", allocation.tenant), ("template", allocation.template)):
             _tally(self.groups, group, row, sign)
         self._hold_for_tenant(allocation, row, sign)
+        (self.preemptibles.take if sign > 0 else self.preemptibles.give)(row, allocation)
         self._touch(row)
 
     def _hold_for_tenant(self, allocation: Allocation, row: int, sign: int) -> None:

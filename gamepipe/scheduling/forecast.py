@@ -101,7 +101,8 @@ def refusal(line: Line, turns: Turns, refused: Refusal) -> Refused:
     """Everything that can be said about why the head of a line does not start."""
     if refused.reason == reasons.LIMIT_REACHED:
         return Refused(summary=refused.summary, reason=refused.reason)
-    own = [one.kept for one in turns.reservations if one.kept.pipeline_id == line.head.pipeline_id]
+    kept = turns.reservations.of(line.head.pipeline_id)
+    own = [one.kept for one in kept if one.making_room is None]
     snapshot = turns.chooser.snapshot
     with turns.unreserved(line) as closed:
         found = verdicts(line.need, snapshot, closed)

@@ -9,7 +9,8 @@ others go on. Shares follow every grant, so that the next pick is right.
 Passed over for long enough, the oldest of a tenant *reserves*, when its turn has come: what it
 needs of one node is closed to all who come later in the order, and counts as held by its tenant. So
 the tenant gets nothing else for it meanwhile, its share falls, its turn comes first in every pass,
-and the room grows. Nothing of that is written down: each pass works it out anew.
+and the room grows. Nothing of that is written down: each pass works it out anew. One that may
+*preempt* does so before that; what others leave for it is kept in the same way.
 """
 
 import heapq
@@ -28,7 +29,8 @@ from gamepipe.scheduling.choose import Choice, Chooser, Closed, Refusal, verdict
 from gamepipe.scheduling.limit import LABEL, Label, kinds_of
 from gamepipe.scheduling.need import Need, kind_of
 from gamepipe.scheduling.order_policy import OrderPolicy
-from gamepipe.scheduling.reservation import Reservation, reserve
+from gamepipe.scheduling.preemption import Claim, Preempting, kept_from_others, said
+from gamepipe.scheduling.reservation import Reservations, reserve
 from gamepipe.scheduling.standing import DECIMALS
 from gamepipe.scheduling.unit import MILLIONTHS
 from gamepipe.scheduling.values import Amounts
@@ -78,6 +80,7 @@ class Turns:
     Args:
         lines: of the whole queue.
         labelled: how many live allocations there are with each limited label.
+        claims: of those that wait, for whom room is made.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Turns:
         *,
         now: datetime,
         labelled: Mapping[Label, int] | None = None,
+        claims: Iterable[Claim] = (),
     ) -> None:
         self._lines = sorted(lines, key=lambda line: (-line.priority, line.head.age))
         self.chooser = chooser
@@ -96,12 +100,15 @@ class Turns:
         self._now = now
         self._labelled = dict(labelled or {})
         self._no_room: set[Need] = set()
-        self.reservations: list[Reservation] = []
+        self.reservations = Reservations(self._fleet)
+        self._preempting = Preempting(chooser.snapshot, self.reservations, claims, now)
+        self.preemptions = self._preempting.asked
         self.refused: list[Line] = []
         """Lines whose head got nothing."""
 
     def __iter__(self) -> Iterator[Grant]:
-        for _, lines in groupby(self._lines, key=lambda line: line.priority):
+        for priority, lines in groupby(self._lines, key=lambda line: line.priority):
+            self._preempting.keep_claimed(priority)
             yield from self._serve(list(lines))
 
     def place(self, line: Line) -> Choice | Refusal:
@@ -115,18 +122,25 @@ class Turns:
         """As `place`, without a word about why there is nothing."""
         if self.over_limit(line):
             return None
-        with self._without([one for one in self.reservations if not _is_kept_from(line, one)]):
+        others = self.reservations.kept_from(line.head.pipeline_id, line.priority)
+        with self.reservations.without(one for one in self.reservations if one not in others):
             return self.chooser.find(line.need)
 
+    def make_room(self, line: Line) -> Refusal:
+        """Preempt for a head that `place` refused, if anybody can be. Why it waits."""
+        lower = [one for one in self.reservations if one.kept.priority < line.priority]
+        with self.reservations.without(lower):
+            self._make_room(line)
+        return self._refusal(line)
+
     def _refusal(self, line: Line) -> Refusal:
-        with self._without(self.reservations):
+        with self.reservations.without(self.reservations):
             answer = self.chooser.choose(line.need, self._kept_from(line))
-        said = answer.summary if isinstance(answer, Refusal) else ""
+        summary = answer.summary if isinstance(answer, Refusal) else ""
         counts = answer.counts if isinstance(answer, Refusal) else {}
-        own = [one for one in self.reservations if one.kept.pipeline_id == line.head.pipeline_id]
-        if own:
-            said = f"it has waited for long, and node {own[0].kept.node_id} is kept for it: {said}"
-        return Refusal(counts=counts, summary=said)
+        for own in self.reservations.of(line.head.pipeline_id):
+            summary = f"{said(own)}: {summary}"
+        return Refusal(counts=counts, summary=summary)
 
     def verdicts(self, line: Line) -> tuple[Verdict, ...]:
         """Of each node why it is not for the head of a line."""
@@ -135,35 +149,18 @@ class Turns:
 
     def lift(self) -> None:
         """Let go what was reserved: it is worked out anew by the next pass."""
-        self._free(self.reservations)
         self.reservations.clear()
 
     @contextmanager
     def unreserved(self, line: Line) -> Iterator[Closed]:
         """The fleet without what is reserved; the rows of which something is kept from a line."""
-        with self._without(self.reservations):
+        with self.reservations.without(self.reservations):
             yield self._kept_from(line)
-
-    @contextmanager
-    def _without(self, reservations: list[Reservation]) -> Iterator[None]:
-        self._free(reservations)
-        yield
-        for one in reservations:
-            self._fleet.hold(one.kept)
-
-    def _free(self, reservations: list[Reservation]) -> None:
-        for one in reservations:
-            key = (one.kept.pipeline_id, one.kept.generation)
-            if self._fleet.held.get(key) is one.kept:  # not what it was granted since
-                self._fleet.free(*key)
 
     def _kept_from(self, line: Line) -> dict[int, str]:
         """Rows of which something is reserved for others of its class or above, and what to say."""
-        return {
-            one.row: f"has room that is reserved for {one.kept.pipeline_id}, which waits for long"
-            for one in self.reservations
-            if _is_kept_from(line, one)
-        }
+        others = self.reservations.kept_from(line.head.pipeline_id, line.priority)
+        return {one.row: kept_from_others(one) for one in others}
 
     # --- one class ------------------------------------------------------------------------------
 
@@ -180,12 +177,13 @@ class Turns:
             line = tenant.take()
             choice = self._find(line)
             if choice is not None:
+                self.reservations.drop(line.head.pipeline_id)
                 yield Grant(line=line, waiting=line.head, choice=choice)
                 self.count(line)
                 if (behind := line.follow()) is not None:
                     line.head = behind
                     tenant.add(line)
-            elif self._may_reserve(line):
+            elif not self._make_room(line) and self._may_reserve(line):
                 self._reserve(line)
             if tenant.lines:
                 heapq.heappush(turns, self._turn(name, tenant))
@@ -211,11 +209,11 @@ class Turns:
         return np.maximum([*fleet.total.sum(axis=0), gpus], 1)
 
     def _find(self, line: Line) -> Choice | None:
-        kind = kind_of(line.need)
-        over = bool(self.over_limit(line))
-        choice = None
-        if not over and kind not in self._no_room:
-            choice = self.chooser.find(line.need)
+        kind, over = kind_of(line.need), bool(self.over_limit(line))
+        made = self.reservations.made_for(line.priority, line.need)
+        with self.reservations.without(made):
+            known = over or (kind in self._no_room and not made)
+            choice = None if known else self.chooser.find(line.need)
         if choice is None:
             self.refused.append(line)
             if not over:
@@ -240,18 +238,32 @@ class Turns:
         return over and over + "".join(f", with what {one.pipeline_id} reserved" for one in kept)
 
     def _placed(self, kind: str, name: str, line: Line) -> int:
-        """With what is reserved for others, but not for the head of the line itself."""
+        """With what is reserved for others, but not for the line itself."""
         if kind.startswith(LABEL):
             return self._labelled.get((kind[len(LABEL) :], name), 0)
-        own = [one for one in self.reservations if one.kept.pipeline_id == line.head.pipeline_id]
+        made = self.reservations.made_for(line.priority, line.need)
+        own = {one.key for one in [*made, *self.reservations.of(line.head.pipeline_id)]}
         return self._fleet.count_group(kind, name) - len(own)
 
     # --- reservations ---------------------------------------------------------------------------
 
+    def _make_room(self, line: Line) -> bool:
+        """Whether others make room for a head that fits nowhere."""
+        if not self._policy.preemption or self.over_limit(line):
+            return False
+        claim = Claim(
+            pipeline_id=line.head.pipeline_id,
+            generation=line.head.generation,
+            priority=line.priority,
+            need=line.need,
+        )
+        return self._preempting.make_room(claim, kind_of(line.need))
+
     def _may_reserve(self, line: Line) -> bool:
+        stand = [one.kept for one in self.reservations if one.making_room is None]
         return (
-            len(self.reservations) < self._policy.reservations
-            and all(one.kept.tenant != line.need.tenant for one in self.reservations)
+            len(stand) < self._policy.reservations
+            and all(one.tenant != line.need.tenant for one in stand)
             and self._now - line.head.queued_at >= self._policy.reserve_after
             and not self.over_limit(line)
         )
@@ -267,8 +279,7 @@ class Turns:
             since=self._now,
         )
         if reservation is not None:
-            self._fleet.hold(reservation.kept)
-            self.reservations.append(reservation)
+            self.reservations.add(reservation)
 
 
 class _Tenant:
@@ -286,9 +297,3 @@ class _Tenant:
 
     def take(self) -> Line:
         return heapq.heappop(self.lines)[1]
-
-
-def _is_kept_from(line: Line, reservation: Reservation) -> bool:
-    """It is for another one, of its class or above."""
-    kept = reservation.kept
-    return kept.pipeline_id != line.head.pipeline_id and kept.priority >= line.priority

@@ -17,6 +17,8 @@ class OrderPolicy:
     """Wait behind which one that fits nowhere reserves room on a node."""
     reservations: int = 2
     """Pipelines that may reserve at a time; 0: none ever."""
+    preemption: bool = True
+    """A pipeline that fits nowhere may take the place of preemptible ones of a lower class."""
     limits: Limits = field(default_factory=Limits)
     longest_queue: int | None = None
     """Pipelines of one tenant that may wait; None: any number."""

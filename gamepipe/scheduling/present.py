@@ -9,6 +9,7 @@ from gamepipe.scheduling.limit import Label
 from gamepipe.scheduling.lineup import Lineup
 from gamepipe.scheduling.order import Turns
 from gamepipe.scheduling.order_policy import OrderPolicy
+from gamepipe.scheduling.preemption import Claim
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +21,18 @@ class Present:
     policy: OrderPolicy = field(default_factory=OrderPolicy)
     labelled: Mapping[Label, int] = field(default_factory=dict)
     """Live allocations with each limited label."""
+    claims: tuple[Claim, ...] = ()
+    """Of those for whom room is made."""
     now: datetime
 
     def turns(self, *, least: int | None = None) -> Turns:
         """One pass over all that wait, or over those of at least that priority."""
         lines = self.lineup.lines(least=least)
-        return Turns(lines, self.chooser, self.policy, now=self.now, labelled=self.labelled)
+        return Turns(
+            lines,
+            self.chooser,
+            self.policy,
+            now=self.now,
+            labelled=self.labelled,
+            claims=self.claims,
+        )

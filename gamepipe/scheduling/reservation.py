@@ -1,5 +1,7 @@
 """What is kept free of one node for a pipeline that fits nowhere as things are."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,6 +13,7 @@ from gamepipe.model.spec import GpuRequest
 from gamepipe.scheduling.device import Devices
 from gamepipe.scheduling.fleet import Fleet, amounts_of
 from gamepipe.scheduling.need import Need
+from gamepipe.scheduling.preemptible import Key
 from gamepipe.scheduling.rule import crowding, obstacles
 from gamepipe.scheduling.snapshot import Snapshot
 from gamepipe.scheduling.values import Mask, Numbers
@@ -22,6 +25,71 @@ class Reservation:
 
     row: int
     kept: Allocation
+    need: Need
+    making_room: tuple[str, ...] | None = None
+    """Of room that pipelines of lower classes leave: those that are still there."""
+
+    @property
+    def key(self) -> Key:
+        return self.kept.pipeline_id, self.kept.generation
+
+
+class Reservations:
+    """Those that stand in one pass over the queue; each is counted in the fleet."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._standing: list[Reservation] = []
+
+    def __iter__(self) -> Iterator[Reservation]:
+        return iter(tuple(self._standing))
+
+    def __len__(self) -> int:
+        return len(self._standing)
+
+    def add(self, reservation: Reservation) -> None:
+        self._fleet.hold(reservation.kept)
+        self._standing.append(reservation)
+
+    def drop(self, pipeline_id: str) -> None:
+        """What is kept for this pipeline."""
+        own = self.of(pipeline_id)
+        self._free(own)
+        self._standing = [one for one in self._standing if one not in own]
+
+    def clear(self) -> None:
+        self._free(self._standing)
+        self._standing = []
+
+    def of(self, pipeline_id: str) -> list[Reservation]:
+        return [one for one in self._standing if one.kept.pipeline_id == pipeline_id]
+
+    def kept_from(self, pipeline_id: str, priority: int) -> list[Reservation]:
+        """Those for others, of this class or above."""
+        others = [one for one in self._standing if one.kept.pipeline_id != pipeline_id]
+        return [one for one in others if one.kept.priority >= priority]
+
+    def made_for(self, priority: int, need: Need) -> list[Reservation]:
+        """Room that others make for any of those who wait in the same line: its head may have
+        it."""
+        made = [one for one in self._standing if one.making_room is not None]
+        return [one for one in made if (one.kept.priority, one.need) == (priority, need)]
+
+    @contextmanager
+    def without(self, some: Iterable[Reservation]) -> Iterator[None]:
+        """As if these did not stand."""
+        lifted = self._free(some)
+        yield
+        for one in lifted:
+            self._fleet.hold(one.kept)
+
+    def _free(self, reservations: Iterable[Reservation]) -> list[Reservation]:
+        """Those that were held, and not replaced by what their pipeline was granted since."""
+        held = self._fleet.held
+        found = [one for one in reservations if held.get(one.key) is one.kept]
+        for one in found:
+            self._fleet.free(*one.key)
+        return found
 
 
 def reserve(
@@ -45,19 +113,43 @@ def reserve(
     fleet = snapshot.fleet
     lack = np.where(candidates, lacking(need, fleet).round(9), np.inf)
     row = int(np.lexsort((fleet.pipelines, lack))[0])
+    return keep(
+        need,
+        row,
+        fleet.nodes[row].id,
+        _devices(need.resources.gpu, fleet.devices, row),
+        pipeline_id=pipeline_id,
+        generation=generation,
+        priority=priority,
+        since=since,
+    )
+
+
+def keep(
+    need: Need,
+    row: int,
+    node_id: str,
+    gpu_devices: tuple[int, ...],
+    *,
+    pipeline_id: str,
+    generation: int,
+    priority: int,
+    since: datetime,
+) -> Reservation:
+    """What the pipeline needs, of this node."""
     kept = Allocation(
         pipeline_id=pipeline_id,
         generation=generation,
-        node_id=fleet.nodes[row].id,
+        node_id=node_id,
         resources=need.resources,
-        gpu_devices=_devices(need.resources.gpu, fleet.devices, row),
+        gpu_devices=gpu_devices,
         host_ports=need.host_ports,
         created_at=since,
         tenant=need.tenant,
         template=need.template,
         priority=priority,
     )
-    return Reservation(row=row, kept=kept)
+    return Reservation(row=row, kept=kept, need=need)
 
 
 def lacking(need: Need, fleet: Fleet) -> Numbers:

@@ -75,6 +75,11 @@ def obstacles(need: Need, snapshot: Snapshot, rows: Some = ALL_ROWS) -> Iterator
     )
 
 
+def obstacles_besides_shortage(need: Need, snapshot: Snapshot, rows: Some) -> Iterator[Obstacle]:
+    """All but that there may be too little of something."""
+    return chain(_closed(need, snapshot.fleet, rows), _latency(need, snapshot, rows))
+
+
 def obstacles_of_node(need: Need, snapshot: Snapshot, rows: Some) -> Iterator[Obstacle]:
     """What stands in the way while the node is what it is, whatever is held on it."""
     return chain(_unfit(need, snapshot.fleet, rows), _latency(need, snapshot, rows))

@@ -105,6 +105,17 @@ class OfferMade:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RoomAsked:
+    """A pipeline of a lower class that is to make room; its workflow is sent `preempt`."""
+
+    pipeline_id: str
+    generation: int
+    node_id: str
+    for_pipeline: str
+    """Id of the pipeline that waits for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlaceAnswer:
     status: PlaceStatus
     placement: Placement | None = None
@@ -112,6 +123,8 @@ class PlaceAnswer:
     """Why it waits, for people."""
     reason: str = NO_CAPACITY
     """The code of that: NO_CAPACITY or LIMIT_REACHED."""
+    asked: tuple[RoomAsked, ...] = ()
+    """Those that have yet to make room for it."""
     definition: PipelineSpec | None = None
     """Set when the definition changed since the workflow's revision."""
     definition_revision: int = 1

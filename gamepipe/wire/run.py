@@ -103,6 +103,16 @@ class Offer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Preempt:
+    """Signal `preempt`: leave the node that this generation is on, and wait in the queue again.
+    Repeats are harmless; one that does not run, is ending or has a service up ignores it."""
+
+    generation: int
+    for_pipeline: str
+    """Id of the pipeline of a higher class that needs the room."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NodeLost:
     """Signal `node_lost`; repeats are harmless."""
 

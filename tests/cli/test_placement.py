@@ -157,3 +157,24 @@ def test_what_is_wrong_is_said_as_elsewhere(shared_stack: RunningStack, tmp_path
     )
     many = shared_stack.run("plan", write(tmp_path, LOCAL), "--count", "0")
     assert many.returncode == 2
+
+
+TAKEN = """
+name: chess
+priority: {priority}
+resources: {{cpu: 2}}
+placement: {{node: why-05, preemptible: true}}
+steps: [{{type: command, command: "true"}}]
+"""
+
+
+def test_why_names_those_that_make_room(fleet: RunningStack) -> None:
+    low = fleet.submit(TAKEN.format(priority=0), id="makes-room")
+    wait_for(lambda: fleet.get(low)["state"] == "running", what="it to run")
+    high = fleet.submit(TAKEN.format(priority=3), id="needs-room")
+    wait_for(lambda: "waits for 1 pipeline" in fleet.get(high)["message"], what="it to wait")
+    said = shown(fleet, "why", high)[1]
+    assert "room 1 pipeline makes room for it on node why-05: makes-room\n" in said
+    assert fleet.get(low)["reason"] == "PREEMPTED"
+    for pipeline_id in (low, high):
+        assert fleet.run("delete", pipeline_id, "--force").returncode == 0

@@ -1,6 +1,7 @@
 """A small fleet with a queue, served in memory by the turns of the store."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -15,6 +16,7 @@ from gamepipe.scheduling.lineup import Lineup
 from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.order import Turns, Waiting
 from gamepipe.scheduling.order_policy import OrderPolicy
+from gamepipe.scheduling.preemption import Claim
 from gamepipe.scheduling.snapshot import Snapshot
 from tests.store.conftest import NOW
 
@@ -40,6 +42,8 @@ class Queueing:
         self.policy = OrderPolicy(**policy)
         self.now = NOW
         self.labelled: Mapping[Label, int] = {}
+        self.claims: dict[str, Claim] = {}
+        self._waits: dict[str, Claim] = {}
         self.turns = self._turns()
         self._ids = count(1)
 
@@ -49,9 +53,19 @@ class Queueing:
         name = name or f"{asked.tenant}-{number}"
         at = self.now + timedelta(microseconds=number)
         self.lineup.put(Waiting(pipeline_id=name, queued_at=at), asked, **more)
+        self._waits[name] = Claim(
+            pipeline_id=name, generation=1, priority=more.get("priority", 0), need=asked
+        )
         return name
 
-    def run(self, name: str, node_id: str, asked: Need) -> None:
+    def run(
+        self,
+        name: str,
+        node_id: str,
+        asked: Need,
+        devices: tuple[int, ...] | None = None,
+        **more: Any,
+    ) -> None:
         """It holds what it asks for."""
         self.fleet.hold(
             Allocation(
@@ -59,12 +73,14 @@ class Queueing:
                 generation=1,
                 node_id=node_id,
                 resources=asked.resources,
-                gpu_devices=self.chooser.snapshot.fleet.devices.pick(
-                    asked.resources.gpu, self.fleet.row_of[node_id]
-                ),
+                gpu_devices=self.fleet.devices.pick(asked.resources.gpu, self.fleet.row_of[node_id])
+                if devices is None
+                else devices,
                 created_at=self.now,
                 tenant=asked.tenant,
                 template=asked.template,
+                taken_at=self.now,
+                **more,
             )
         )
 
@@ -78,13 +94,30 @@ class Queueing:
         granted = []
         for grant in self.turns:
             name = grant.waiting.pipeline_id
-            self.run(name, grant.choice.node_id, grant.line.need)
+            self.claims.pop(name, None)
+            self.run(name, grant.choice.node_id, grant.line.need, grant.choice.gpu_devices)
             granted.append(name)
+        for preemption in self.turns.preemptions:
+            name = preemption.pipeline_id
+            node_id = self.node_of(preemption.victims[0][0])
+            self.claims[name] = replace(self._waits[name], node_id=node_id)
         return granted
 
     def _turns(self) -> Turns:
-        lines = self.lineup.lines()
-        return Turns(lines, self.chooser, self.policy, now=self.now, labelled=self.labelled)
+        return Turns(
+            self.lineup.lines(),
+            self.chooser,
+            self.policy,
+            now=self.now,
+            labelled=self.labelled,
+            claims=self.claims.values(),
+        )
+
+    @property
+    def leaving(self) -> dict[str, str]:
+        """Those that were asked to make room, and for whom."""
+        leaving = self.fleet.preemptibles.leaving.values()
+        return {one.pipeline_id: one.preempted_for for one in leaving}
 
     def node_of(self, name: str) -> str:
         return self.fleet.held[name, 1].node_id

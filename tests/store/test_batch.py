@@ -1,5 +1,7 @@
 """Rows that a transaction writes by the many are there for whoever asks, inside it and behind."""
 
+from dataclasses import replace
+
 from sqlmodel import select
 
 from gamepipe.model.record import StepRecord
@@ -37,6 +39,16 @@ async def test_queries_of_the_transaction_see_what_is_not_written_yet(
         return [*tx.session.exec(names), *tx.session.exec(states)]
 
     assert await store._database.write(work) == ["changed", "running"]
+
+
+async def test_a_row_that_is_not_written_yet_is_found_by_its_key(store: GamePipelineStore) -> None:
+    await store.pipelines.add(new("p1"), now=NOW)
+
+    def work(tx: Transaction) -> int:
+        tx.put_row(StepRow, step_values("p1", replace(STEP, index=7)))
+        return tx.session.get_one(StepRow, ("p1", 1, 7)).attempt
+
+    assert await store._database.write(work) == 2
 
 
 async def test_objects_that_are_loaded_show_what_was_put(store: GamePipelineStore) -> None:

@@ -244,6 +244,31 @@ async def lost_then_failed(stack: Stack) -> Handle:
     return handle
 
 
+async def preempted(stack: Stack) -> Handle:
+    """Makes room under a step and a service that comes up nevertheless, and runs again."""
+
+    async def comes_up(node: ScriptedNode, assignment: StepAssignment) -> StepResult:
+        if assignment.generation > 1:
+            return done()
+        await node.report(assignment, ReportKind.RUNNING)
+        await node.stopping(assignment).wait()
+        return await service_up(node, assignment)
+
+    node = await stack.node(game=comes_up)
+    handle = await stack.submit("""
+name: shape
+resources: {cpu: 64}
+placement: {preemptible: true}
+steps:
+  - {name: prepare, type: command, command: "true"}
+  - {name: game, type: service, container: {image: game}}
+  - {name: tidy, type: command, command: "true", always: true}
+""")
+    await node.started["game"].wait()
+    await stack.submit(_file("name: one", head="priority: 1\nresources: {cpu: 64}"))
+    return handle
+
+
 SHAPES: dict[str, Shape] = {
     shape.__name__: shape
     for shape in (
@@ -265,5 +290,6 @@ SHAPES: dict[str, Shape] = {
         wait,
         cancel_under_always,
         lost_then_failed,
+        preempted,
     )
 }

@@ -1,0 +1,289 @@
+"""Who is asked to make room, once; and to whom goes what they leave."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from gamepipe.model.record import Instance
+from gamepipe.model.spec import PlacementRequest
+from gamepipe.model.state import InstanceState, PipelineState
+from gamepipe.ports import OfferMade, PipelineChange
+from gamepipe.scheduling.order_policy import OrderPolicy
+from gamepipe.wire import PlaceAnswer, PlaceStatus, RoomAsked, WithdrawRequest
+from store.store import GamePipelineStore
+from tests.store.conftest import NOW
+from tests.store.shapes import LIFE, new, place_request, registration, save_request
+
+PREEMPTIBLE = PlacementRequest(preemptible=True)
+LATER = NOW + timedelta(minutes=1)
+
+
+async def submit(store: GamePipelineStore, name: str, at: Any = NOW, **spec: Any) -> PlaceAnswer:
+    await store.pipelines.add(new(name, **spec), now=at)
+    return await store.placements.place(place_request(name), now=at)
+
+
+async def full(store: GamePipelineStore, *names: str) -> None:
+    """A node with a core for each of these, which run there and may be preempted."""
+    await store.nodes.register(registration("n1", cpu=len(names)), now=NOW)
+    for number, name in enumerate(names):
+        answer = await submit(store, name, NOW + timedelta(seconds=number), placement=PREEMPTIBLE)
+        assert answer.status is PlaceStatus.PLACED
+
+
+async def leave(
+    store: GamePipelineStore,
+    name: str,
+    state: PipelineState = PipelineState.RUNNING,
+    revision: int = 3,
+) -> tuple[OfferMade, ...]:
+    """It gives its place back, and will wait in another generation unless it ended."""
+    request = save_request(name, revision, state, node_id="n1", release=True)
+    _, offers = await store.pipelines.save(request, now=LATER)
+    return offers
+
+
+async def come_back(
+    store: GamePipelineStore, name: str, revision: int, *, generation: int
+) -> PlaceAnswer:
+    """It asks for its next placement."""
+    plain = place_request(name, revision=revision)
+    request = replace(
+        plain,
+        generation=generation,
+        saved=replace(plain.saved, generation=generation),
+        placed=replace(plain.placed, generation=generation),
+    )
+    return await store.placements.place(request, now=LATER)
+
+
+def room(name: str, for_pipeline: str) -> RoomAsked:
+    return RoomAsked(pipeline_id=name, generation=1, node_id="n1", for_pipeline=for_pipeline)
+
+
+async def test_one_of_a_higher_class_has_the_youngest_leave_and_gets_their_place(
+    store: GamePipelineStore,
+) -> None:
+    await full(store, "old", "young")
+    await store.pipelines.add(new("elder", placement=PREEMPTIBLE), now=NOW)
+    later = NOW + timedelta(minutes=5)
+    high = await submit(store, "high", later, priority=5)
+    assert (high.status, high.asked) == (PlaceStatus.QUEUED, (room("young", "high"),))
+    assert high.summary.startswith("high waits for 1 pipeline to make room on node n1: young")
+    assert await store.placements.asked_for_room() == (room("young", "high"),)
+    small = await submit(store, "small", later)
+    assert (small.status, small.asked) == (PlaceStatus.QUEUED, ())
+    assert await leave(store, "young") == (
+        OfferMade(pipeline_id="high", generation=1, node_id="n1"),
+    )
+    assert await store.placements.asked_for_room() == ()
+
+
+async def test_asked_again_it_names_the_same(store: GamePipelineStore) -> None:
+    await full(store, "low", "other")
+    first = await submit(store, "high", priority=5)
+    again = await store.placements.place(place_request("high", revision=3), now=LATER)
+    assert again.asked == first.asked != ()
+    await store.placements.offer(now=LATER, telling=True)
+    assert await store.placements.asked_for_room() == first.asked
+    (entry,) = await store.placements.queue()
+    assert "waits for 1 pipeline to make room on node n1" in entry.summary
+
+
+async def test_nobody_else_gets_what_was_left_before_it_is_enough(
+    store: GamePipelineStore,
+) -> None:
+    await full(store, "a", "b")
+    high = await submit(store, "high", priority=5, cpu=2.0)
+    assert {one.pipeline_id for one in high.asked} == {"a", "b"}
+    assert await leave(store, "a") == ()
+    assert (await submit(store, "small", LATER)).status is PlaceStatus.QUEUED
+    as_high = await submit(store, "as-high", LATER, priority=5, tenant="other")
+    assert (as_high.status, as_high.asked) == (PlaceStatus.QUEUED, ())
+    (offer,) = await leave(store, "b")
+    assert offer.pipeline_id == "high"
+
+
+async def test_one_that_was_preempted_waits_at_its_old_place(store: GamePipelineStore) -> None:
+    await full(store, "low")
+    await submit(store, "high", priority=5)
+    await submit(store, "between", NOW + timedelta(seconds=30))
+    await leave(store, "low")
+    assert (await come_back(store, "low", 4, generation=2)).status is PlaceStatus.QUEUED
+    assert [one.pipeline_id for one in await store.placements.queue()] == ["low", "between"]
+    (generation,) = await store.pipelines.generations("low")
+    assert generation.preempted_for == "high"
+    await store.placements.place(place_request("high", revision=3), now=LATER)
+    (offer,) = await store.placements.release("high", 1, now=LATER)
+    assert (offer.pipeline_id, offer.generation) == ("low", 2)
+
+
+async def test_one_that_was_preempted_twice_keeps_its_first_place(
+    store: GamePipelineStore,
+) -> None:
+    await full(store, "low")
+    await submit(store, "high", priority=5)
+    await leave(store, "low")
+    await store.placements.withdraw(withdrawal("high"), now=LATER)
+    assert (await come_back(store, "low", 4, generation=2)).status is PlaceStatus.PLACED
+    await submit(store, "higher", LATER, priority=6)
+    gone = save_request("low", 6, PipelineState.RUNNING, generation=2, node_id="n1", release=True)
+    await store.pipelines.save(gone, now=LATER)
+    await come_back(store, "low", 7, generation=3)
+    (entry,) = await store.placements.queue()
+    assert (entry.pipeline_id, entry.queued_at) == ("low", NOW)
+
+
+def withdrawal(name: str) -> WithdrawRequest:
+    return WithdrawRequest(pipeline_id=name, incarnation=LIFE, generation=1)
+
+
+async def test_one_that_ends_by_itself_first_makes_the_room_too(store: GamePipelineStore) -> None:
+    await full(store, "low")
+    await submit(store, "high", priority=5)
+    (offer,) = await leave(store, "low", state=PipelineState.COMPLETED)
+    assert offer.pipeline_id == "high"
+    (generation,) = await store.pipelines.generations("low")
+    assert generation.preempted_for == ""
+
+
+async def test_what_was_left_for_one_that_is_gone_goes_to_who_is_next(
+    store: GamePipelineStore,
+) -> None:
+    await full(store, "low")
+    await submit(store, "high", priority=5)
+    await submit(store, "next", LATER, priority=1)
+    await store.placements.withdraw(withdrawal("high"), now=LATER)
+    assert await store.placements.asked_for_room() == (room("low", "high"),)
+    (offer,) = await leave(store, "low")
+    assert offer.pipeline_id == "next"
+    assert (await come_back(store, "low", 4, generation=2)).status is PlaceStatus.QUEUED
+
+
+@pytest.mark.parametrize(
+    "spec", [{"priority": 5, "placement": PREEMPTIBLE}, {"priority": 0}], ids=["equal", "firm"]
+)
+async def test_equal_ones_and_those_that_did_not_offer_it_stay(
+    store: GamePipelineStore, spec: dict[str, Any]
+) -> None:
+    await store.nodes.register(registration("n1", cpu=1), now=NOW)
+    await submit(store, "runs", **spec)
+    high = await submit(store, "high", priority=5)
+    assert (high.status, high.asked) == (PlaceStatus.QUEUED, ())
+
+
+async def test_an_offer_that_nobody_took_is_left_alone(store: GamePipelineStore) -> None:
+    await full(store, "first")
+    await submit(store, "offered", placement=PREEMPTIBLE)
+    await store.placements.release("first", 1, now=NOW)
+    high = await submit(store, "high", priority=5)
+    assert (high.status, high.asked) == (PlaceStatus.QUEUED, ())
+    await store.placements.place(place_request("offered", revision=3), now=NOW)
+    await store.placements.offer(now=NOW, telling=True)
+    assert await store.placements.asked_for_room() == (room("offered", "high"),)
+
+
+async def test_the_present_priority_of_one_that_runs_counts(store: GamePipelineStore) -> None:
+    await full(store, "runs")
+    await store.pipelines.update("runs", PipelineChange(priority=5), now=NOW)
+    assert (await submit(store, "high", priority=5)).asked == ()
+    await store.pipelines.update("runs", PipelineChange(priority=4), now=NOW)
+    again = await store.placements.place(place_request("high", revision=3), now=LATER)
+    assert again.asked == (room("runs", "high"),)
+
+
+def instance(name: str) -> Instance:
+    return Instance(
+        id=f"{name}.g1.s1",
+        pipeline_id=name,
+        generation=1,
+        step_index=1,
+        step_name="game",
+        attempt=1,
+        node_id="n1",
+        started_at=NOW,
+    )
+
+
+async def come_up(store: GamePipelineStore, name: str, revision: int = 3) -> None:
+    request = save_request(
+        name, revision, PipelineState.RUNNING, node_id="n1", instances=(instance(name),)
+    )
+    await store.pipelines.save(request, now=NOW)
+
+
+async def test_an_instance_in_use_is_never_asked(store: GamePipelineStore) -> None:
+    await full(store, "game")
+    await come_up(store, "game")
+    assert (await submit(store, "high", priority=5)).asked == ()
+    ended = save_request("game", 4, PipelineState.COMPLETED, node_id="n1", release=True)
+    await store.pipelines.save(ended, now=NOW)
+    await store.placements.offer(now=NOW, telling=True)
+    assert await store.placements.asked_for_room() == ()
+
+
+async def test_one_whose_service_comes_up_meanwhile_stays_and_another_is_asked(
+    store: GamePipelineStore,
+) -> None:
+    await full(store, "work", "game")
+    high = await submit(store, "high", priority=5)
+    assert high.asked == (room("game", "high"),)
+    await come_up(store, "game")
+    assert await store.placements.asked_for_room() == ()
+    await store.placements.offer(now=NOW, telling=True)
+    assert await store.placements.asked_for_room() == (room("work", "high"),)
+    await store.instances.observe("game.g1.s1", InstanceState.EXITED, now=NOW)
+    await store.placements.offer(now=NOW, telling=True)
+    assert await store.placements.asked_for_room() == (room("work", "high"),)
+
+
+async def test_a_game_that_came_up_as_its_pipeline_was_to_make_room_stays(
+    store: GamePipelineStore,
+) -> None:
+    await full(store, "game")
+    await submit(store, "high", priority=5)
+    request = save_request("game", 3, PipelineState.RUNNING, node_id="n1", reason="PREEMPTED")
+    await store.pipelines.save(replace(request, instances=(instance("game"),)), now=NOW)
+    assert await store.placements.asked_for_room() != ()
+    assert await leave(store, "game", PipelineState.COMPLETED, revision=4) == ()
+    await store.placements.offer(now=NOW, telling=True)
+    assert await store.placements.asked_for_room() == ()
+
+
+async def test_many_at_once_in_several_processes_ask_each_one_once(
+    store: GamePipelineStore, store_url: str
+) -> None:
+    names = [f"low-{number}" for number in range(8)]
+    await full(store, *names)
+    other = await GamePipelineStore.open(store_url)
+    try:
+        high = [f"high-{number}" for number in range(6)]
+        for name in high:
+            await store.pipelines.add(new(name, priority=5), now=NOW)
+        answers = await asyncio.gather(
+            *(
+                (store, other)[number % 2].placements.place(place_request(name), now=LATER)
+                for number, name in enumerate(high)
+            )
+        )
+    finally:
+        await other.close()
+    asked = [one for answer in answers for one in answer.asked]
+    assert len({one.pipeline_id for one in asked}) == len(asked) == 6
+    assert {one.for_pipeline for one in asked} == set(high)
+    offers = [offer for one in asked for offer in await leave(store, one.pipeline_id)]
+    assert sorted(one.pipeline_id for one in offers) == high
+
+
+async def test_a_fleet_may_do_without(store_url: str) -> None:
+    store = await GamePipelineStore.open(store_url, order=OrderPolicy(preemption=False))
+    try:
+        await full(store, "low")
+        assert (await submit(store, "high", priority=5)).asked == ()
+        await store.placements.offer(now=LATER, telling=True)
+        assert await store.placements.asked_for_room() == ()
+    finally:
+        await store.close()
