@@ -1,6 +1,6 @@
 """`python -m bench.commit`: placements per second, from the request to the commit.
 
-Many nodes, and requests of 40 templates with GPU shares, whole GPUs and labels: 1, 8 and 64
+Many nodes, and requests of 40 templates with GPU shares, whole GPUs and labels: 1, 8, 64 and 256
 of them at once, on SQLite and on PostgreSQL. Each pipeline is a row that exists before the clock
 starts, as the gateway leaves it.
 """
@@ -40,7 +40,7 @@ from store.transaction import Transaction
 from tests.postgres_fixtures import running_postgres
 
 TARGET_PER_SECOND = 2_000
-CONCURRENCY = (1, 8, 64)
+CONCURRENCY = (1, 8, 64, 256)
 _ids = count(1)
 
 

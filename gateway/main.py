@@ -28,7 +28,7 @@ from gateway.awake import AwakeClock
 from gateway.clock import utc_now
 from gateway.file_limit import raise_file_limit
 from gateway.health import GatewayHealth
-from gateway.lines import LineWriter
+from gateway.lines import line_writer
 from gateway.rest.handler import GamePipelineHandler
 from gateway.rpc.beats import BeatWriter
 from gateway.rpc.node_service import GameNodeServicer
@@ -125,7 +125,7 @@ async def _serve(
         health=health,
         clock=clock,
     )
-    lines = LineWriter(agents)
+    lines = line_writer(agents)
     servicer = GameNodeServicer(tools, settings=settings, lines=lines, latency=service.latency)
     pipelines = GamePipelineServicer(service, workflow_base=settings.workflow_base)
     rpc = GamePipelineServer(servicer, pipelines, token=access.token)
@@ -141,7 +141,6 @@ async def _serve(
     grpc_port = await rpc.start(settings.grpc_host, settings.grpc_port)
     background = [
         asyncio.create_task(tools.beats.run(), name="heartbeats"),
-        asyncio.create_task(lines.run(), name="log lines"),
         asyncio.create_task(servicer.watch.run(), name="watch of streams"),
         asyncio.create_task(health.run(), name="beat of the gateway"),
         asyncio.create_task(rpc.keep_health(health.store_trouble), name="health of the gateway"),

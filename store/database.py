@@ -21,6 +21,7 @@ from sqlmodel import Session
 from gamepipe.model.errors import InvalidRequest, StoreUnavailable
 from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.scheduling.policy import Policy
+from store.batch import BatchSession
 from store.fleet import FleetCache
 from store.known import LatencyCache
 from store.stamp import stamp_changes
@@ -153,10 +154,11 @@ class Database:
             if transaction.chose:
                 self._fleet.forget()
             raise
-        self._fleet.settle(transaction.revision)
+        told = transaction.chose and not transaction.fleet_changed
+        self._fleet.settle(transaction.revision, told=told)
 
-    def _session(self, engine: Engine) -> Session:
-        return Session(engine, expire_on_commit=False, info=self._info)
+    def _session(self, engine: Engine) -> BatchSession:
+        return BatchSession(engine, expire_on_commit=False, info=self._info)
 
     def _read(self, work: Callable[[Session], T]) -> T:
         try:

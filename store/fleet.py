@@ -102,10 +102,11 @@ class FleetCache:
         """The transaction was rolled back: what it held was never there."""
         self._chooser, self._known = None, -1
 
-    def settle(self, revision: int | None) -> None:
-        """It was committed. What it changed behind its last look is read again."""
+    def settle(self, revision: int | None, *, told: bool = False) -> None:
+        """It was committed. What it changed behind its last look is read again, unless the fleet
+        was `told` of it all."""
         if revision is not None:
-            self._known = min(self._known, revision - 1)
+            self._known = revision if told else min(self._known, revision - 1)
 
     # --- reading --------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlmodel import col, select
 
+from gamepipe.groupcommit import GroupCommit
 from gamepipe.model.forecast import Forecast
 from gamepipe.model.record import Allocation, QueueEntry
 from gamepipe.model.spec import PipelineSpec
@@ -16,7 +17,6 @@ from gamepipe.scheduling.present import Present
 from gamepipe.wire import PlaceAnswer, PlaceRequest, RoomAsked, WithdrawRequest
 from store import capacity, queue
 from store.database import Database
-from store.groupcommit import GroupCommit
 from store.orphan import orphans
 from store.placing import Asked, place_all
 from store.planning import present
@@ -25,7 +25,7 @@ from store.record import allocation_record, queue_record
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
 from store.transaction import Transaction
 
-AT_ONCE = 64
+AT_ONCE = 256
 """Requests that share one transaction at most."""
 REPORTS_AT_ONCE = 10_000
 """Reports of latencies that share one look at the queue."""

@@ -5,8 +5,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from gamepipe.model import reason as reasons
+from gamepipe.model.record import Allocation
 from gamepipe.scheduling.choose import Choice
-from gamepipe.scheduling.need import need_of
+from gamepipe.scheduling.need import Need, need_of
 from gamepipe.scheduling.order import Line, Turns, Waiting
 from gamepipe.scheduling.rule import takes_pipelines
 from gamepipe.wire import (
@@ -21,7 +22,7 @@ from gamepipe.wire import (
     SaveStatus,
 )
 from store import capacity, preemption, queue, serving
-from store.record import load_pipelines
+from store.record import allocation_record, load_pipelines
 from store.saving import save
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
 from store.transaction import Transaction
@@ -35,9 +36,12 @@ def place_all(tx: Transaction, asked: Sequence[Asked]) -> Sequence[PlaceAnswer]:
     and what they write is written together."""
     ids = sorted({request.pipeline_id for request, _ in asked})
     tx.preload(PipelineRow, ids)
-    tx.preload(QueueEntryRow, ids)
     tx.preload(AllocationRow, [(request.pipeline_id, request.generation) for request, _ in asked])
     group = _Group(tx, asked[-1][1])
+    if group.nobody_waits:
+        tx.remember_absent(QueueEntryRow, ids)
+    else:
+        tx.preload(QueueEntryRow, ids)
     return [group.place(request, now=now) for request, now in asked]
 
 
@@ -47,8 +51,10 @@ class _Group:
     def __init__(self, tx: Transaction, now: datetime) -> None:
         self._tx = tx
         self._fleet = tx.fleet(now)
-        self._nobody_waits = queue.is_empty(tx)
+        self.nobody_waits = queue.is_empty(tx)
         self._notices: list[Notice] = []
+        self._opened = False
+        """An offer was taken that may be preempted from now on."""
 
     def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
         answer, made, self._notices = self._place(request, now=now), self._notices, []
@@ -71,65 +77,71 @@ class _Group:
         ):
             return PlaceAnswer(status=PlaceStatus.CLOSED)
         if tx.fleet_changed:  # a run that took the row over let go of what another one held
-            self._fleet, self._nobody_waits = tx.fleet(now), queue.is_empty(tx)
-        held = self._standing(row, request.generation) or self._decide(row, request, now=now)
+            self._fleet, self.nobody_waits = tx.fleet(now), queue.is_empty(tx)
+        generation = request.generation
+        held = self._standing(row, generation, now=now) or self._decide(row, request, now=now)
         if isinstance(held, PlaceAnswer):
             return held
-        is_offer, held.taken_at = held.taken_at is None, held.taken_at or now
         capacity.dequeue(tx, row.id)
         save(tx, _filled_in(request.placed, held.node_id), now=now)
-        if is_offer and held.preemptible:
+        if self._opened:
             self._serve_above(held.priority, now=now)
         answer = PlaceAnswer(status=PlaceStatus.PLACED, placement=self._placement(held))
         return _with_definition(tx, row, request, answer)
 
-    def _standing(self, row: PipelineRow, generation: int) -> AllocationRow | None:
-        """What the generation holds. An offer of a node that takes nothing new is none."""
+    def _standing(self, row: PipelineRow, generation: int, *, now: datetime) -> Allocation | None:
+        """What the generation holds; an offer is taken. One of a node that takes nothing new is
+        none."""
         held = self._tx.find(AllocationRow, (row.id, generation))
         if held is None or held.released_at is not None:
             return None
         fleet = self._fleet.chooser.snapshot.fleet
         if held.taken_at is not None or takes_pipelines(fleet.nodes[fleet.row_of[held.node_id]]):
-            return held
+            self._opened = held.taken_at is None and held.preemptible
+            held.taken_at = held.taken_at or now
+            return allocation_record(held)
         capacity.withdraw_offer(self._tx, held)
-        self._nobody_waits = False
+        self.nobody_waits = False
         return None
 
     def _decide(
         self, row: PipelineRow, request: PlaceRequest, *, now: datetime
-    ) -> AllocationRow | PlaceAnswer:
+    ) -> Allocation | PlaceAnswer:
         """Whoever waits before this one is served first: a newcomer never passes it, nor takes a
         node that is reserved. Usually nobody is, for what frees is offered in the transaction
         that frees it."""
         tx, entry = self._tx, self._tx.find(QueueEntryRow, row.id)
+        need = need_of(row.spec, row.args, avoid=request.avoid)
         waits = entry is not None and entry.generation == request.generation
         freed = not waits and capacity.leave_queue(tx, row.id, now=now)
         if not waits:
-            self._fleet.learn(need_of(row.spec, row.args))
+            self._fleet.learn(need)
         turns = self._serve(None if waits or freed else row.priority, now=now)
-        held = self._standing(row, request.generation) if waits else None
+        held = self._standing(row, request.generation, now=now) if waits else None
         queued_at = (
             entry.queued_at
             if entry
             else preemption.queued_since(tx, row.id, request.generation, now=now)
         )
-        decided = held or self._decide_behind(row, request, turns, queued_at=queued_at, now=now)
+        waiting = Waiting(pipeline_id=row.id, generation=request.generation, queued_at=queued_at)
+        decided = held or self._decide_behind(row, request, turns, need, waiting, now=now)
         turns.lift()
         return decided
 
     def _serve(self, least: int | None, *, now: datetime) -> Turns:
         """Those before, if there are any."""
         tx, chooser = self._tx, self._fleet.chooser
-        if self._nobody_waits:
+        if self.nobody_waits:
             return Turns([], chooser, tx.order, now=now, labelled=queue.labelled(tx))
         served = serving.serve_queue(tx, chooser, now=now, least=least)
         self._notices += served.notices
         return served.turns
 
     def _serve_above(self, priority: int, *, now: datetime) -> None:
-        """An offer that is taken may be preempted: one of a higher class may wait for just that."""
+        """One of a higher class may have waited until that offer was taken."""
+        self._opened = False
         if not queue.is_empty(self._tx):
-            self._fleet, self._nobody_waits = self._tx.fleet(now), False
+            self._fleet, self.nobody_waits = self._tx.fleet(now), False
             self._serve(priority + 1, now=now).lift()
 
     def _decide_behind(
@@ -137,17 +149,13 @@ class _Group:
         row: PipelineRow,
         request: PlaceRequest,
         turns: Turns,
+        need: Need,
+        waiting: Waiting,
         *,
-        queued_at: datetime,
         now: datetime,
-    ) -> AllocationRow | PlaceAnswer:
-        tx, need = self._tx, need_of(row.spec, row.args, avoid=request.avoid)
-        newcomer = Line(
-            priority=row.priority,
-            need=need,
-            labels=queue.labels_of(tx, row.id),
-            head=Waiting(pipeline_id=row.id, generation=request.generation, queued_at=queued_at),
-        )
+    ) -> Allocation | PlaceAnswer:
+        tx, labels = self._tx, queue.labels_of(self._tx, row.id)
+        newcomer = Line(priority=row.priority, need=need, labels=labels, head=waiting)
         answer = turns.place(newcomer)
         if isinstance(answer, Choice):
             return serving.allocate(
@@ -158,7 +166,7 @@ class _Group:
             preemption.ask(tx, turns, now=now)
         verdicts = serving.explain(turns, newcomer, answer)
         queue.put(tx, row, newcomer.head, avoid=request.avoid, why=answer, verdicts=verdicts)
-        self._nobody_waits = False
+        self.nobody_waits = False
         row.updated_at = now
         queued = PlaceAnswer(
             status=PlaceStatus.QUEUED,
@@ -168,13 +176,13 @@ class _Group:
         )
         return _with_definition(tx, row, request, queued)
 
-    def _placement(self, held: AllocationRow) -> Placement:
+    def _placement(self, held: Allocation) -> Placement:
         fleet = self._fleet.chooser.snapshot.fleet
         node = fleet.nodes[fleet.row_of[held.node_id]]
         return Placement(
             node_id=node.id,
             generation=held.generation,
-            gpu_devices=tuple(held.gpu_devices),
+            gpu_devices=held.gpu_devices,
             node={
                 "id": node.id,
                 "alias": node.alias,

@@ -31,6 +31,9 @@ from store.table import (
 )
 
 _STEP_FIELDS = [field.name for field in fields(StepRecord)]
+_ALLOCATION_FIELDS = [
+    field.name for field in fields(Allocation) if field.name in AllocationRow.model_fields
+]
 _INSTANCE_FIELDS = [field.name for field in fields(Instance)]
 
 
@@ -39,9 +42,14 @@ def step_record(row: StepRow) -> StepRecord:
     return StepRecord(**values | {"state": StepState(row.state)})
 
 
-def step_row(pipeline_id: str, step: StepRecord) -> StepRow:
+def step_values(pipeline_id: str, step: StepRecord) -> dict[str, Any]:
+    """The columns of its row."""
     values = {name: getattr(step, name) for name in _STEP_FIELDS}
-    return StepRow(**values | {"pipeline_id": pipeline_id, "state": step.state.value})
+    return values | {"pipeline_id": pipeline_id, "state": step.state.value}
+
+
+def step_row(pipeline_id: str, step: StepRecord) -> StepRow:
+    return StepRow(**step_values(pipeline_id, step))
 
 
 def instance_record(row: InstanceRow) -> Instance:
@@ -70,6 +78,11 @@ def allocation_record(row: AllocationRow) -> Allocation:
         preemptible=row.preemptible,
         preempted_for=row.preempted_for,
     )
+
+
+def allocation_values(held: Allocation) -> dict[str, Any]:
+    """The columns of its row that it knows."""
+    return {name: getattr(held, name) for name in _ALLOCATION_FIELDS}
 
 
 def queue_record(row: QueueEntryRow) -> QueueEntry:

@@ -64,6 +64,8 @@ def _with_live_instance(tx: Transaction, ids: Sequence[str]) -> set[str]:
 
 def _remove(tx: Transaction, ids: Sequence[str], *, now: datetime) -> None:
     _order_stops(tx, ids, now=now)
+    if ids:
+        tx.fleet_revision()  # what they still held goes with them
     connection = tx.session.connection()
     connection.execute(delete(InstanceRow).where(col(InstanceRow.pipeline_id).in_(ids)))
     connection.execute(delete(PipelineRow).where(col(PipelineRow.id).in_(ids)))

@@ -9,8 +9,8 @@ from gamepipe.model.state import PipelineState
 from gamepipe.ports import Notice
 from gamepipe.wire import SaveAck, SaveRequest, SaveStatus
 from store import capacity, preemption, takeover
-from store.record import instance_row, step_row
-from store.table import InstanceRow, PipelineRow
+from store.record import instance_row, step_values
+from store.table import InstanceRow, PipelineRow, StepRow
 from store.transaction import NewEvent, Transaction
 
 Saved = tuple[SaveAck, tuple[Notice, ...]]
@@ -59,24 +59,24 @@ def _add_events(tx: Transaction, request: SaveRequest) -> None:
 
 def _apply(tx: Transaction, row: PipelineRow, request: SaveRequest, *, now: datetime) -> bool:
     """Whether it was to make room, and does not any more."""
+    total = len(row.spec.steps)
+    progress = request.progress
     values = {
         "state": request.state.value,
         "reason": request.reason,
         "message": request.message,
         "generation": request.generation,
         "node_id": request.node_id,
-        "progress": replace(request.progress, total=len(row.spec.steps)),
+        "progress": progress if progress.total == total else replace(progress, total=total),
         "started_at": request.started_at,
         "ended_at": request.ended_at,
         "run_id": request.run_id,
         "revision": request.revision,
         "updated_at": now,
     }
-    for name, value in values.items():
-        if getattr(row, name) != value:  # setting an attribute of a row is not cheap
-            setattr(row, name, value)
+    tx.session.change_row(row, {k: v for k, v in values.items() if getattr(row, k) != v})
     for step in request.steps:
-        tx.session.merge(step_row(row.id, step))
+        tx.put_row(StepRow, step_values(row.id, step))
     making_room = request.reason == reasons.PREEMPTED  # and it stops the service, too
     spared = [
         _put_instance(tx, instance, now=now, making_room=making_room)

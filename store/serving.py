@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from gamepipe.model.record import Verdict
+from gamepipe.model.record import Allocation, Verdict
 from gamepipe.model.state import PipelineState
 from gamepipe.ports import Notice, OfferMade
 from gamepipe.scheduling.choose import RESERVED, Choice, Chooser, Refusal
 from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.order import Grant, Line, Turns
 from store import preemption, queue
-from store.record import allocation_record
+from store.record import allocation_values
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
 from store.transaction import Transaction
 
@@ -37,10 +37,10 @@ def allocate(
     now: datetime,
     chooser: Chooser,
     queued_at: datetime | None = None,
-) -> AllocationRow:
+) -> Allocation:
     """Hold a node for a generation: an offer for one who waits since `queued_at`; who asks, and
     does not wait, takes it."""
-    allocation = AllocationRow(
+    held = Allocation(
         pipeline_id=row.id,
         generation=generation,
         node_id=choice.node_id,
@@ -53,12 +53,16 @@ def allocate(
         preemptible=need.placement.preemptible,
         created_at=now,
         taken_at=None if queued_at else now,
-        queued_at=queued_at,
-        avoid=need.avoid,
-        explanation=chooser.explain_last(),
     )
-    held = tx.put(allocation)  # a released one, of a run that was reset, is replaced
-    chooser.snapshot.fleet.hold(allocation_record(held))
+    besides = {
+        "queued_at": queued_at,
+        "avoid": need.avoid,
+        "explanation": chooser.explain_last(),
+        "preempted_at": None,  # a released row, of a run that was reset, is replaced
+        "revision": tx.fleet_revision(told=True),
+    }
+    tx.put_row(AllocationRow, allocation_values(held) | besides)
+    chooser.snapshot.fleet.hold(held)
     return held
 
 

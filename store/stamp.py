@@ -25,8 +25,8 @@ def stamp_changes(transaction: Transaction) -> None:
 
 def _changed(session: Session) -> Iterator[NodeRow | AllocationRow]:
     for row in session.new | session.dirty | session.deleted:
-        if isinstance(row, AllocationRow) and row not in session.deleted:
-            if row in session.new or _differs(row):
+        if isinstance(row, AllocationRow):
+            if row in session.new or row in session.deleted or _differs(row):
                 yield row
         elif isinstance(row, NodeRow) and (row in session.new or _differs(row, *_OF_NODE)):
             yield row

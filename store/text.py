@@ -45,4 +45,4 @@ def clean_statements(engine: Engine) -> None:
 def _clean_row(row: Any) -> Any:
     if isinstance(row, dict):
         return {name: clean(one) if isinstance(one, str) else one for name, one in row.items()}
-    return tuple(clean(one) if isinstance(one, str) else one for one in row)
+    return tuple([clean(one) if isinstance(one, str) else one for one in row])

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 from sqlalchemy import inspect, or_, text, tuple_
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlmodel import Session, SQLModel, col, select
+from sqlmodel import SQLModel, col, select
 
 from gamepipe.model.record import EventKind
 from gamepipe.scheduling.order_policy import OrderPolicy
+from store.batch import BatchSession, key_in, key_of
 from store.fleet import FleetCache, next_revision
 from store.table import EventRow, PipelineRow
 
@@ -42,7 +43,7 @@ class Transaction:
 
     def __init__(
         self,
-        session: Session,
+        session: BatchSession,
         *,
         is_postgres: bool,
         placing: bool = False,
@@ -55,7 +56,7 @@ class Transaction:
         self.revision: int | None = None
         """Its number, once it changed what placements depend on."""
         self.fleet_changed = False
-        """It wrote what placements depend on, and has not looked at the fleet since."""
+        """It wrote what placements depend on, and the fleet in memory does not know it."""
         self.chose = False
         """It has looked at the fleet, and may hold there what it writes."""
         self.vacated: dict[str, str] = {}
@@ -80,17 +81,21 @@ class Transaction:
 
     def preload(self, table: type[SQLModel], keys: Collection[Any]) -> None:
         """Read rows by primary key in one query, so that `lock_pipeline` and `find` need none. For
-        what is not there `find` then asks no more, until this transaction puts it there."""
+        what is not there `find` then asks no more."""
         columns = inspect(table).primary_key
         key = columns[0] if len(columns) == 1 else tuple_(*columns)
         query = select(table).where(key.in_(keys))
         if table is PipelineRow:
             query = query.with_for_update()
-        found = {_key_of(row): row for row in self.session.exec(query.order_by(*columns))}
+        found = {key_of(row): row for row in self.session.exec(query.order_by(*columns))}
         self._held.extend(found.values())
-        self._absent |= {(table, key) for key in keys if key not in found}
+        self.remember_absent(table, set(keys) - found.keys())
         if table is PipelineRow:
             self._locked.update(found)
+
+    def remember_absent(self, table: type[SQLModel], keys: Collection[Any]) -> None:
+        """There are no such rows, until this transaction puts them there."""
+        self._absent.update((table, key) for key in keys)
 
     def find(self, table: type[Row], key: Any) -> Row | None:
         """The row with this primary key."""
@@ -100,12 +105,17 @@ class Transaction:
 
     def put(self, row: Row) -> Row:
         """Insert a row, or replace the one with its primary key. The row that is there now."""
-        key = _key_of(row)
+        key = key_of(row)
         if self.find(type(row), key) is not None:
             return self.session.merge(row)
         self._absent.discard((type(row), key))
         self.session.add(row)
         return row
+
+    def put_row(self, table: type[SQLModel], values: dict[str, Any]) -> None:
+        """`put` of one row of many, by its values."""
+        self._absent.discard((table, key_in(table, values)))
+        self.session.put_row(table, values)
 
     def hold_placement_lock(self) -> None:
         """For work that finds out only now that it writes allocations: it is done anew, unless it
@@ -113,12 +123,13 @@ class Transaction:
         if not self._placing:
             raise PlacementLockNeeded
 
-    def fleet_revision(self) -> int:
-        """Its number among those that change what placements depend on."""
+    def fleet_revision(self, *, told: bool = False) -> int:
+        """Its number among those that change what placements depend on. `told`: the fleet in memory
+        is told, too, of what gets the number."""
         if self.revision is None:
             self.hold_placement_lock()
             self.revision = next_revision(self.session)
-        self.fleet_changed = True
+        self.fleet_changed = self.fleet_changed or not told
         return self.revision
 
     def fleet(self, now: datetime) -> FleetCache:
@@ -181,12 +192,6 @@ class Transaction:
 
     def _execute(self, statement: str, **values: Any) -> None:
         self.session.connection().execute(text(statement), values)
-
-
-def _key_of(row: SQLModel) -> Any:
-    """As `Session.get` takes it."""
-    key = inspect(type(row)).primary_key_from_instance(row)
-    return key[0] if len(key) == 1 else tuple(key)
 
 
 def _columns(event: NewEvent) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -112,13 +112,18 @@ class Chooser:
         self, rows: Rows, costs: Numbers, found: Mapping[str, Numbers], decimals: int = DECIMALS
     ) -> tuple[Scored, ...]:
         nodes = self.snapshot.fleet.nodes
+        columns = zip(*(term.tolist() for term in found.values()), strict=True)
         return tuple(
             Scored(
                 node_id=nodes[row].id,
-                cost=round(float(costs[at]), decimals),
-                terms={name: round(float(term[at]), decimals) for name, term in found.items()},
+                cost=round(cost, decimals),
+                terms={
+                    name: round(part, decimals) for name, part in zip(found, parts, strict=True)
+                },
             )
-            for at, row in enumerate(rows)
+            for row, cost, parts in zip(
+                rows.tolist(), costs.tolist(), columns if found else repeat(()), strict=False
+            )
         )
 
     def _decide(self, need: Need, closed: Closed) -> _Decided:

@@ -99,7 +99,10 @@ class Devices:
             self.whole[row, slots] += sign
         else:
             self.used[row, slots] += sign * shares_of(request)
-        self._weigh(row)
+        for slot in slots:
+            total, used = self.total[row, slot].tolist(), self.used[row, slot].tolist()
+            free = self.whole[row, slot] == 0
+            self.left[row, slot] = _fraction_of_one(total, used) if free else 0.0
 
     def _widen(self, count: int) -> None:
         """Make room for a node with more devices than any before."""
@@ -149,7 +152,7 @@ class Devices:
         if request.count:
             return suitable & self.free(rows)
         used, total = self.used[rows], self.total[rows]
-        fits = suitable & self._there(rows)
+        fits = suitable & (self.whole[rows] == 0)
         for kind, asked in enumerate(shares_of(request)):
             fits &= used[..., kind] + asked <= total[..., kind]
         return fits
@@ -166,18 +169,25 @@ class Devices:
         fit = self.fit(request, rows)
         if request.is_empty:
             return np.zeros_like(fit), np.ones(len(fit), dtype=bool)
-        wanted = self.wanted(request, rows)[:, None]
         if request.count:
-            picked = fit & (np.cumsum(fit, axis=1) <= wanted)
-        else:
-            fullest = np.where(fit, self.left[rows], np.inf).argmin(axis=1) if self.width else 0
-            picked = fit & (np.arange(self.width) == np.asarray(fullest).reshape(-1, 1))
-        return picked, (picked.sum(axis=1) == wanted[:, 0])
+            wanted = self.wanted(request, rows)
+            picked = fit & (np.cumsum(fit, axis=1) <= wanted[:, None])
+            return picked, (picked.sum(axis=1) == wanted)
+        fullest = np.where(fit, self.left[rows], np.inf).argmin(axis=1) if self.width else 0
+        picked = fit & (np.arange(self.width) == np.asarray(fullest).reshape(-1, 1))
+        return picked, picked.any(axis=1)
 
     def pick(self, request: GpuRequest, row: int) -> tuple[int, ...]:
         """The node's own numbers of the devices that the request gets there."""
-        picked, _ = self.picked(request, slice(row, row + 1))
-        return tuple(self.index_of(row, int(slot)) for slot in np.flatnonzero(picked[0]))
+        if request.is_empty:
+            return ()
+        rows = slice(row, row + 1)
+        slots = np.flatnonzero(self.fit(request, rows)[0]).tolist()
+        if request.count:
+            slots = slots[: int(self.wanted(request, rows)[0])]
+        elif slots:  # as `picked`, without columns for a single row
+            slots = [min(slots, key=self.left[row].tolist().__getitem__)]
+        return tuple(self.index_of(row, slot) for slot in slots)
 
     def left_behind(self, request: GpuRequest, picked: Mask, rows: Some = ALL_ROWS) -> Numbers:
         """[n, d]: `left` once the request has got what it picked."""
@@ -205,6 +215,12 @@ def fraction_left(total: Amounts, used: Amounts, there: Mask) -> Numbers:
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = np.where(total > 0, 1.0 - used / total, 1.0)
     return np.where(there, np.clip(parts.min(axis=-1), 0.0, 1.0), 0.0)
+
+
+def _fraction_of_one(total: Sequence[int], used: Sequence[int]) -> float:
+    """`fraction_left` of a device that is there: for one, numpy takes longer."""
+    parts = [1.0 - taken / there for there, taken in zip(total, used, strict=True) if there > 0]
+    return min(max(min(parts, default=1.0), 0.0), 1.0)
 
 
 def _number(known: list[T], value: T) -> int:

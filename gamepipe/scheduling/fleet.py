@@ -22,6 +22,8 @@ K = TypeVar("K")
 CPU, MEMORY, DISK = range(3)
 LOAD_GRAIN = 0.02
 """Load that moved by less is not looked at anew."""
+LOGGED = 4_096
+"""As many changes at least can be told one by one."""
 
 
 def amounts_of(resources: Resources) -> Amounts:
@@ -63,6 +65,9 @@ class Fleet:
         self.clock = 0
         """Counts changes."""
         self._changed = np.zeros(count, dtype=np.int64)
+        self._node_changed = np.zeros(count, dtype=np.int64)
+        self._log: list[int] = []
+        """Rows as they changed, the last ones: the clock counts them."""
         self._columns: dict[str, object] = {}
         for row, node in enumerate(self.nodes):
             self._set_total(row)
@@ -102,7 +107,7 @@ class Fleet:
             self.preemptibles.recount(row)
         if _standing(before) != _standing(node):
             self._columns.clear()
-        self._touch(row)
+        self._touch_node(row)
 
     def measure(self, node_id: str, metrics: NodeMetrics) -> None:
         """What a node of the fleet measured of late."""
@@ -111,11 +116,18 @@ class Fleet:
         load = load_of(self.nodes[row])
         if abs(load - self.load[row]) > LOAD_GRAIN:
             self.load[row] = load
-            self._touch(row)
+            self._touch_node(row)
+
+    def _touch_node(self, row: int) -> None:
+        self._touch(row)
+        self._node_changed[row] = self.clock
 
     def _touch(self, row: int) -> None:
         self.clock += 1
         self._changed[row] = self.clock
+        self._log.append(row)
+        if len(self._log) > 2 * LOGGED:
+            del self._log[:LOGGED]
 
     def _set_total(self, row: int) -> None:
         facts = self.nodes[row].facts
@@ -191,8 +203,15 @@ class Fleet:
         return self.column(name, make)[rows]
 
     def changed_since(self, clock: int) -> Rows:
-        """Rows that changed behind a `clock` of before."""
-        return np.flatnonzero(self._changed > clock)
+        """Rows that changed behind a `clock` of before, in order."""
+        since = self.clock - clock
+        if since > len(self._log):
+            return np.flatnonzero(self._changed > clock)
+        return np.array(sorted(set(self._log[len(self._log) - since :])), dtype=np.int64)
+
+    def with_new_node(self, rows: Rows, clock: int) -> Rows:
+        """Those of the rows whose node itself changed since, not only what is held on it."""
+        return rows[self._node_changed[rows] > clock]
 
 
 def load_of(node: GameNode) -> float:

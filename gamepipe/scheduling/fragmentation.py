@@ -12,12 +12,13 @@ either can run on a node or cannot, here it counts how often.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gamepipe.model.gpu import ALL
 from gamepipe.model.spec import Resources
 from gamepipe.scheduling.fleet import Fleet, amounts_of
 from gamepipe.scheduling.mix import Profile
-from gamepipe.scheduling.values import ALL_ROWS, Amounts, Numbers, Rows, Some
+from gamepipe.scheduling.values import ALL_ROWS, FEW, Amounts, Mask, Numbers, Rows, Some, numbered
 
 _NOISE = 1e-6
 
@@ -36,6 +37,7 @@ class Fragmentation:
             amounts = profile.amounts
             self._per_unit = np.where(amounts > 0, 1 / amounts, 0.0)
             self._at_least = np.where(amounts > 0, 0.0, np.inf)
+        self._kinds = np.flatnonzero(self._per_unit.any(axis=0))
         self._present = np.zeros(len(fleet))
         self._known = np.zeros(len(fleet), dtype=bool)
         self._clock = -1
@@ -43,24 +45,42 @@ class Fragmentation:
     def growth(self, resources: Resources, rows: Some = ALL_ROWS) -> Numbers:
         """[n]: by how many GPUs what is unusable grows if the node takes the request; only for
         nodes where it fits does the figure mean anything."""
-        devices = self._fleet.devices
-        picked, _ = devices.picked(resources.gpu, rows)
-        left = devices.left_behind(resources.gpu, picked, rows)
+        picked, _ = self._fleet.devices.picked(resources.gpu, rows)
+        return self.behind(resources, picked, rows)
+
+    def behind(self, resources: Resources, picked: Mask, rows: Some) -> Numbers:
+        """`growth` with the devices that are picked for it."""
+        left = self._fleet.devices.left_behind(resources.gpu, picked, rows)
         spare = self._fleet.left_of(rows) - amounts_of(resources)
-        return self.of(left, spare, rows) - self.present(rows)
+        unknown = self._unknown(rows)
+        if not len(unknown):
+            return self.of(left, spare, rows) - self._present[rows]
+        there = numbered(rows, len(self._fleet))
+        both = self.of(
+            np.concatenate([left, self._fleet.devices.left[unknown]]),
+            np.concatenate([spare, self._fleet.left_of(unknown)]),
+            np.concatenate([there, unknown]),
+        )
+        self._present[unknown] = both[len(there) :]
+        self._known[unknown] = True
+        return both[: len(there)] - self._present[rows]
 
     def present(self, rows: Some = ALL_ROWS) -> Numbers:
         """[n]: GPUs that are left and not usable, as things stand."""
+        unknown = self._unknown(rows)
+        if len(unknown):
+            left = self._fleet.devices.left[unknown]
+            self._present[unknown] = self.of(left, self._fleet.left_of(unknown), unknown)
+            self._known[unknown] = True
+        return self._present[rows]
+
+    def _unknown(self, rows: Some) -> Rows:
+        """Of which it is not known what is present."""
         fleet = self._fleet
         if self._clock != fleet.clock:
             self._known[fleet.changed_since(self._clock)] = False
             self._clock = fleet.clock
-        unknown = np.arange(len(fleet))[rows][~self._known[rows]]
-        if len(unknown):
-            left = fleet.devices.left[unknown]
-            self._present[unknown] = self.of(left, fleet.left_of(unknown), unknown)
-            self._known[unknown] = True
-        return self._present[rows]
+        return numbered(rows, len(fleet))[~self._known[rows]]
 
     def of(self, left: Numbers, spare: Amounts, rows: Some = ALL_ROWS) -> Numbers:
         """[n]: GPUs that would be left and not usable.
@@ -73,15 +93,17 @@ class Fragmentation:
         unusable = left.sum(axis=1)
         some = np.flatnonzero(unusable)
         if len(self._weights) and len(some):
-            there = np.arange(len(self._fleet))[rows][some]
+            there = numbered(rows, len(self._fleet))[some]
             unusable[some] -= self._usable(left[some], spare[some], there)
         return unusable
 
     def _usable(self, left: Numbers, spare: Amounts, rows: Rows) -> Numbers:
         part = self._part(rows)
         times = self._times(spare)
-        usable = np.empty(times.shape, dtype=np.float32)
         single, several = self._single, ~self._single
+        if not several.any():
+            return (_single(left, part, times) * self._weights).sum(axis=1)
+        usable = np.empty(times.shape, dtype=np.float32)
         usable[:, single] = _single(left, part[:, single], times[:, single])
         usable[:, several] = self._several(left, part[:, several], times[:, several], rows)
         return (usable * self._weights).sum(axis=1)
@@ -98,7 +120,7 @@ class Fragmentation:
         device; parts of one count only behind a first."""
         width = self._fleet.devices.width
         times = np.full((len(spare), len(self._weights)), width, dtype=np.float32)
-        for kind in np.flatnonzero(self._per_unit.any(axis=0)):
+        for kind in self._kinds:
             each = np.multiply.outer(spare[:, kind], self._per_unit[:, kind])
             np.minimum(times, each + self._at_least[:, kind], out=times)
         times *= times >= 1
@@ -120,9 +142,7 @@ def _single(left: Numbers, part: Numbers, times: Numbers) -> Numbers:
     count, width = left.shape
     ordered = np.zeros((count, width + 1), dtype=np.float32)
     ordered[:, :width] = -np.sort(-left, axis=1)
-    able = np.zeros(part.shape, dtype=np.int16)
-    for device in ordered.T[:-1, :, None]:
-        able += device >= part
+    able = _able(ordered[:, :-1], part)
     before = np.zeros_like(ordered)
     np.cumsum(ordered[:, :-1], axis=1, out=before[:, 1:])
     served = np.minimum(times, able)
@@ -132,3 +152,13 @@ def _single(left: Numbers, part: Numbers, times: Numbers) -> Numbers:
     served *= ordered.ravel().take(whole)
     served += before.ravel().take(whole)
     return served
+
+
+def _able(devices: Numbers, part: Numbers) -> NDArray[np.int16]:
+    """[n, m]: how many of a node's devices have so much left."""
+    if len(part) <= FEW:
+        return np.add.reduce(devices[:, :, None] >= part[:, None, :], axis=1, dtype=np.int16)
+    able = np.zeros(part.shape, dtype=np.int16)
+    for device in devices.T[:, :, None]:
+        able += device >= part
+    return able

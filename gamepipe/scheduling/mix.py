@@ -74,7 +74,8 @@ class Mix:
         """One more request; `profile` becomes another once the mix has moved."""
         if resources.gpu.is_empty:
             return
-        resources = replace(resources, disk_bytes=0)
+        if resources.disk_bytes:
+            resources = replace(resources, disk_bytes=0)
         self._grain *= 2 ** (1 / HALF_LIFE)
         self._weights[resources] = self._weights.get(resources, 0.0) + self._grain
         self._seen += 1

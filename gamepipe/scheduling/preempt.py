@@ -17,7 +17,7 @@ from gamepipe.scheduling.departure import Departure
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.reservation import lacking
-from gamepipe.scheduling.score import terms
+from gamepipe.scheduling.score import OF_HELD, OF_NODE, terms
 from gamepipe.scheduling.snapshot import Snapshot
 from gamepipe.scheduling.standing import DECIMALS
 from gamepipe.scheduling.values import Rows
@@ -111,7 +111,7 @@ class _Search:
         lost = np.array(work, dtype=np.int64)[sets].sum(axis=1)
         cost = np.zeros(len(self._fleet))
         few = np.unique(rows)
-        for term in terms(self._need, self._snapshot, few, without="fragmentation").values():
+        for term in terms(self._need, self._snapshot, few, only=(*OF_NODE, *OF_HELD)).values():
             cost[few] += term
         best = np.lexsort((rows, cost[rows].round(DECIMALS), lost))[0]
         return int(rows[best]), tuple(found.allocations[at] for at in sets[best])

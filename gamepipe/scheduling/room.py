@@ -7,15 +7,15 @@ to know what it cannot be less than.
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
 from gamepipe.model.spec import GpuRequest, Resources
-from gamepipe.scheduling import shortage
+from gamepipe.scheduling.fleet import amounts_of
 from gamepipe.scheduling.snapshot import Snapshot
-from gamepipe.scheduling.values import ALL_ROWS, Mask, Numbers, Rows
+from gamepipe.scheduling.values import ALL_ROWS, Amounts, Mask, Numbers, Rows, are_few
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -28,6 +28,9 @@ _NOISE = 1e-5
 class Room:
     """On all nodes for one request, at one time of the fleet's clock."""
 
+    resources: Resources
+    amounts: Amounts
+    """[3]: cores, memory and disk of it; whoever asks for nothing of a thing is never short."""
     clock: int = -1
     fits: Mask
     """[n]: of nothing there is too little."""
@@ -53,30 +56,41 @@ class Rooms:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
+        policy = snapshot.policy
+        weights = (policy.weights, *policy.templates.values())
+        self._wanted = any(one.fragmentation for one in weights)
         self._rooms: OrderedDict[Resources, Room] = OrderedDict()
         self._slots: OrderedDict[GpuRequest, Slots] = OrderedDict()
 
     def of(self, resources: Resources) -> Room:
-        room = self._kept(self._rooms, resources, self._room)
-        fleet = self._snapshot.fleet
-        if room.clock != fleet.clock:
-            rows = ALL_ROWS if room.clock < 0 else fleet.changed_since(room.clock)
-            slots = self._slots_of(resources.gpu)
-            room.fits[rows] = slots.enough[rows]
-            for obstacle in shortage.obstacles(replace(resources, gpu=GpuRequest()), fleet, rows):
-                room.fits[rows] &= ~obstacle.where
-            # Who takes so much of the devices makes no more than that of it usable.
-            room.growth[rows] = -slots.taken[rows] - _NOISE
-            room.known[rows] = False
-            room.clock = fleet.clock
+        room = self._kept(self._rooms, resources, lambda: self._room(resources))
+        self.renew(room)
         return room
 
-    def learn(self, resources: Resources, rows: Rows) -> Room:
+    def renew(self, room: Room) -> None:
+        """As things are now."""
+        fleet = self._snapshot.fleet
+        if room.clock == fleet.clock:
+            return
+        rows = ALL_ROWS if room.clock < 0 else fleet.changed_since(room.clock)
+        room.clock = fleet.clock
+        enough = (fleet.left_of(rows) >= room.amounts).all(axis=1)
+        if self._wanted and are_few(rows):  # known whole at once that costs no more
+            picked, had = fleet.devices.picked(room.resources.gpu, rows)
+            room.growth[rows] = self._snapshot.fragmentation.behind(room.resources, picked, rows)
+            room.fits[rows], room.known[rows] = enough & had, True
+            return
+        slots = self._slots_of(room.resources.gpu)
+        room.fits[rows] = enough & slots.enough[rows]
+        # Who takes so much of the devices makes no more than that of it usable.
+        room.growth[rows] = -slots.taken[rows] - _NOISE
+        room.known[rows] = False
+
+    def learn(self, room: Room, rows: Rows) -> None:
         """Work out what would be unusable on these nodes."""
-        room = self.of(resources)
-        room.growth[rows] = self._snapshot.fragmentation.growth(resources, rows)
-        room.known[rows] = True
-        return room
+        if len(rows):
+            room.growth[rows] = self._snapshot.fragmentation.growth(room.resources, rows)
+            room.known[rows] = True
 
     def _slots_of(self, request: GpuRequest) -> Slots:
         slots = self._kept(self._slots, request, self._no_slots)
@@ -88,10 +102,16 @@ class Rooms:
         slots.clock = fleet.clock
         return slots
 
-    def _room(self) -> Room:
-        count = len(self._snapshot.fleet)
+    def _room(self, resources: Resources) -> Room:
+        count, asked = len(self._snapshot.fleet), amounts_of(resources)
         fits, known = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
-        return Room(fits=fits, growth=np.zeros(count), known=known)
+        return Room(
+            resources=resources,
+            amounts=np.where(asked, asked, np.iinfo(np.int64).min),
+            fits=fits,
+            growth=np.zeros(count),
+            known=known,
+        )
 
     def _no_slots(self) -> Slots:
         """Enough for who asks for none."""

@@ -80,13 +80,21 @@ def obstacles_besides_shortage(need: Need, snapshot: Snapshot, rows: Some) -> It
     return chain(_closed(need, snapshot.fleet, rows), _latency(need, snapshot, rows))
 
 
+def obstacles_of_node(need: Need, snapshot: Snapshot, rows: Some) -> Iterator[Obstacle]:
+    """What stands in the way while the node is what it is, whatever is held on it."""
+    return chain(_unfit(need, snapshot.fleet, rows), _latency(need, snapshot, rows))
+
+
 def _closed(need: Need, fleet: Fleet, rows: Some) -> Iterator[Obstacle]:
+    return chain(_unfit(need, fleet, rows), taken_ports(need, fleet, rows))
+
+
+def _unfit(need: Need, fleet: Fleet, rows: Some) -> Iterator[Obstacle]:
     return chain(
         _state(fleet, rows),
         _place(need, fleet, rows),
         _matches(need, fleet, rows),
         _features(need, fleet, rows),
-        _ports(need, fleet, rows),
     )
 
 
@@ -171,7 +179,8 @@ def _lacking(fleet: Fleet, rows: Some, feature: str) -> Obstacle:
     return replace(found, subject=feature)
 
 
-def _ports(need: Need, fleet: Fleet, rows: Some) -> Iterator[Obstacle]:
+def taken_ports(need: Need, fleet: Fleet, rows: Some) -> Iterator[Obstacle]:
+    """Ports of the host are held like room, but of each there is one."""
     if not need.host_ports:
         return
     taken = {port: fleet.port_taken(port) for port in need.host_ports}

@@ -4,7 +4,7 @@ No cost depends on which other nodes there are, so one that is not chosen can go
 the choice; only `spread` depends on what runs elsewhere.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -27,14 +27,13 @@ AVOIDED = 1_000.0
 
 
 def terms(
-    need: Need, snapshot: Snapshot, rows: Some = ALL_ROWS, *, without: str = ""
+    need: Need, snapshot: Snapshot, rows: Some = ALL_ROWS, *, only: Collection[str] = ()
 ) -> dict[str, Numbers]:
     """By name, the weighted cost of each term that has something to say about this need."""
     found = {}
     weights = snapshot.policy.weights_for(need.template)
-    for name, make in _TERMS.items():
-        if name == without:
-            continue
+    for name in only or _TERMS:
+        make = _TERMS[name]
         weight = 1.0 if name == "avoided" else getattr(weights, name)
         cost = make(need, snapshot, rows) if weight else None
         if cost is not None:
@@ -127,3 +126,8 @@ _TERMS: dict[str, Callable[[Need, Snapshot, Some], Numbers | None]] = {
     "failures": _failures,
     "preference": _preference,
 }
+
+OF_HELD = ("packing", "undeclared")
+"""Terms that follow what is held on a node, as `fragmentation` does."""
+OF_NODE = tuple(name for name in _TERMS if name not in (*OF_HELD, "fragmentation"))
+"""Terms that stand while the node is what it is."""

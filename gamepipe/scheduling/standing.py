@@ -5,18 +5,19 @@ what was worked out for a need is kept, and only the rows that changed are worke
 """
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from gamepipe.scheduling.front import Front
 from gamepipe.scheduling.need import Need
-from gamepipe.scheduling.room import Rooms
+from gamepipe.scheduling.room import Room, Rooms
 from gamepipe.scheduling.rule import crowding as crowded_places
-from gamepipe.scheduling.rule import obstacles_besides_shortage
-from gamepipe.scheduling.score import crowding, terms
+from gamepipe.scheduling.rule import obstacles_of_node, taken_ports
+from gamepipe.scheduling.score import OF_HELD, OF_NODE, crowding, terms
 from gamepipe.scheduling.snapshot import Snapshot
-from gamepipe.scheduling.values import ALL_ROWS, Mask, Numbers, Rows
+from gamepipe.scheduling.values import ALL_ROWS, Mask, Numbers, Rows, Some
 
 KEPT_CELLS = 4_000_000
 """Needs times nodes that are kept; the need that was asked for the longest ago goes."""
@@ -29,15 +30,29 @@ _TIE = 2 * 10.0**-DECIMALS
 
 @dataclass(kw_only=True, slots=True)
 class Standing:
-    """Of all nodes to one need, at one time of the fleet's clock; without its resources."""
+    """Of all nodes to one need, at one time of the fleet's clock."""
 
-    clock: int
+    clock: int = -1
+    suits: Mask
+    """[n]: nothing of the node itself stands in the way, whatever is held on it."""
+    base: Numbers
+    """[n]: the cost of what the node itself is."""
     open: Mask
-    """[n]: nothing stands in the way but that there may be too little of something."""
+    """[n]: it fits."""
     cost: Numbers
     """[n], without the term `fragmentation`."""
     terms: dict[str, Numbers] = field(default_factory=dict)
     """[n] each: what the cost is made of, in single precision, for people."""
+    fitting: int = 0
+    """How many are open."""
+    front: Front = field(default_factory=Front)
+
+    def tell(self, costs: Mapping[str, Numbers], rows: Some) -> None:
+        """What the cost of these rows is made of."""
+        for name, cost in costs.items():
+            if name not in self.terms:
+                self.terms[name] = np.zeros(len(self.cost), dtype=np.float32)
+            self.terms[name][rows] = cost
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,88 +72,139 @@ class Standings:
         self._snapshot = snapshot
         self._rooms = Rooms(snapshot)
         self._kept: OrderedDict[Need, Standing] = OrderedDict()
+        self._latest: tuple[Need, Standing, Room] | None = None
 
     def of(self, need: Need) -> tuple[Mask, Numbers]:
         """[n] and [n]: where the need fits, and the cost of each node that is open."""
-        open_, cost = self._besides_fragmentation(need)
-        weight, room = self._weight(need), self._rooms.of(need.resources)
-        if weight:
-            room = self._rooms.learn(need.resources, np.flatnonzero(open_ & ~room.known))
+        standing, room = self._renewed(need)
+        open_, cost = self._with_crowding(need, standing.open, standing.cost)
+        if weight := self._weight(need):
+            self._rooms.learn(room, np.flatnonzero(open_ & ~room.known))
             cost = cost + weight * room.growth
         return open_, cost
 
     def leading(self, need: Need, closed: Collection[int] = (), *, count: int = 1) -> Leading:
         """The first `count` nodes by cost, of equal ones the first, none `closed`. Nodes that
         cannot be among them are not worked out."""
-        open_, cost = self._besides_fragmentation(need)
+        standing, room = self._renewed(need)
+        alone = not closed and not need.placement.spread
+        if alone and (leading := self._in_front(need, standing, room, count)):
+            return leading
+        open_, besides = self._with_crowding(need, standing.open, standing.cost)
         if closed:
             open_ = open_.copy()
             open_[list(closed)] = False
-        weight = self._weight(need)
-        if weight < 0:
-            _, cost = self.of(need)
-        cost = np.where(open_, cost, np.inf)
-        if weight > 0:
-            cost = self._with_promising(need, cost, count)
+        besides = np.where(open_, besides, np.inf)
+        costs = self._promising(need, room, ALL_ROWS, besides, count)
+        rounded = costs.round(DECIMALS)
+        if alone:
+            standing.front = Front.of(rounded)
         fitting = int(open_.sum())
-        rows = _least(cost.round(DECIMALS), min(count, fitting))
-        return Leading(rows=rows, costs=cost[rows], fitting=fitting)
+        rows = _least(rounded, min(count, fitting))
+        return Leading(rows=rows, costs=costs[rows], fitting=fitting)
 
     def terms_of(self, need: Need, rows: Rows) -> dict[str, Numbers]:
         """What the costs of nodes that are leading are made of, without crowding."""
-        found = {name: term[rows] for name, term in self._kept[need].terms.items()}
+        standing, room = self._renewed(need)
+        found = {name: term[rows] for name, term in standing.terms.items()}
         if weight := self._weight(need):
-            found["fragmentation"] = weight * self._rooms.of(need.resources).growth[rows]
+            found["fragmentation"] = weight * room.growth[rows]
         return found
 
     def _weight(self, need: Need) -> float:
         return self._snapshot.policy.weights_for(need.template).fragmentation
 
-    def _with_promising(self, need: Need, besides: Numbers, count: int) -> Numbers:
-        """[n]: the cost of every node that may be leading, and of others less than that."""
-        weight, resources, more = self._weight(need), need.resources, PROMISING
-        room = self._rooms.of(resources)
+    # --- the first ones -------------------------------------------------------------------------
+
+    def _in_front(self, need: Need, standing: Standing, room: Room, count: int) -> Leading | None:
+        """If they are there for sure."""
+        front, rows = standing.front, standing.front.rows
+        besides = np.where(standing.open[rows], standing.cost[rows], np.inf)
+        costs = self._promising(need, room, rows, besides, count)
+        rounded = costs.round(DECIMALS)
+        wanted = min(count, standing.fitting)
+        if int(np.isfinite(rounded).sum()) < wanted:
+            return None
+        at = _least(rounded, wanted)
+        if wanted and not front.settles((float(rounded[at[-1]]), int(rows[at[-1]]))):
+            return None
+        front.drop_rest(rounded)
+        return Leading(rows=rows[at], costs=costs[at], fitting=standing.fitting)
+
+    def _promising(
+        self, need: Need, room: Room, rows: Some, besides: Numbers, count: int
+    ) -> Numbers:
+        """The cost of every one of the rows that may be leading, and of others less than that."""
+        weight, more = self._weight(need), PROMISING
+        if not weight:
+            return besides
+        if weight < 0:
+            at = np.flatnonzero(~room.known[rows] & np.isfinite(besides))
+            self._rooms.learn(room, _some(rows, at))
         while True:
-            cost = besides + weight * room.growth
-            known = np.where(room.known, cost, np.inf)
-            limit = np.partition(known, count - 1)[count - 1] if len(known) >= count else np.inf
-            rows = np.flatnonzero(~room.known & (cost <= limit + _TIE) & np.isfinite(cost))
-            if not len(rows):
+            cost, known = besides + weight * room.growth[rows], room.known[rows]
+            if known.all():
                 return cost
-            if len(rows) > more:
-                rows = np.sort(rows[np.argpartition(cost[rows], more)[:more]])
-            room, more = self._rooms.learn(resources, rows), 4 * more
+            sure = np.where(known, cost, np.inf)
+            limit = np.partition(sure, count - 1)[count - 1] if len(sure) >= count else np.inf
+            at = np.flatnonzero(~known & (cost <= limit + _TIE) & np.isfinite(cost))
+            if not len(at):
+                return cost
+            if len(at) > more:
+                at = np.sort(at[np.argpartition(cost[at], more)[:more]])
+            self._rooms.learn(room, _some(rows, at))
+            more *= 4
 
-    def _besides_fragmentation(self, need: Need) -> tuple[Mask, Numbers]:
-        standing = self._found(need)
-        if standing.clock != self._snapshot.fleet.clock:
-            self._renew(need, standing)
-        open_ = standing.open & self._rooms.of(need.resources).fits
-        return self._with_crowding(need, open_, standing.cost)
+    # --- keeping up -----------------------------------------------------------------------------
 
-    def _found(self, need: Need) -> Standing:
-        standing = self._kept.get(need)
-        if standing is None:
+    def _renewed(self, need: Need) -> tuple[Standing, Room]:
+        """As things are now."""
+        standing, room = self._found(need)
+        clock = self._snapshot.fleet.clock
+        if standing.clock < 0:
+            self._renew_nodes(need, standing, ALL_ROWS)
+            self._renew_held(need, standing, room, ALL_ROWS)
+        elif standing.clock != clock:
+            changed = self._snapshot.fleet.changed_since(standing.clock)
+            nodes = self._snapshot.fleet.with_new_node(changed, standing.clock)
+            if len(nodes):
+                self._renew_nodes(need, standing, nodes)
+            self._renew_held(need, standing, room, changed)
+            standing.front.add(changed)
+        standing.clock = clock
+        return standing, room
+
+    def _found(self, need: Need) -> tuple[Standing, Room]:
+        if self._latest and self._latest[0] is need:
+            _, standing, room = self._latest
+            self._rooms.renew(room)
+            return standing, room
+        found = self._kept.get(need)
+        if found is None:
             count = len(self._snapshot.fleet)
-            standing = Standing(clock=-1, open=np.zeros(count, dtype=bool), cost=np.zeros(count))
-            self._kept[need] = standing
+            found = self._kept[need] = _unknown(count)
             while len(self._kept) * count > KEPT_CELLS and len(self._kept) > 1:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(need)
-        return standing
+        self._latest = (need, found, self._rooms.of(need.resources))
+        return found, self._latest[2]
 
-    def _renew(self, need: Need, standing: Standing) -> None:
-        fleet = self._snapshot.fleet
-        rows = ALL_ROWS if standing.clock < 0 else fleet.changed_since(standing.clock)
-        where = [one.where for one in obstacles_besides_shortage(need, self._snapshot, rows)]
-        costs = terms(need, self._snapshot, rows, without="fragmentation")
-        standing.open[rows] = ~np.logical_or.reduce(where)
-        standing.cost[rows] = np.sum([np.zeros(len(where[0])), *costs.values()], axis=0)
-        for name, cost in costs.items():
-            if name not in standing.terms:
-                standing.terms[name] = np.zeros(len(fleet), dtype=np.float32)
-            standing.terms[name][rows] = cost
-        standing.clock = fleet.clock
+    def _renew_nodes(self, need: Need, standing: Standing, rows: Some) -> None:
+        where = [one.where for one in obstacles_of_node(need, self._snapshot, rows)]
+        costs = terms(need, self._snapshot, rows, only=OF_NODE)
+        standing.suits[rows] = ~np.logical_or.reduce(where)
+        standing.base[rows] = sum(costs.values())
+        standing.tell(costs, rows)
+
+    def _renew_held(self, need: Need, standing: Standing, room: Room, rows: Some) -> None:
+        open_ = standing.suits[rows] & room.fits[rows]
+        for taken in taken_ports(need, self._snapshot.fleet, rows):
+            open_ &= ~taken.where
+        costs = terms(need, self._snapshot, rows, only=OF_HELD)
+        standing.fitting += int(open_.sum()) - int(standing.open[rows].sum())
+        standing.open[rows] = open_
+        standing.cost[rows] = standing.base[rows] + sum(costs.values())
+        standing.tell(costs, rows)
 
     def _with_crowding(self, need: Need, open_: Mask, cost: Numbers) -> tuple[Mask, Numbers]:
         if not need.placement.spread:
@@ -148,6 +214,20 @@ class Standings:
         for more in crowding(need, self._snapshot).values():
             cost = cost + more
         return open_, cost
+
+
+def _unknown(count: int) -> Standing:
+    return Standing(
+        suits=np.zeros(count, dtype=bool),
+        base=np.zeros(count),
+        open=np.zeros(count, dtype=bool),
+        cost=np.zeros(count),
+    )
+
+
+def _some(rows: Some, at: Rows) -> Rows:
+    """Of some rows those at these places."""
+    return at if isinstance(rows, slice) else rows[at]
 
 
 def _least(costs: Numbers, count: int) -> Rows:

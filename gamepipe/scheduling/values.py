@@ -20,3 +20,8 @@ FEW = 64
 def are_few(rows: Some) -> TypeGuard[Rows]:
     """Whether it costs less to look at those rows than to make a column of all nodes."""
     return not isinstance(rows, slice) and len(rows) <= FEW
+
+
+def numbered(rows: Some, count: int) -> Rows:
+    """The same rows of `count` nodes, one by one."""
+    return np.arange(count)[rows] if isinstance(rows, slice) else rows

@@ -160,3 +160,42 @@ def test_the_number_of_a_transaction_that_looked_early_is_read_again() -> None:
     assert cache._known == 6
     cache.settle(None)
     assert cache._known == 6
+
+
+def test_the_number_of_a_transaction_that_told_the_fleet_all_is_known() -> None:
+    cache = FleetCache.__new__(FleetCache)
+    cache._known = 7
+    cache.settle(9, told=True)
+    assert cache._known == 9
+
+
+async def test_a_fleet_that_held_what_it_placed_reads_nothing_again(
+    store: GamePipelineStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.nodes.register(registration("n1"), now=NOW)
+    assert await place(store, "p1") is PlaceStatus.PLACED
+
+    def fail(*_: object) -> None:
+        raise AssertionError("the fleet was read again")
+
+    monkeypatch.setattr(FleetCache, "_catch_up", fail)
+    assert await place(store, "p2") is PlaceStatus.PLACED
+    monkeypatch.undo()
+    await check(store)
+
+
+async def test_a_pipeline_that_is_removed_while_its_node_holds_it_leaves_the_fleet(
+    store: GamePipelineStore, other: GamePipelineStore
+) -> None:
+    await store.nodes.register(registration("n1"), now=NOW)
+    await place(store, "p1")
+    await check(other)
+    end = save_request(
+        "p1", 3, PipelineState.FAILED, release=True, hold_for_node=True, node_id="n1", ended_at=NOW
+    )
+    await store.pipelines.save(end, now=NOW)
+    later = NOW + timedelta(hours=1)
+    assert await other.pipelines.cleanup(ended_before=later, limit=10, now=later) == 1
+    await check(store)
+    await check(other)
+    await other.close()

@@ -13,6 +13,7 @@ from gamepipe.model.state import InstanceState, PipelineState
 from gamepipe.ports import Notice, OfferMade, PipelineChange
 from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.wire import PlaceAnswer, PlaceStatus, RoomAsked, WithdrawRequest
+from store.placing import place_all
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
 from tests.store.shapes import LIFE, new, place_request, registration, save_request
@@ -342,6 +343,20 @@ async def test_many_at_once_in_several_processes_ask_each_one_once(
     assert {one.for_pipeline for one in asked} == set(high)
     offers = [offer for one in asked for offer in await leave(store, one.pipeline_id)]
     assert sorted(one.pipeline_id for one in offers) == high
+
+
+async def test_one_that_is_placed_by_the_same_transaction_may_be_asked(
+    store: GamePipelineStore,
+) -> None:
+    await store.nodes.register(registration("n1", cpu=1), now=NOW)
+    await store.pipelines.add(new("low", placement=PREEMPTIBLE), now=NOW)
+    await store.pipelines.add(new("high", priority=5), now=NOW)
+    low, high = await store._database.write(
+        lambda tx: place_all(tx, [(place_request(name), NOW) for name in ("low", "high")]),
+        placing=True,
+    )
+    assert (low.status, high.status) == (PlaceStatus.PLACED, PlaceStatus.QUEUED)
+    assert high.asked == await store.placements.asked_for_room() == (room("low", "high"),)
 
 
 async def test_a_fleet_may_do_without(store_url: str) -> None:

@@ -35,11 +35,9 @@ FAST = Settings(sweep_interval=0.05)  # type: ignore[arg-type]
 async def sweeping(sweeper: Sweeper) -> AsyncIterator["asyncio.Task[None]"]:
     shutdown = asyncio.Event()
     task = asyncio.create_task(sweeper.run(shutdown))
-    try:
-        yield task
-    finally:  # one that went on behind a failed test would slow down all others
-        shutdown.set()
-        await task
+    yield task
+    shutdown.set()
+    await task
 
 
 class Passes:

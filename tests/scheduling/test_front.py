@@ -1,0 +1,81 @@
+"""What a chooser keeps between decisions saves work and changes none, also in a large fleet, of
+which it looks only at the front."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gamepipe.model.spec import GpuRequest
+from gamepipe.scheduling import front
+from gamepipe.scheduling.choose import Choice, Chooser
+from gamepipe.scheduling.fleet import Fleet
+from gamepipe.scheduling.front import Front
+from gamepipe.scheduling.mix import learned
+from gamepipe.scheduling.need import Need
+from gamepipe.scheduling.policy import Policy, Weights
+from gamepipe.scheduling.snapshot import Snapshot
+from gamepipe.simulation.fleet import made_nodes, made_requests
+from gamepipe.simulation.replay import held
+from gamepipe.simulation.task import Task, task_of
+
+NODES = 40
+
+
+@pytest.fixture(autouse=True)
+def short_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "LENGTH", 6)
+    monkeypatch.setattr(front, "LONGEST", 12)
+
+
+def _tasks(seed: int) -> list[Task]:
+    made = made_requests(made_nodes(NODES, seed), 200, 1.0, seed)
+    tasks = list(dict.fromkeys(request.task for request in made))[:6]
+    empty = Need(resources=replace(tasks[0].need.resources, gpu=GpuRequest(), cpu=0.0))
+    return [*tasks, task_of(empty)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 1_000),
+    steps=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), min_size=20, max_size=60),
+    weight=st.sampled_from([1.0, 0.0, -0.5]),
+)
+def test_a_kept_chooser_decides_as_a_new_one_does(
+    seed: int, steps: list[tuple[int, int]], weight: float
+) -> None:
+    fleet, tasks = Fleet(made_nodes(NODES, seed)), _tasks(seed)
+    profile = learned([task.need.resources for task in tasks]).profile
+    policy = Policy(weights=Weights(fragmentation=weight))
+    snapshot = Snapshot(fleet=fleet, profile=profile, policy=policy)
+    kept, running = Chooser(snapshot), []
+    for number, (kind, freed) in enumerate(steps):
+        task = tasks[kind % len(tasks)]
+        choice = kept.choose(task.need)
+        assert choice == Chooser(snapshot).choose(task.need)
+        assert kept.explain(task.need) == Chooser(snapshot).explain(task.need)
+        if isinstance(choice, Choice):
+            fleet.hold(held(f"p{number}", task, choice))
+            running.append(f"p{number}")
+        if running and not freed:
+            fleet.free(running.pop(0), 1)
+        if freed == 1:
+            node = fleet.nodes[number % NODES]
+            fleet.put(replace(node, labels={**node.labels, "moved": str(number)}))
+
+
+def test_rows_of_equal_cost_are_in_the_front_in_their_order() -> None:
+    found = Front.of(np.array([2.0, 1.0, *[3.0] * 10, np.inf]))
+    assert found.rows.tolist() == [0, 1, 2, 3, 4, 5]
+    assert found.rest == (3.0, 6)
+    assert found.settles((3.0, 5))
+    assert not found.settles((3.0, 6))
+
+
+def test_a_front_of_all_that_fit_settles_everything() -> None:
+    found = Front.of(np.array([*[np.inf] * 10, 1.0, 2.0]))
+    assert found.rows.tolist() == [10, 11]
+    assert found.settles((2.0, 11))
+    assert found.settles((np.inf, -2))
