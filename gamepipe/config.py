@@ -115,6 +115,7 @@ class Settings(BaseSettings):
             reserve_after=self.reserve_after,
             reservations=self.reservations,
             preemption=self.preemption,
+            patience=max(OrderPolicy().patience, 2 * self.grace),
         )
 
     def policy(self) -> Policy:

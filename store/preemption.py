@@ -18,8 +18,7 @@ _NOTHING: Mapping[str, str] = {}
 
 def claims(session: Session, fleet: Fleet, vacated: Mapping[str, str] = _NOTHING) -> list[Claim]:
     """Of those that wait, for whom room is made, or was made in this transaction."""
-    leaving = fleet.preemptibles.leaving
-    rooms = {leaving[key].preempted_for: leaving[key].node_id for key in sorted(leaving)}
+    rooms = {one.preempted_for: one.node_id for one in sorted(_leaving(fleet), key=_when_asked)}
     rooms |= vacated
     if not rooms:
         return []
@@ -36,6 +35,15 @@ def claims(session: Session, fleet: Fleet, vacated: Mapping[str, str] = _NOTHING
         for entry in session.exec(oldest_first)
         if entry.need is not None
     ]
+
+
+def _leaving(fleet: Fleet) -> list[Allocation]:
+    return list(fleet.preemptibles.leaving.values())
+
+
+def _when_asked(one: Allocation) -> tuple[bool, datetime | None, str]:
+    """Those that were asked last count, where the ones before did not leave."""
+    return one.preempted_at is not None, one.preempted_at, one.pipeline_id
 
 
 def ask(tx: Transaction, turns: Turns, *, now: datetime) -> tuple[RoomAsked, ...]:

@@ -77,6 +77,7 @@ def allocation_record(row: AllocationRow) -> Allocation:
         priority=row.priority,
         preemptible=row.preemptible,
         preempted_for=row.preempted_for,
+        preempted_at=row.preempted_at,
     )
 
 

@@ -203,6 +203,7 @@ class Allocation:
     """It may be preempted: it said so, and no service of it is up."""
     preempted_for: str = ""
     """Id of the pipeline of a higher class that it was asked to make room for."""
+    preempted_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

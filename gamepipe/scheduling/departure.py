@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 
@@ -43,10 +44,13 @@ class Gone:
 
 
 class Departure:
-    """Of one need, in a fleet that those which are leaving already have left."""
+    """Of one need, in a fleet that those which are leaving already have left, if they were asked
+    later than `since`."""
 
-    def __init__(self, need: Need, snapshot: Snapshot) -> None:
+    def __init__(self, need: Need, snapshot: Snapshot, since: datetime | None = None) -> None:
         self._need, self._fleet = need, snapshot.fleet
+        self._coming = snapshot.fleet.preemptibles.coming(since)
+        self._stuck = self._rows_of_stuck()
         self._open = _open(need, snapshot)
         self._left = self._all_leaving()
         self._taken = self._ports_taken() - self._left.ports
@@ -62,7 +66,8 @@ class Departure:
         asked about before, only nodes that changed since are looked at."""
         fleet, need = self._fleet, self._need
         kept = fleet.preemptibles.room_for((need.resources, need.host_ports, highest))
-        rows = np.arange(len(fleet)) if kept.clock < 0 else fleet.changed_since(kept.clock)
+        changed = np.arange(len(fleet)) if kept.clock < 0 else fleet.changed_since(kept.clock)
+        rows = np.union1d(changed, self._stuck)
         if len(rows):
             kept.enough[rows] = self._has_room(rows, self._gone_to(highest, rows))
         kept.clock = fleet.clock
@@ -141,9 +146,16 @@ class Departure:
     def _all_leaving(self) -> Gone:
         """[n]"""
         left = self.nothing(len(self._fleet))
-        for allocation in self._fleet.preemptibles.leaving.values():
+        for allocation in self._coming:
             self._count(left, self._fleet.row_of[allocation.node_id], allocation)
         return left
+
+    def _rows_of_stuck(self) -> Rows:
+        """Of nodes that somebody leaves on whom nobody counts any more: time alone says so."""
+        coming = {(one.pipeline_id, one.generation) for one in self._coming}
+        leaving = self._fleet.preemptibles.leaving.items()
+        nodes = [one.node_id for key, one in leaving if key not in coming]
+        return np.array([self._fleet.row_of[node_id] for node_id in nodes], dtype=np.int64)
 
     def _ports_taken(self) -> Amounts:
         """[n, p]"""

@@ -101,7 +101,9 @@ class Turns:
         self._labelled = dict(labelled or {})
         self._no_room: set[Need] = set()
         self.reservations = Reservations(self._fleet)
-        self._preempting = Preempting(chooser.snapshot, self.reservations, claims, now)
+        self._preempting = Preempting(
+            chooser.snapshot, self.reservations, claims, now, patience=policy.patience
+        )
         self.preemptions = self._preempting.asked
         self.refused: list[Line] = []
         """Lines whose head got nothing."""

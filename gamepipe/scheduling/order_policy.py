@@ -19,6 +19,8 @@ class OrderPolicy:
     """Pipelines that may reserve at a time; 0: none ever."""
     preemption: bool = True
     """A pipeline that fits nowhere may take the place of preemptible ones of a lower class."""
+    patience: timedelta = timedelta(minutes=2)
+    """How long it waits for those that it asked to leave, before it asks others."""
     limits: Limits = field(default_factory=Limits)
     longest_queue: int | None = None
     """Pipelines of one tenant that may wait; None: any number."""

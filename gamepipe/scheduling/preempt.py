@@ -1,18 +1,22 @@
 """Which pipelines make room for one of a higher class that fits nowhere.
 
-Nobody is asked where room is being made already. Else the fewest on one node are, all of them of
-the lowest classes that are enough: of equally few those that lose the least work, then those of the
-node that costs the least. Each is needed: without any one of them there would not be enough room.
+Nobody is asked where room is being made already, and nobody elsewhere while somebody leaves for the
+one that needs it: the node may be closed for a moment. Else the fewest on one node are, all of them
+of the lowest classes that are enough: of equally few those that lose the least work, then those of
+the node that costs the least. Each is needed: without any one of them there would not be enough
+room.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain, combinations, islice
 
 import numpy as np
 
+from gamepipe.model.node import GameNode
 from gamepipe.model.record import Allocation
+from gamepipe.model.state import Connectivity, NodeState
 from gamepipe.scheduling.departure import Departure
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.need import Need
@@ -41,37 +45,68 @@ class Clearing:
     """To be asked; none: room is being made already."""
 
 
+def awaited(for_: str, fleet: Fleet, since: datetime | None) -> set[int]:
+    """Rows of nodes that others are leaving for this pipeline, as long as those are in use: one
+    that people closed, or that is lost, is not waited for."""
+    nodes = [one.node_id for one in fleet.preemptibles.coming(since) if one.preempted_for == for_]
+    rows = {fleet.row_of[node_id] for node_id in nodes}
+    return {row for row in rows if _is_in_use(fleet.nodes[row])}
+
+
+def _is_in_use(node: GameNode) -> bool:
+    return node.state is NodeState.NORMAL and node.connectivity is not Connectivity.LOST
+
+
 def clear(
-    need: Need, snapshot: Snapshot, *, priority: int, now: datetime, for_: str = ""
+    need: Need,
+    snapshot: Snapshot,
+    *,
+    priority: int,
+    now: datetime,
+    for_: str = "",
+    since: datetime | None = None,
+    only: Collection[int] = (),
 ) -> Clearing | None:
     """Room for a need that fits nowhere now, in the class `priority`; None: nobody can make it.
 
     Args:
         for_: id of the pipeline. Where room is made for it already is its first choice.
+        since: the room of those that were asked before that is not counted on.
+        only: rows of the nodes on which somebody may be asked; none: on all.
     """
     preemptibles = snapshot.fleet.preemptibles
     classes = preemptibles.classes_below(priority)
     if not classes and not preemptibles.leaving:
         return None
-    search = _Search(need, snapshot, now)
+    search = _Search(need, snapshot, now, since, only)
     made = search.made_already(for_)
     return made or next(filter(None, map(search.least, classes)), None)
 
 
-def room_on(need: Need, snapshot: Snapshot, row: int) -> Clearing | None:
-    """On this node, once those that are leaving it have left."""
-    return _Search(need, snapshot).room_on([row])
+def room_on(
+    need: Need, snapshot: Snapshot, row: int, since: datetime | None = None
+) -> Clearing | None:
+    """On this node, once those that are leaving it have left, if they were asked since."""
+    return _Search(need, snapshot, since=since).room_on([row])
 
 
 class _Search:
-    def __init__(self, need: Need, snapshot: Snapshot, now: datetime | None = None) -> None:
+    def __init__(
+        self,
+        need: Need,
+        snapshot: Snapshot,
+        now: datetime | None = None,
+        since: datetime | None = None,
+        only: Collection[int] = (),
+    ) -> None:
         self._need, self._snapshot, self._now = need, snapshot, now
+        self._since, self._only = since, only
         self._fleet = snapshot.fleet
-        self._departure = Departure(need, snapshot)
+        self._departure = Departure(need, snapshot, since)
 
     def made_already(self, for_: str) -> Clearing | None:
         """Where it will fit with nobody asked: where room is made for it, else the first node."""
-        leaving = self._fleet.preemptibles.leaving.values()
+        leaving = self._fleet.preemptibles.coming(self._since)
         first: dict[int, bool] = {}
         if self._need.placement.spread:  # whoever leaves another node thins a crowd
             first = dict.fromkeys(range(len(self._fleet)), False)
@@ -99,6 +134,8 @@ class _Search:
     def _promising(self, highest: int) -> Rows:
         """Where it would fit without all of them."""
         rows = np.flatnonzero(self._departure.fits_without(highest))
+        if self._only:
+            rows = rows[np.isin(rows, list(self._only))]
         if len(rows) > MOST_NODES:
             lack = lacking(self._need, self._fleet)[rows].round(DECIMALS)
             rows = np.sort(rows[np.argsort(lack, kind="stable")[:MOST_NODES]])

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
@@ -136,6 +137,14 @@ class Preemptibles:
                 self._enough.popitem(last=False)
         self._enough.move_to_end(what)
         return self._enough[what]
+
+    def coming(self, since: datetime | None = None) -> list[Allocation]:
+        """Those that are leaving, and were asked later than that: others may be stuck, and nobody
+        counts on their room."""
+        everybody = self.leaving.values()
+        if since is None:
+            return list(everybody)
+        return [one for one in everybody if one.preempted_at is None or one.preempted_at > since]
 
     def on(self, row: int, priority: int) -> Iterator[Allocation]:
         """Those of this class and below on a node."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gamepipe.model.record import Allocation
 from gamepipe.scheduling.need import Need
-from gamepipe.scheduling.preempt import Clearing, clear, room_on
+from gamepipe.scheduling.preempt import Clearing, awaited, clear, room_on
 from gamepipe.scheduling.preemptible import Key
 from gamepipe.scheduling.reservation import Reservation, Reservations, keep
 from gamepipe.scheduling.snapshot import Snapshot
@@ -44,8 +44,12 @@ class Preempting:
         reservations: Reservations,
         claims: Iterable[Claim],
         now: datetime,
+        *,
+        patience: timedelta,
     ) -> None:
         self._snapshot, self._reservations, self._now = snapshot, reservations, now
+        self._since = now - patience
+        """Whoever was asked before that may be stuck."""
         self._claims: dict[int, list[Claim]] = {}
         for claim in claims:
             self._claims.setdefault(claim.priority, []).append(claim)
@@ -57,23 +61,28 @@ class Preempting:
         fleet = self._snapshot.fleet
         for claim in self._claims.get(priority, ()):
             row = fleet.row_of.get(claim.node_id)
-            found = room_on(claim.need, self._snapshot, row) if row is not None else None
+            found = self._room_on(row, claim) if row is not None else None
             if found is not None:
                 self._keep(found, claim)
 
     def make_room(self, claim: Claim, kind: Need) -> bool:
         """For one that fits nowhere, whatever it claimed before; `kind` says what decides whether
-        it fits."""
+        it fits. While somebody leaves for it, nobody elsewhere is asked."""
         self._reservations.drop(claim.pipeline_id)
         if (claim.priority, kind) in self._nobody:
             return False
+        only = awaited(claim.pipeline_id, self._snapshot.fleet, self._since)
         found = clear(
             claim.need,
             self._snapshot,
             priority=claim.priority,
             now=self._now,
             for_=claim.pipeline_id,
+            since=self._since,
+            only=only,
         )
+        if found is None and only:
+            return True
         if found is None:
             self._nobody.add((claim.priority, kind))
             return False
@@ -81,9 +90,13 @@ class Preempting:
         self._keep(found, claim)
         return True
 
+    def _room_on(self, row: int, claim: Claim) -> Clearing | None:
+        return room_on(claim.need, self._snapshot, row, self._since)
+
     def _ask(self, victims: tuple[Allocation, ...], for_: str) -> None:
         for victim in victims:
-            self._snapshot.fleet.hold(replace(victim, preempted_for=for_))
+            marked = replace(victim, preempted_for=for_, preempted_at=self._now)
+            self._snapshot.fleet.hold(marked)
         keys = tuple((victim.pipeline_id, victim.generation) for victim in victims)
         if keys:
             self.asked.append(Preemption(pipeline_id=for_, victims=keys))
@@ -101,7 +114,7 @@ class Preempting:
             priority=claim.priority,
             since=self._now,
         )
-        leaving = fleet.preemptibles.leaving.values()
+        leaving = fleet.preemptibles.coming(self._since)
         making = tuple(sorted(one.pipeline_id for one in leaving if one.node_id == node_id))
         self._reservations.add(replace(reservation, making_room=making))
 
