@@ -18,7 +18,7 @@ from gamepipe.model.state import PipelineState
 from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
 from gamepipe.starting import is_of, start_pipeline
-from gamepipe.wire import RunSettings, workflow_id
+from gamepipe.wire import RoomAsked, RunSettings, workflow_id
 
 _log = structlog.get_logger()
 
@@ -26,6 +26,9 @@ RUNNING_PIPELINES = "WorkflowType = 'GamePipeline' AND ExecutionStatus = 'Runnin
 
 QUIET = timedelta(seconds=30)
 """A live row that was not saved for this long is looked at closely on every pass."""
+
+TELL_AGAIN = timedelta(seconds=30)
+"""Whoever was told to make room, and has not begun to leave, is told no sooner."""
 
 START_GRACE = timedelta(seconds=5)
 """How long the gateway that stored a row has for starting its workflow itself."""
@@ -48,6 +51,8 @@ class PipelineSweep:
         self._offers = offers
         self._settings = settings
         self._now = now
+        self._told: dict[RoomAsked, datetime] = {}
+        """When each of those that are to make room was told last."""
 
     async def run_once(self) -> None:
         """One pass. A row that cannot be repaired now is logged and tried again next time."""
@@ -56,7 +61,16 @@ class PipelineSweep:
             await self._attempt(record)
         await self._reconcile()
         await self._store.placements.offer(now=self._now(), telling=True)
-        await self._offers.send(await self._store.placements.outstanding())
+        await self._offers.send(await self._store.placements.untaken_offers())
+        await self._offers.send(await self._not_told_of_late())
+
+    async def _not_told_of_late(self) -> list[RoomAsked]:
+        """Who is to make room: each signal stays in a history, and a stop takes its time."""
+        now, told = self._now(), self._told
+        asked = await self._store.placements.asked_for_room()
+        due = [one for one in asked if one not in told or now - told[one] >= TELL_AGAIN]
+        self._told = {one: told[one] for one in asked if one in told} | dict.fromkeys(due, now)
+        return due
 
     async def _reconcile(self) -> None:
         """Whoever ends releases what it held; what is found here nevertheless is a fault."""

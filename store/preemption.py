@@ -6,13 +6,19 @@ from datetime import datetime
 from sqlmodel import Session, col, func, select
 
 from gamepipe.model.record import Allocation
+from gamepipe.model.state import PipelineState
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.order import Turns
 from gamepipe.scheduling.preemption import Claim
 from gamepipe.wire import RoomAsked
-from store.table import AllocationRow, QueueEntryRow
+from store.table import AllocationRow, PipelineRow, QueueEntryRow
 from store.transaction import Transaction
 
+MAY_HEAR = (
+    col(PipelineRow.generation) == col(AllocationRow.generation),
+    col(PipelineRow.state) == PipelineState.RUNNING.value,
+)
+"""Of a pipeline and its allocation: its run is still where it is to make room."""
 _NOTHING: Mapping[str, str] = {}
 
 

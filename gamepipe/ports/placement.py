@@ -53,7 +53,8 @@ class PlacementRepository(Protocol):
     async def untaken_offers(self) -> tuple[OfferMade, ...]: ...
 
     async def asked_for_room(self, for_pipeline: str = "") -> tuple[RoomAsked, ...]:
-        """Who was asked to make room and has not left yet; for one pipeline, or for all."""
+        """Who was asked to make room and has not left yet. For one pipeline: all of them; else
+        those that may have to be told, for their runs are still there."""
 
     async def live_allocations(self) -> tuple[Allocation, ...]: ...
 

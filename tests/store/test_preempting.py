@@ -401,6 +401,16 @@ async def test_one_that_has_not_confirmed_its_stop_has_nobody_else_asked(
     assert [one.pipeline_id for one in preempted] == [asked.pipeline_id]
 
 
+async def test_one_that_has_moved_on_is_not_told_again(store: GamePipelineStore) -> None:
+    await full(store, "low")
+    await submit(store, "high", priority=5)
+    request = save_request("low", 3, PipelineState.RUNNING, node_id="n1", release=True)
+    await store.pipelines.save(replace(request, hold_for_node=True), now=LATER)
+    assert (await come_back(store, "low", 4, generation=2)).status is PlaceStatus.QUEUED
+    assert await store.placements.asked_for_room() == ()
+    assert await store.placements.asked_for_room("high") == (room("low", "high"),)
+
+
 @pytest.mark.parametrize("how", ["lost", "disabled", "in maintenance"])
 async def test_a_node_that_is_gone_is_not_waited_for(store: GamePipelineStore, how: str) -> None:
     await one_core_each(store, 2)

@@ -1,11 +1,13 @@
 """A pipeline that makes room for one of a higher class, and runs again later."""
 
 import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import pytest
 from temporalio.client import WorkflowHandle
 
-from activities.sweep import PipelineSweep
+from activities.sweep import TELL_AGAIN, PipelineSweep
 from gamepipe import searchattribute
 from gamepipe.model.record import PipelineRecord
 from gamepipe.model.state import Connectivity, PipelineState, StepState
@@ -266,6 +268,68 @@ async def test_what_a_node_does_not_confirm_is_held_until_it_does(stack: Stack) 
     assert (order.pipeline_id, order.generation) == (record.id, 1)
 
 
+async def told_to_make_room(handle: Handle) -> int:
+    """As often as its history says."""
+    history = await handle.fetch_history()
+    signals = [event.workflow_execution_signaled_event_attributes for event in history.events]
+    return sum(one.signal_name == "preempt" for one in signals)
+
+
+async def test_one_that_waits_elsewhere_for_its_old_node_to_confirm_hears_no_more(
+    stack: Stack,
+) -> None:
+    node = await stack.node(two=until_stopped)
+    node.refused = {"stop_step", "clean_workspace"}
+    victim = await stack.submit(low())
+    await running(stack, victim)
+    above = await stack.submit(high())
+    assert (await waits(stack, victim)).generation == 2
+    before = await told_to_make_room(victim)
+    sweep = sweep_of(stack)
+    for _ in range(3):
+        await sweep.run_once()
+    assert await told_to_make_room(victim) == before == 1
+    await victim.terminate()
+    await above.terminate()
+
+
+async def test_one_that_takes_its_time_to_leave_is_told_again_now_and_then(stack: Stack) -> None:
+    gate, ahead = asyncio.Event(), timedelta()
+
+    async def does_not_stop(node: ScriptedNode, assignment: StepAssignment) -> StepResult:
+        await node.report(assignment, ReportKind.RUNNING)
+        await gate.wait()
+        return done()
+
+    await stack.node(two=does_not_stop)
+    victim = await stack.submit(low())
+    await running(stack, victim)
+    await stack.submit(high())
+
+    async def told() -> bool:
+        return await told_to_make_room(victim) == 1
+
+    await eventually(told)
+    sweep = sweep_of(stack, lambda: now() + ahead)
+    for expected in (2, 2, 2):
+        await sweep.run_once()
+        assert await told_to_make_room(victim) == expected
+    ahead += TELL_AGAIN
+    await sweep.run_once()
+    assert await told_to_make_room(victim) == 3
+    gate.set()
+
+
+def sweep_of(stack: Stack, clock: Callable[[], datetime] = now) -> PipelineSweep:
+    return PipelineSweep(
+        store=stack.store,
+        client=stack.client,
+        offers=OfferSender(stack.client),
+        settings=stack.settings,
+        now=clock,
+    )
+
+
 async def test_the_sweep_tells_whoever_was_not_told(stack: Stack) -> None:
     """Here it also finds that the pipeline which needed the room is gone: it is made for nobody."""
     await stack.node(two=once(until_stopped))
@@ -274,13 +338,7 @@ async def test_the_sweep_tells_whoever_was_not_told(stack: Stack) -> None:
     await stack.store.pipelines.add(new("above", cpu=64.0, priority=5), now=now())
     answer = await stack.store.placements.place(place_request("above"), now=now())
     assert [f"pipeline-{one.pipeline_id}" for one in answer.asked] == [victim.id]
-    sweep = PipelineSweep(
-        store=stack.store,
-        client=stack.client,
-        offers=OfferSender(stack.client),
-        settings=stack.settings,
-        now=now,
-    )
+    sweep = sweep_of(stack)
     await sweep.run_once()
     record = await stack.finish(victim)
     assert (record.state, record.generation) == (PipelineState.COMPLETED, 2)
