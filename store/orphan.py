@@ -11,7 +11,8 @@ Key = tuple[str, int]
 
 def orphans(session: Session) -> list[Key]:
     """Live allocations of pipelines that ended, or went on elsewhere, without a live instance and
-    without a stop that their node has yet to confirm."""
+    without a stop that their node has yet to confirm. Whoever waits or is offered a node does so in
+    the generation of its row: one above that is of a run that was reset."""
     live_instance = select(InstanceRow.id).where(
         InstanceRow.pipeline_id == AllocationRow.pipeline_id,
         InstanceRow.generation == AllocationRow.generation,
@@ -23,7 +24,7 @@ def orphans(session: Session) -> list[Key]:
     )
     over = or_(
         col(PipelineRow.state).in_(capacity.TERMINAL_PIPELINES),
-        col(PipelineRow.generation) > col(AllocationRow.generation),
+        col(PipelineRow.generation) != col(AllocationRow.generation),
     )
     query = (
         select(AllocationRow.pipeline_id, AllocationRow.generation)

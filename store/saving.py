@@ -22,24 +22,32 @@ def save(tx: Transaction, request: SaveRequest, *, now: datetime) -> Saved:
     if row is None or row.incarnation != request.incarnation:
         return SaveAck(status=SaveStatus.DELETED), ()
     _add_events(tx, request)
-    state = PipelineState(row.state)
-    if state.is_terminal:
-        repeated = row.run_id == request.run_id and row.revision == request.revision
-        status = SaveStatus.SAVED if repeated else SaveStatus.CLOSED
-        return SaveAck(status=status, state=state), ()
-    if row.run_id not in ("", request.run_id, request.previous_run_id):
-        return SaveAck(status=SaveStatus.STALE_RUN), ()
-    if row.run_id == request.run_id and request.revision <= row.revision:
-        return SaveAck(status=SaveStatus.SAVED), ()
+    if (known := _known(row, request)) is not None:
+        return known, ()
     notices: tuple[Notice, ...] = ()
     if takeover.is_due(row, request):
         if not request.complete:
             return SaveAck(status=SaveStatus.INCOMPLETE), ()
         notices = takeover.begin(tx, row, request, now=now)
+        if PipelineState(row.state).is_terminal:
+            return SaveAck(status=SaveStatus.CLOSED, state=PipelineState(row.state)), notices
     if _apply(tx, row, request, now=now):
         tx.session.flush()
         notices += capacity.offer_queue(tx, now=now)
     return SaveAck(status=SaveStatus.SAVED), notices + _release(tx, request, now=now)
+
+
+def _known(row: PipelineRow, request: SaveRequest) -> SaveAck | None:
+    """The answer to one of which nothing is written."""
+    state = PipelineState(row.state)
+    if state.is_terminal:
+        repeated = row.run_id == request.run_id and row.revision == request.revision
+        return SaveAck(status=SaveStatus.SAVED if repeated else SaveStatus.CLOSED, state=state)
+    if row.run_id not in ("", request.run_id, request.previous_run_id):
+        return SaveAck(status=SaveStatus.STALE_RUN)
+    if row.run_id == request.run_id and request.revision <= row.revision:
+        return SaveAck(status=SaveStatus.SAVED)
+    return None
 
 
 def _add_events(tx: Transaction, request: SaveRequest) -> None:

@@ -34,9 +34,9 @@ class PlacementRepository(Protocol):
         """Release unless a live instance holds it. Idempotent."""
 
     async def reconcile(self, *, now: datetime) -> tuple[tuple[str, int], ...]:
-        """Release allocations that nothing holds any more: their pipeline ended, or is on another
-        node, no instance of it lives, and no stop is to be confirmed. (pipeline id, generation) of
-        each. What follows for those that wait is written; `outstanding` has it."""
+        """Release allocations that nothing holds any more: their pipeline ended, or is in another
+        generation, no instance of it lives, and no stop is to be confirmed. (pipeline id,
+        generation) of each. What follows for those that wait is written; `outstanding` has it."""
 
     async def offer(self, *, now: datetime, telling: bool = False) -> tuple[Notice, ...]:
         """Serve the queue in its order (`gamepipe.scheduling.order`): an allocation for each that

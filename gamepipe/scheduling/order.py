@@ -96,14 +96,12 @@ class Turns:
         self._lines = sorted(lines, key=lambda line: (-line.priority, line.head.age))
         self.chooser = chooser
         self._fleet = chooser.snapshot.fleet
-        self._policy = policy
-        self._now = now
+        self._policy, self._now = policy, now
         self._labelled = dict(labelled or {})
         self._no_room: set[Need] = set()
         self.reservations = Reservations(self._fleet)
-        self._preempting = Preempting(
-            chooser.snapshot, self.reservations, claims, now, patience=policy.patience
-        )
+        since = now - policy.patience
+        self._preempting = Preempting(chooser.snapshot, self.reservations, claims, now, since)
         self.preemptions = self._preempting.asked
         self.refused: list[Line] = []
         """Lines whose head got nothing."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from gamepipe.model.record import Allocation
 from gamepipe.scheduling.need import Need
@@ -44,11 +44,10 @@ class Preempting:
         reservations: Reservations,
         claims: Iterable[Claim],
         now: datetime,
-        *,
-        patience: timedelta,
+        since: datetime,
     ) -> None:
         self._snapshot, self._reservations, self._now = snapshot, reservations, now
-        self._since = now - patience
+        self._since = since
         """Whoever was asked before that may be stuck."""
         self._claims: dict[int, list[Claim]] = {}
         for claim in claims:

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from temporalio.client import WorkflowExecutionStatus
+
 from gamepipe.model.record import EventKind
 from gamepipe.model.state import PipelineState
 from gamepipe.offer import OfferSender
@@ -11,6 +13,7 @@ from tests.workflows.conftest import Stack
 from tests.workflows.node import ScriptedNode, done, now, until_stopped
 from tests.workflows.resetting import completed_tasks, reset, reset_to_first_task
 from tests.workflows.test_node_lost import _file, _lose, _silent
+from tests.workflows.test_preempting import high, low, running, waits
 from tests.workflows.test_run import THREE
 
 
@@ -95,3 +98,41 @@ async def test_no_generation_of_the_old_run_keeps_its_node(stack: Stack) -> None
     record = await stack.finish(handle)
     assert (record.state, record.generation) == (PipelineState.COMPLETED, 1)
     assert await stack.store.placements.live_allocations() == ()
+
+
+async def test_one_whose_place_others_have_by_now_fails_and_takes_none_of_it(
+    stack: Stack,
+) -> None:
+    gate = asyncio.Event()
+
+    async def plays(node: ScriptedNode, assignment: StepAssignment) -> StepResult:
+        await node.report(assignment, ReportKind.RUNNING)
+        await gate.wait()
+        return done()
+
+    node = await stack.node(two=until_stopped, game=plays)
+    victim = await stack.submit(low())
+    await running(stack, victim)
+    tasks = await completed_tasks(victim)
+    above = await stack.submit(high())
+    await node.started["game"].wait()
+    assert (await waits(stack, victim)).generation == 2
+    await reset(stack, victim, tasks[-1])
+
+    async def failed() -> bool:
+        return (await stack.record(victim)).state is PipelineState.FAILED
+
+    await eventually(failed)
+    record = await stack.record(victim)
+    assert record.reason == "WORKFLOW_LOST"
+    assert "its place there is not free any more" in record.message
+
+    async def over() -> bool:
+        return (await victim.describe()).status is not WorkflowExecutionStatus.RUNNING
+
+    await eventually(over)
+    held = await stack.store.placements.live_allocations()
+    assert [f"pipeline-{one.pipeline_id}" for one in held] == [above.id]
+    assert await stack.store.placements.queue() == ()
+    gate.set()
+    assert (await stack.finish(above)).state is PipelineState.COMPLETED
