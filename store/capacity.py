@@ -127,12 +127,15 @@ def let_go(
 
 def leave_queue(tx: Transaction, pipeline_id: str, *, now: datetime) -> bool:
     """Whether something may have been kept for it that others can have now: what it reserved, or
-    what some of those that it preempted have left already."""
+    what some of those that it preempted have left already. The others need not leave any more."""
     entry = dequeue(tx, pipeline_id)
     if entry is None:
         return False
     reserved = now - entry.queued_at >= tx.order.reserve_after
-    return reserved or preemption.is_under_way(tx, now=now)
+    fleet = tx.fleet(now).chooser.snapshot.fleet
+    made = bool(fleet.preemptibles.leaving)
+    preemption.call_off(tx, fleet)
+    return reserved or made
 
 
 def dequeue(tx: Transaction, pipeline_id: str) -> QueueEntryRow | None:

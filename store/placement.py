@@ -20,7 +20,7 @@ from store.database import Database
 from store.orphan import orphans
 from store.placing import Asked, place_all
 from store.planning import present
-from store.preemption import MAY_HEAR, room_asked
+from store.preemption import MAY_HEAR, NEEDED, room_asked
 from store.record import allocation_record, queue_record
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
 from store.transaction import Transaction
@@ -126,7 +126,7 @@ class PlacementStore:
             query = query.where(AllocationRow.preempted_for == for_pipeline)
         else:
             query = query.join(PipelineRow, col(PipelineRow.id) == col(AllocationRow.pipeline_id))
-            query = query.where(*MAY_HEAR)
+            query = query.where(*MAY_HEAR, NEEDED.exists())
         return await self._database.read(
             lambda session: tuple(room_asked(row) for row in session.exec(query))
         )

@@ -132,6 +132,7 @@ class _Group:
         """Those before, if there are any."""
         tx, chooser = self._tx, self._fleet.chooser
         if self.nobody_waits:
+            preemption.call_off(tx, chooser.snapshot.fleet)
             return Turns([], chooser, tx.order, now=now, labelled=queue.labelled(tx))
         served = serving.serve_queue(tx, chooser, now=now, least=least)
         self._notices += served.notices

@@ -1,14 +1,17 @@
 """Preemption inside a transaction that holds the placement lock: who was asked to make room."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from sqlmodel import Session, col, func, select
 
+from gamepipe.model import reason as reasons
 from gamepipe.model.record import Allocation
 from gamepipe.model.state import PipelineState
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.order import Turns
+from gamepipe.scheduling.preemptible import Key
 from gamepipe.scheduling.preemption import Claim
 from gamepipe.wire import RoomAsked
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
@@ -19,6 +22,10 @@ MAY_HEAR = (
     col(PipelineRow.state) == PipelineState.RUNNING.value,
 )
 """Of a pipeline and its allocation: its run is still where it is to make room."""
+NEEDED = select(QueueEntryRow.pipeline_id).where(
+    QueueEntryRow.pipeline_id == AllocationRow.preempted_for
+)
+"""Whether the one that it is to make room for still waits."""
 _NOTHING: Mapping[str, str] = {}
 
 
@@ -64,9 +71,41 @@ def ask(tx: Transaction, turns: Turns, *, now: datetime) -> tuple[RoomAsked, ...
     return tuple(chosen)
 
 
-def is_under_way(tx: Transaction, *, now: datetime) -> bool:
-    """Whether anybody has yet to leave: then what others left already is kept for somebody."""
-    return bool(tx.fleet(now).chooser.snapshot.fleet.preemptibles.leaving)
+def call_off(tx: Transaction, fleet: Fleet) -> None:
+    """Who is needed no more stays, as long as its row does not say that it stops: the one that
+    asked is out of the queue, or of a higher class no more. One that has heard of it already leaves
+    nevertheless, and keeps `preempted_at` for its place in the queue."""
+    needless = _needless(tx, fleet)
+    if not needless:
+        return
+    stays = (*MAY_HEAR, col(PipelineRow.reason) != reasons.PREEMPTED)
+    query = (
+        select(AllocationRow)
+        .join(PipelineRow, col(PipelineRow.id) == col(AllocationRow.pipeline_id))
+        .where(col(AllocationRow.pipeline_id).in_({one for one, _ in needless}), *stays)
+    )
+    for row in tx.session.exec(query):
+        one = needless.get((row.pipeline_id, row.generation))
+        if one is not None:
+            row.preempted_for = ""
+            fleet.hold(replace(one, preempted_for=""))
+
+
+def _needless(tx: Transaction, fleet: Fleet) -> dict[Key, Allocation]:
+    """Those that are leaving for nobody that waits and may preempt them."""
+    leaving = fleet.preemptibles.leaving
+    if not leaving:
+        return {}
+    tx.session.flush()
+    entries = select(QueueEntryRow.pipeline_id, QueueEntryRow.priority).where(
+        col(QueueEntryRow.pipeline_id).in_({one.preempted_for for one in leaving.values()})
+    )
+    waits: dict[str, int] = dict(tx.session.exec(entries).all())
+    return {
+        key: one
+        for key, one in leaving.items()
+        if waits.get(one.preempted_for, one.priority) <= one.priority
+    }
 
 
 def asked(fleet: Fleet, for_: str) -> tuple[RoomAsked, ...]:

@@ -87,6 +87,7 @@ def serve_queue(
     tx: Transaction, chooser: Chooser, *, now: datetime, least: int | None = None
 ) -> Served:
     """One pass over all entries, or over those of at least that priority."""
+    preemption.call_off(tx, chooser.snapshot.fleet)
     lines = [] if queue.is_empty(tx) else queue.lines(tx, least=least)
     turns = Turns(
         lines,

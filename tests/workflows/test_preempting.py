@@ -13,7 +13,8 @@ from gamepipe.model.record import PipelineRecord
 from gamepipe.model.state import Connectivity, PipelineState, StepState
 from gamepipe.offer import OfferSender
 from gamepipe.wire import CancelOrder, NodeLost, Preempt, ReportKind, StepAssignment, StepResult
-from tests.store.shapes import new, place_request
+from store.table import AllocationRow
+from store.transaction import Transaction
 from tests.waiting import eventually
 from tests.workflows.conftest import Stack
 from tests.workflows.node import Behaviour, ScriptedNode, done, now, until_stopped
@@ -331,16 +332,26 @@ def sweep_of(stack: Stack, clock: Callable[[], datetime] = now) -> PipelineSweep
 
 
 async def test_the_sweep_tells_whoever_was_not_told(stack: Stack) -> None:
-    """Here it also finds that the pipeline which needed the room is gone: it is made for nobody."""
+    """Here the process that served the queue ended before it said so."""
     await stack.node(two=once(until_stopped))
     victim = await stack.submit(low())
     await running(stack, victim)
-    await stack.store.pipelines.add(new("above", cpu=64.0, priority=5), now=now())
-    answer = await stack.store.placements.place(place_request("above"), now=now())
-    assert [f"pipeline-{one.pipeline_id}" for one in answer.asked] == [victim.id]
-    sweep = sweep_of(stack)
-    await sweep.run_once()
+    await may_be_preempted(stack, victim, False)
+    above = await stack.submit(high())
+    await waits(stack, above)
+    await may_be_preempted(stack, victim, True)
+    (asked,) = await stack.store.placements.offer(now=now())
+    assert f"pipeline-{asked.pipeline_id}" == victim.id
+    await sweep_of(stack).run_once()
+    assert (await stack.finish(above)).state is PipelineState.COMPLETED
     record = await stack.finish(victim)
     assert (record.state, record.generation) == (PipelineState.COMPLETED, 2)
-    await sweep.run_once()
     assert await stack.store.placements.live_allocations() == ()
+
+
+async def may_be_preempted(stack: Stack, handle: Handle, may: bool) -> None:
+    def work(tx: Transaction) -> None:
+        key = (handle.id.removeprefix("pipeline-"), 1)
+        tx.session.get_one(AllocationRow, key).preemptible = may
+
+    await stack.store._database.write(work, placing=True)
