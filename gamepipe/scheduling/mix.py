@@ -70,8 +70,8 @@ class Mix:
         self._seen = 0
         self._next = 1
         self._profiled: dict[Resources, float] = {}
-        """The shares of all requests behind `profile`. Were only those of its classes compared, it would
-        seem to have moved whenever others of like weight become the most frequent ones."""
+        """The shares of all requests behind `profile`. By its classes alone it would seem to have
+        moved whenever others of like weight become the most frequent ones."""
         self.profile = Profile()
 
     def learn(self, resources: Resources) -> None:
