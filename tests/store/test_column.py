@@ -13,7 +13,8 @@ DIALECT = sqlite.dialect()
 
 @pytest.fixture
 def text() -> str:
-    return AsJson(PipelineSpec).process_bind_param(spec(), DIALECT) or ""
+    column_type: AsJson[PipelineSpec] = AsJson(PipelineSpec)
+    return column_type.process_bind_param(spec(), DIALECT) or ""
 
 
 def test_rows_with_the_same_text_share_its_value(text: str) -> None:
