@@ -66,8 +66,7 @@ class ControlActivities:
         answer = await self._store.placements.place(request, now=self._now())
         if answer.status is PlaceStatus.CLOSED and await self._took_over(request.saved):
             answer = await self._store.placements.place(request, now=self._now())
-        await self._offers.send(answer.offers)
-        await self._offers.ask_for_room(answer.asked)
+        await self._offers.send((*answer.offers, *answer.asked))
         return replace(answer, offers=(), asked=())
 
     @activity.defn(name="save_progress")
@@ -80,10 +79,10 @@ class ControlActivities:
             raise
 
     async def _save(self, request: SaveRequest) -> SaveAck:
-        ack, offers = await self._store.pipelines.save(request, now=self._now())
+        ack, notices = await self._store.pipelines.save(request, now=self._now())
         if ack.status is SaveStatus.STALE_RUN and await self._took_over(request):
-            ack, offers = await self._store.pipelines.save(request, now=self._now())
-        await self._offers.send(offers)
+            ack, notices = await self._store.pipelines.save(request, now=self._now())
+        await self._offers.send(notices)
         return ack
 
     @activity.defn(name="withdraw_placement")
@@ -108,14 +107,14 @@ class ControlActivities:
             return
         if ended.node_id not in ("", instance.node_id):
             return
-        _, offers = await self._store.instances.observe(
+        _, notices = await self._store.instances.observe(
             ended.instance_id,
             InstanceState.STOPPED,
             exit_code=ended.end.exit_code,
             message=ended.end.message,
             now=self._now(),
         )
-        await self._offers.send(offers)
+        await self._offers.send(notices)
 
     @activity.defn(name="clean_up_pipelines")
     async def clean_up_pipelines(self, clean_up: CleanUp) -> int:

@@ -43,7 +43,7 @@ class DrainActivities:
         if node.state is NodeState.NORMAL:
             change = NodeChange(state=NodeState.MAINTENANCE)
             await self._store.nodes.update(drain.node_id, change, now=self._now())
-            await self._offers.send(await self._store.placements.untaken_offers())
+            await self._offers.send(await self._store.placements.outstanding())
 
     @activity.defn(name="watch_drain")
     async def watch_drain(self, watch: DrainWatch) -> DrainLook:

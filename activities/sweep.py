@@ -32,7 +32,7 @@ START_GRACE = timedelta(seconds=5)
 
 
 class PipelineSweep:
-    """Starts rows without a workflow, ends rows whose workflow is gone, sends offers again."""
+    """Starts rows without a workflow, ends rows whose workflow is gone, sends notices again."""
 
     def __init__(
         self,
@@ -55,10 +55,8 @@ class PipelineSweep:
         for record in await self._suspects(live):
             await self._attempt(record)
         await self._reconcile()
-        offers = await self._store.placements.offer(now=self._now(), telling=True)
-        await self._offers.send(offers)
-        await self._offers.send(await self._store.placements.untaken_offers())
-        await self._offers.ask_for_room(await self._store.placements.asked_for_room())
+        await self._store.placements.offer(now=self._now(), telling=True)
+        await self._offers.send(await self._store.placements.outstanding())
 
     async def _reconcile(self) -> None:
         """Whoever ends releases what it held; what is found here nevertheless is a fault."""
@@ -155,7 +153,7 @@ class PipelineSweep:
         seen = (record.incarnation, record.revision)
         if current.state.is_terminal or (current.incarnation, current.revision) != seen:
             return
-        _, offers = await self._store.pipelines.update_status(
+        _, notices = await self._store.pipelines.update_status(
             record.id,
             PipelineState.FAILED,
             reason=reasons.WORKFLOW_LOST,
@@ -169,7 +167,7 @@ class PipelineSweep:
             pipeline_id=record.id,
             message=message,
         )
-        await self._offers.send(offers)
+        await self._offers.send(notices)
 
     async def _compare_run(
         self, record: PipelineRecord, description: WorkflowExecutionDescription

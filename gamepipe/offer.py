@@ -7,8 +7,7 @@ import structlog
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from gamepipe.ports import OfferMade
-from gamepipe.wire import Offer, Preempt, RoomAsked, workflow_id
+from gamepipe.wire import Notice, Offer, Preempt, RoomAsked, workflow_id
 
 _log = structlog.get_logger()
 
@@ -20,23 +19,24 @@ class OfferSender:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def send(self, offers: Iterable[OfferMade]) -> None:
-        """One signal per offer; repeats are harmless."""
-        for offer in offers:
-            await self.ask_again(offer.pipeline_id, offer.generation)
+    async def send(self, notices: Iterable[Notice]) -> None:
+        """One signal for each; repeats are harmless, and so is one for a run that is over."""
+        for notice in notices:
+            if isinstance(notice, RoomAsked):
+                await self._ask_for_room(notice)
+            else:
+                await self.ask_again(notice.pipeline_id, notice.generation)
 
-    async def ask_for_room(self, asked: Iterable[RoomAsked]) -> None:
-        """Signal `preempt` to each; repeats are harmless, and so is one for a run that is over."""
-        for one in asked:
-            order = Preempt(generation=one.generation, for_pipeline=one.for_pipeline)
-            await self._signal(one.pipeline_id, "preempt", order)
-            _log.info(
-                "preemption.asked",
-                action="preemption.asked",
-                pipeline_id=one.pipeline_id,
-                node_id=one.node_id,
-                for_pipeline=one.for_pipeline,
-            )
+    async def _ask_for_room(self, asked: RoomAsked) -> None:
+        order = Preempt(generation=asked.generation, for_pipeline=asked.for_pipeline)
+        await self._signal(asked.pipeline_id, "preempt", order)
+        _log.info(
+            "preemption.asked",
+            action="preemption.asked",
+            pipeline_id=asked.pipeline_id,
+            node_id=asked.node_id,
+            for_pipeline=asked.for_pipeline,
+        )
 
     async def ask_again(self, pipeline_id: str, generation: int) -> None:
         """Make the run ask for its placement once more: with or without an offer, the answer

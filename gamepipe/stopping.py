@@ -84,10 +84,10 @@ class Stopper:
     ) -> PipelineRecord:
         """Nothing of it runs: its workflow waits for that of a deleted pipeline, never started, or
         ended without a word. The store decides; a run that starts now finds its row ended."""
-        current, offers = await self._store.pipelines.update_status(
+        current, notices = await self._store.pipelines.update_status(
             pipeline_id, state, reason=reason, message=message, now=self._now()
         )
-        await self._offers.send(offers)
+        await self._offers.send(notices)
         return current
 
 

@@ -96,8 +96,8 @@ class AgentService:
         return await self._store.nodes.stop_orders(node_id)
 
     async def confirm_stop(self, order_id: int, node_id: str) -> None:
-        offers = await self._store.nodes.confirm_stop(order_id, node_id=node_id, now=self._now())
-        await self._offers.send(offers)
+        notices = await self._store.nodes.confirm_stop(order_id, node_id=node_id, now=self._now())
+        await self._offers.send(notices)
 
     async def take_state(self, node_id: str, session: int, state: NodeState) -> None:
         """The agent acts by this state from now on."""
@@ -110,7 +110,7 @@ class AgentService:
             known = await self._store.instances.get(seen.instance_id)
             if known.node_id != node_id:
                 raise Forbidden(f"instance {seen.instance_id!r} is not on node {node_id}")
-            _, offers = await self._store.instances.observe(
+            _, notices = await self._store.instances.observe(
                 seen.instance_id,
                 seen.state,
                 now=self._now(),
@@ -123,7 +123,7 @@ class AgentService:
                 "instance.unknown", action="instance.unknown", instance_id=seen.instance_id
             )
             return
-        await self._offers.send(offers)
+        await self._offers.send(notices)
 
     async def append_logs(self, chunks: Sequence[LogChunk]) -> tuple[int, ...]:
         return await self._store.logs.append(chunks)

@@ -60,7 +60,7 @@ class FleetService:
         if change.state is NodeState.DISABLED:
             await self._emptier.empty(node_id, reason=f"node {node_id} was disabled")
         await self._store.placements.offer(now=self._now())
-        await self._offers.send(await self._store.placements.untaken_offers())
+        await self._offers.send(await self._store.placements.outstanding())
         return node
 
     async def instances(

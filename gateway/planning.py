@@ -1,13 +1,14 @@
 """Where pipelines go, why, and why not: answers that change nothing."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from gamepipe.model.errors import InvalidRequest
 from gamepipe.model.forecast import Forecast
 from gamepipe.model.record import GenerationRecord, PipelineRecord, QueueEntry
+from gamepipe.model.spec import PipelineSpec
 from gamepipe.ports import Store
 from gamepipe.wire import RoomAsked
 from gateway.submission import Submission
@@ -27,20 +28,22 @@ class Waiting:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What would become of copies of a pipeline now."""
+
+    name: str
+    forecast: Forecast
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Why:
     """Where a pipeline runs and ran, and how that was chosen; or why it waits."""
 
     record: PipelineRecord
     generations: tuple[GenerationRecord, ...]
     waiting: Waiting | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What would become of copies of a pipeline now."""
-
-    name: str
-    forecast: Forecast
+    plan: Plan | None = None
+    """Of one that has not asked for a node yet."""
 
 
 class PlanService:
@@ -54,7 +57,10 @@ class PlanService:
         """Raises `NotFound`."""
         record = await self._store.pipelines.get(pipeline_id)
         generations = await self._store.pipelines.generations(pipeline_id)
-        return Why(record=record, generations=generations, waiting=await self._waiting(record))
+        waiting = await self._waiting(record)
+        asks = not (record.state.is_terminal or generations or waiting)
+        plan = await self._forecast(record.spec, record.args, created=True) if asks else None
+        return Why(record=record, generations=generations, waiting=waiting, plan=plan)
 
     async def _waiting(self, record: PipelineRecord) -> Waiting | None:
         entry = await self._store.placements.queue_entry(record.id)
@@ -71,7 +77,12 @@ class PlanService:
         if not 1 <= count <= MOST_COPIES:
             raise InvalidRequest(f"count is from 1 to {MOST_COPIES}")
         bound = await asyncio.to_thread(submission.bind)  # a hostile file takes seconds
+        return await self._forecast(bound.spec, bound.args, count=count)
+
+    async def _forecast(
+        self, spec: PipelineSpec, args: Mapping[str, str], *, count: int = 1, created: bool = False
+    ) -> Plan:
         forecast = await self._store.placements.forecast(
-            bound.spec, dict(bound.args), now=self._now(), count=count
+            spec, dict(args), now=self._now(), count=count, created=created
         )
-        return Plan(name=bound.spec.name, forecast=forecast)
+        return Plan(name=spec.name, forecast=forecast)

@@ -123,7 +123,7 @@ class GamePipelineService:
         for a name, labels or a priority that no file may have."""
         check_change(name=change.name, labels=change.labels, priority=change.priority)
         bound = await asyncio.to_thread(change.submission.bind) if change.submission else None
-        record, offers = await self.store.pipelines.update(
+        record, notices = await self.store.pipelines.update(
             pipeline_id,
             PipelineChange(
                 name=change.name,
@@ -137,7 +137,7 @@ class GamePipelineService:
             ),
             now=self._now(),
         )
-        await self._offers.send(offers)
+        await self._offers.send(notices)
         if bound and record.state is PipelineState.PENDING:
             # Its first generation waits in the queue, by the timeouts of the old definition.
             await self._offers.ask_again(pipeline_id, generation=1)

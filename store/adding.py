@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlmodel import col, delete, func, select
+from sqlmodel import Session, col, delete, func, select
 
 from gamepipe.model.errors import AlreadyExists, NotFound, QueueFull
 from gamepipe.model.record import EventKind, NewPipeline, PipelineRecord, Progress, StepRecord
 from gamepipe.model.spec import PipelineSpec
 from gamepipe.model.state import PipelineState
+from gamepipe.scheduling.order_policy import OrderPolicy
 from store.record import load_pipelines, step_row
 from store.table import PipelineLabelRow, PipelineRow, StepRow
 from store.transaction import NewEvent, Transaction
@@ -43,18 +44,19 @@ def _hold_same(row: PipelineRow, new: NewPipeline) -> None:
 
 def _hold_room(tx: Transaction, tenant: str) -> None:
     """Raises `QueueFull` when this one is more than may wait."""
-    most = tx.order.longest_queue
-    if most is None:
-        return
+    left = left_in_queue(tx.session, tx.order, tenant)
+    if left is not None and left < 0:
+        raise QueueFull(tx.order.queue_full(tenant), tenant=tenant)
+
+
+def left_in_queue(session: Session, order: OrderPolicy, tenant: str) -> int | None:
+    """How many more of a tenant may wait, below 0 where too many do; None: any number."""
+    if order.longest_queue is None:
+        return None
     waiting = select(func.count()).where(
         PipelineRow.tenant == tenant, col(PipelineRow.state).in_(_WAITING)
     )
-    if tx.session.exec(waiting).one() > most:
-        raise QueueFull(
-            f"{most} pipelines of tenant {tenant!r} wait already, and no more may: submit it "
-            "again when some of them have been placed, or raise GAMEPIPE_LONGEST_QUEUE",
-            tenant=tenant,
-        )
+    return order.longest_queue - session.exec(waiting).one()
 
 
 def _fill(tx: Transaction, new: NewPipeline, *, now: datetime) -> None:

@@ -6,7 +6,7 @@ from sqlmodel import col, select
 
 from gamepipe.model.record import EventKind
 from gamepipe.model.state import Connectivity, InstanceState, PipelineState
-from gamepipe.ports import OfferMade
+from gamepipe.ports import Notice
 from gamepipe.scheduling.choose import Refusal
 from gamepipe.scheduling.order import Waiting
 from store import preemption, queue, serving
@@ -24,19 +24,19 @@ TERMINAL_PIPELINES = [state.value for state in PipelineState if state.is_termina
 TERMINAL_INSTANCES = [state.value for state in InstanceState if state.is_terminal]
 
 
-def offer_queue(tx: Transaction, *, now: datetime, telling: bool = False) -> tuple[OfferMade, ...]:
-    """Serve the queue in its order: an allocation for each that fits. `telling`: those that do not
-    hear why, as things are now."""
+def offer_queue(tx: Transaction, *, now: datetime, telling: bool = False) -> tuple[Notice, ...]:
+    """Serve the queue in its order: an allocation for each that fits, and room is asked for where
+    one may preempt. `telling`: those that do not fit hear why, as things are now."""
     if queue.is_empty(tx):
         return ()
     served = serving.serve_queue(tx, tx.fleet(now).chooser, now=now)
     if telling:
         serving.tell_refused(tx, served.turns)
     served.turns.lift()
-    return served.offers
+    return served.notices
 
 
-def withdraw_offers(tx: Transaction, node_id: str, *, now: datetime) -> tuple[OfferMade, ...]:
+def withdraw_offers(tx: Transaction, node_id: str, *, now: datetime) -> tuple[Notice, ...]:
     """The node takes nothing new: whoever was offered it and has not taken it waits again, at the
     same place in the queue, or is offered another."""
     untaken = select(AllocationRow).where(
@@ -66,14 +66,14 @@ def withdraw_offer(tx: Transaction, allocation: AllocationRow) -> None:
 
 def release(
     tx: Transaction, pipeline_id: str, generation: int, *, now: datetime
-) -> tuple[OfferMade, ...]:
+) -> tuple[Notice, ...]:
     """Release unless a live instance holds it; what frees is offered at once. Idempotent."""
     held = tx.session.get(AllocationRow, (pipeline_id, generation))
     if held is None or held.released_at is not None:
         return ()
     if _live_instance(tx, pipeline_id, generation):
-        preemption.spare(tx, pipeline_id, generation)
-        return ()
+        spared = preemption.spare(tx, pipeline_id, generation)
+        return offer_queue(tx, now=now) if spared else ()
     _free(tx, held, now=now)
     tx.session.flush()
     return offer_queue(tx, now=now)
@@ -87,7 +87,7 @@ def _free(tx: Transaction, held: AllocationRow, *, now: datetime) -> None:
 
 def release_ended(
     tx: Transaction, pipeline_id: str, generation: int, *, now: datetime
-) -> tuple[OfferMade, ...]:
+) -> tuple[Notice, ...]:
     """Release what an ended pipeline (or an earlier generation of it) still held."""
     row = tx.session.get(PipelineRow, pipeline_id)
     over = row is None or row.state in TERMINAL_PIPELINES or row.generation > generation
@@ -106,15 +106,15 @@ def live_allocations(
 
 def let_go(
     tx: Transaction, pipeline_id: str, *, now: datetime, besides: int | None = None
-) -> tuple[OfferMade, ...]:
+) -> tuple[Notice, ...]:
     """Nothing stays allocated or queued, `besides` one generation. The node must confirm that
     everything stopped before it takes anything new, so that what was released is not sold while it
     is still in use."""
     entry = tx.session.get(QueueEntryRow, pipeline_id)
     had_place = entry is not None and entry.generation != besides
-    reserved = had_place and leave_queue(tx, pipeline_id, now=now)
+    kept = had_place and leave_queue(tx, pipeline_id, now=now)
     held = live_allocations(tx, pipeline_id, besides=besides)
-    if not held and not reserved:
+    if not held and not kept:
         return ()
     tx.hold_placement_lock()
     for allocation in held:
@@ -126,13 +126,22 @@ def let_go(
 
 
 def leave_queue(tx: Transaction, pipeline_id: str, *, now: datetime) -> bool:
-    """Whether it may have reserved a node, which others can have now."""
-    entry = tx.find(QueueEntryRow, pipeline_id)
+    """Whether something may have been kept for it that others can have now: what it reserved, or
+    what some of those that it preempted have left already."""
+    entry = dequeue(tx, pipeline_id)
     if entry is None:
         return False
-    tx.session.delete(entry)
-    tx.session.flush()
-    return now - entry.queued_at >= tx.order.reserve_after
+    reserved = now - entry.queued_at >= tx.order.reserve_after
+    return reserved or preemption.is_under_way(tx, now=now)
+
+
+def dequeue(tx: Transaction, pipeline_id: str) -> QueueEntryRow | None:
+    """The entry that it had."""
+    entry = tx.find(QueueEntryRow, pipeline_id)
+    if entry is not None:
+        tx.session.delete(entry)
+        tx.session.flush()
+    return entry
 
 
 def order_tidying(tx: Transaction, pipeline_id: str, generation: int, *, now: datetime) -> None:

@@ -7,7 +7,7 @@ from sqlmodel import select
 from gamepipe.model.errors import IllegalTransition
 from gamepipe.model.record import EventKind, Progress
 from gamepipe.model.spec import PipelineSpec
-from gamepipe.ports import OfferMade, PipelineChange
+from gamepipe.ports import Notice, PipelineChange
 from store import capacity, queue
 from store.adding import put_labels, put_steps
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
@@ -17,7 +17,7 @@ from store.value import ENV, SECRET, put_values
 
 def change(
     tx: Transaction, row: PipelineRow, wanted: PipelineChange, *, now: datetime
-) -> tuple[OfferMade, ...]:
+) -> tuple[Notice, ...]:
     """Apply; a queued pipeline whose needs or priority changed is tried anew at once."""
     if wanted.definition is not None:
         _hold_unplaced(tx, row)
@@ -80,11 +80,13 @@ def _tell(tx: Transaction, row: PipelineRow, wanted: PipelineChange, *, now: dat
 
 def _requeue(
     tx: Transaction, row: PipelineRow, wanted: PipelineChange, *, now: datetime
-) -> tuple[OfferMade, ...]:
-    """A label that a running pipeline loses may free a limit."""
+) -> tuple[Notice, ...]:
+    """A label that a running pipeline loses may free a limit; in a lower class it may be one that
+    others preempt."""
     entry = tx.session.get(QueueEntryRow, row.id)
     relabelled = wanted.labels is not None or wanted.definition is not None
-    if entry is None and not (relabelled and tx.order.limits.label_keys):
+    freed = (relabelled and tx.order.limits.label_keys) or wanted.priority is not None
+    if entry is None and not freed:
         return ()
     if entry is not None:
         queue.redefine(entry, row)

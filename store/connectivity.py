@@ -12,7 +12,7 @@ from sqlmodel import col, select
 from gamepipe.model import reason as reasons
 from gamepipe.model.record import EventKind
 from gamepipe.model.state import Connectivity, InstanceState, PipelineState
-from gamepipe.ports import OfferMade
+from gamepipe.ports import Notice
 from store import capacity
 from store.table import AllocationRow, InstanceRow, NodeRow, PipelineRow, StopOrderRow
 from store.transaction import NewEvent, Transaction
@@ -61,7 +61,7 @@ def lose(tx: Transaction, node_id: str, *, now: datetime) -> None:
 
 def account(
     tx: Transaction, row: InstanceRow, state: InstanceState, *, now: datetime
-) -> tuple[OfferMade, ...]:
+) -> tuple[Notice, ...]:
     """The returned node says how an instance is that was lost with it. One that is alive counts
     again, with its allocation, if its pipeline still wants it; else it is stopped there."""
     row.unaccounted = False

@@ -159,7 +159,7 @@ class FleetCache:
             self._mix.learn(resources)
 
     def _renew(self, **changes: Any) -> None:
-        self._chooser = Chooser(replace(self.chooser.snapshot, **changes))
+        self._chooser = Chooser(replace(self.chooser.snapshot, **changes), self.chooser)
 
     def _catch_up(self, session: Session, fleet: Fleet) -> None:
         if not self._put_nodes(session, fleet):

@@ -7,7 +7,7 @@ from sqlmodel import Session, col, or_, select
 from gamepipe.model.errors import NotFound
 from gamepipe.model.record import Instance
 from gamepipe.model.state import InstanceState
-from gamepipe.ports import OfferMade
+from gamepipe.ports import Notice
 from store import capacity, connectivity
 from store.database import Database
 from store.record import instance_record
@@ -61,13 +61,13 @@ class InstanceStore:
         exit_code: int | None = None,
         reason: str = "",
         message: str = "",
-    ) -> tuple[Instance, tuple[OfferMade, ...]]:
-        def work(tx: Transaction) -> tuple[Instance, tuple[OfferMade, ...]]:
+    ) -> tuple[Instance, tuple[Notice, ...]]:
+        def work(tx: Transaction) -> tuple[Instance, tuple[Notice, ...]]:
             row = _row(tx.session, instance_id)
             if row.unaccounted and state is not InstanceState.STOPPING:  # that is our own word
                 tx.hold_placement_lock()
-                offers = connectivity.account(tx, row, state, now=now)
-                return instance_record(row), offers
+                notices = connectivity.account(tx, row, state, now=now)
+                return instance_record(row), notices
             if not InstanceState(row.state).may_become(state):
                 return instance_record(row), ()  # the present state again, or after its end
             capacity.change_instance(
@@ -79,7 +79,7 @@ class InstanceStore:
         return await self._database.write(work, placing=state.is_terminal)
 
 
-def _let_go(tx: Transaction, row: InstanceRow, *, now: datetime) -> tuple[OfferMade, ...]:
+def _let_go(tx: Transaction, row: InstanceRow, *, now: datetime) -> tuple[Notice, ...]:
     capacity.order_tidying(tx, row.pipeline_id, row.generation, now=now)
     return capacity.release_ended(tx, row.pipeline_id, row.generation, now=now)
 

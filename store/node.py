@@ -14,7 +14,7 @@ from gamepipe.ports import (
     NodeChange,
     NodeMark,
     NodeSession,
-    OfferMade,
+    Notice,
     Registration,
 )
 from store import capacity, connectivity
@@ -96,7 +96,7 @@ class NodeStore:
 
     async def confirm_stop(
         self, order_id: int, *, node_id: str, now: datetime
-    ) -> tuple[OfferMade, ...]:
+    ) -> tuple[Notice, ...]:
         return await self._database.write(
             lambda tx: _confirm_stop(tx, order_id, node_id, now=now), placing=True
         )
@@ -222,7 +222,7 @@ def _mark(tx: Transaction, node_id: str, seen: Connectivity, *, now: datetime) -
 
 def _confirm_stop(
     tx: Transaction, order_id: int, node_id: str, *, now: datetime
-) -> tuple[OfferMade, ...]:
+) -> tuple[Notice, ...]:
     order = tx.session.get(StopOrderRow, order_id)
     if order is None or order.node_id != node_id:
         return ()

@@ -9,7 +9,7 @@ from sqlmodel import Session
 from gamepipe.model.errors import NotFound
 from gamepipe.model.record import GenerationRecord, NewPipeline, PipelineRecord
 from gamepipe.model.state import PipelineState
-from gamepipe.ports import OfferMade, PipelineChange, PipelineFilter, PipelinePage
+from gamepipe.ports import Notice, PipelineChange, PipelineFilter, PipelinePage
 from gamepipe.wire import SaveAck, SaveRequest
 from store import adding, capacity, changing, listing, removing, verdict
 from store.database import Database
@@ -42,11 +42,11 @@ class PipelineStore:
 
     async def update(
         self, pipeline_id: str, change: PipelineChange, *, now: datetime
-    ) -> tuple[PipelineRecord, tuple[OfferMade, ...]]:
-        def work(tx: Transaction) -> tuple[PipelineRecord, tuple[OfferMade, ...]]:
+    ) -> tuple[PipelineRecord, tuple[Notice, ...]]:
+        def work(tx: Transaction) -> tuple[PipelineRecord, tuple[Notice, ...]]:
             row = _locked(tx, pipeline_id)
-            offers = changing.change(tx, row, change, now=now)
-            return _record(tx.session, row), offers
+            notices = changing.change(tx, row, change, now=now)
+            return _record(tx.session, row), notices
 
         return await self._database.write(work, placing=True)
 
@@ -59,19 +59,19 @@ class PipelineStore:
         message: str,
         now: datetime,
         run_id: str | None = None,
-    ) -> tuple[PipelineRecord, tuple[OfferMade, ...]]:
-        def work(tx: Transaction) -> tuple[PipelineRecord, tuple[OfferMade, ...]]:
+    ) -> tuple[PipelineRecord, tuple[Notice, ...]]:
+        def work(tx: Transaction) -> tuple[PipelineRecord, tuple[Notice, ...]]:
             row = _locked(tx, pipeline_id)
-            offers = verdict.pronounce(
+            notices = verdict.pronounce(
                 tx, row, state, reason=reason, message=message, now=now, run_id=run_id
             )
-            return _record(tx.session, row), offers
+            return _record(tx.session, row), notices
 
         return await self._database.write(work, placing=True)
 
     async def save(
         self, request: SaveRequest, *, now: datetime
-    ) -> tuple[SaveAck, tuple[OfferMade, ...]]:
+    ) -> tuple[SaveAck, tuple[Notice, ...]]:
         return await self._database.write(
             lambda tx: save(tx, request, now=now), placing=request.release
         )
@@ -118,8 +118,8 @@ class PipelineStore:
 
     async def delete(
         self, pipeline_id: str, *, force: bool = False, incarnation: str = "", now: datetime
-    ) -> tuple[OfferMade, ...]:
-        def work(tx: Transaction) -> tuple[OfferMade, ...]:
+    ) -> tuple[Notice, ...]:
+        def work(tx: Transaction) -> tuple[Notice, ...]:
             row = _locked(tx, pipeline_id)
             if incarnation not in ("", row.incarnation):
                 raise NotFound("pipeline", pipeline_id)

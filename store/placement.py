@@ -10,7 +10,7 @@ from gamepipe.groupcommit import GroupCommit
 from gamepipe.model.forecast import Forecast
 from gamepipe.model.record import Allocation, QueueEntry
 from gamepipe.model.spec import PipelineSpec
-from gamepipe.ports import OfferMade
+from gamepipe.ports import Notice, OfferMade
 from gamepipe.scheduling.forecast import forecast, newcomer, outlook
 from gamepipe.scheduling.need import need_of
 from gamepipe.scheduling.present import Present
@@ -40,7 +40,7 @@ class PlacementStore:
         self._asked: GroupCommit[Asked, PlaceAnswer] = GroupCommit(
             self._place, at_once=AT_ONCE, key=lambda asked: asked[0].pipeline_id
         )
-        self._nearer: GroupCommit[Nearer, tuple[OfferMade, ...]] = GroupCommit(
+        self._nearer: GroupCommit[Nearer, tuple[Notice, ...]] = GroupCommit(
             self._offer_nearer, at_once=REPORTS_AT_ONCE
         )
 
@@ -50,22 +50,22 @@ class PlacementStore:
     async def _place(self, asked: Sequence[Asked]) -> Sequence[PlaceAnswer]:
         return await self._database.write(lambda tx: place_all(tx, asked), placing=True)
 
-    async def withdraw(self, request: WithdrawRequest, *, now: datetime) -> tuple[OfferMade, ...]:
-        def work(tx: Transaction) -> tuple[OfferMade, ...]:
+    async def withdraw(self, request: WithdrawRequest, *, now: datetime) -> tuple[Notice, ...]:
+        def work(tx: Transaction) -> tuple[Notice, ...]:
             row = tx.lock_pipeline(request.pipeline_id)
             if row is None or row.incarnation != request.incarnation:
                 return ()
             entry = tx.session.get(QueueEntryRow, request.pipeline_id)
             waits = entry is not None and entry.generation == request.generation
-            reserved = waits and capacity.leave_queue(tx, request.pipeline_id, now=now)
+            kept = waits and capacity.leave_queue(tx, request.pipeline_id, now=now)
             freed = capacity.release(tx, request.pipeline_id, request.generation, now=now)
-            return freed or (capacity.offer_queue(tx, now=now) if reserved else ())
+            return freed or (capacity.offer_queue(tx, now=now) if kept else ())
 
         return await self._database.write(work, placing=True)
 
     async def release(
         self, pipeline_id: str, generation: int, *, now: datetime
-    ) -> tuple[OfferMade, ...]:
+    ) -> tuple[Notice, ...]:
         return await self._database.write(
             lambda tx: capacity.release(tx, pipeline_id, generation, now=now), placing=True
         )
@@ -82,7 +82,7 @@ class PlacementStore:
 
         return await self._database.write(work, placing=True)
 
-    async def offer(self, *, now: datetime, telling: bool = False) -> tuple[OfferMade, ...]:
+    async def offer(self, *, now: datetime, telling: bool = False) -> tuple[Notice, ...]:
         waits = select(QueueEntryRow.pipeline_id).limit(1)
         if await self._database.read(lambda session: session.exec(waits).first()) is None:
             return ()
@@ -90,17 +90,18 @@ class PlacementStore:
             lambda tx: capacity.offer_queue(tx, now=now, telling=telling), placing=True
         )
 
-    async def offer_nearer(
-        self, regions: Collection[str], *, now: datetime
-    ) -> tuple[OfferMade, ...]:
+    async def offer_nearer(self, regions: Collection[str], *, now: datetime) -> tuple[Notice, ...]:
         return await self._nearer.add((frozenset(regions), now)) if regions else ()
 
-    async def _offer_nearer(self, asked: Sequence[Nearer]) -> Sequence[tuple[OfferMade, ...]]:
-        """What comes of it is told to the first: each offer is sent once."""
+    async def _offer_nearer(self, asked: Sequence[Nearer]) -> Sequence[tuple[Notice, ...]]:
+        """What comes of it is told to the first: each notice is sent once."""
         regions = frozenset().union(*(regions for regions, _ in asked))
         waits = await self._database.read(lambda session: queue.waits_for(session, regions))
-        offers = await self.offer(now=asked[-1][1]) if waits else ()
-        return [offers, *(() for _ in asked[1:])]
+        notices = await self.offer(now=asked[-1][1]) if waits else ()
+        return [notices, *(() for _ in asked[1:])]
+
+    async def outstanding(self) -> tuple[Notice, ...]:
+        return await self.untaken_offers() + await self.asked_for_room()
 
     async def untaken_offers(self) -> tuple[OfferMade, ...]:
         query = (
@@ -150,8 +151,9 @@ class PlacementStore:
         *,
         now: datetime,
         count: int = 1,
+        created: bool = False,
     ) -> Forecast:
-        found = await self._present(now)
+        found = await self._present(now, newcomer="" if created else spec.tenant)
         labels = spec.labels.items()
         line = newcomer(need_of(spec, args), found, priority=spec.priority, labels=labels)
         return await asyncio.to_thread(forecast, line, found, count=count)
@@ -160,9 +162,11 @@ class PlacementStore:
         found = await self._present(now)
         return await asyncio.to_thread(outlook, pipeline_id, found)
 
-    async def _present(self, now: datetime) -> Present:
+    async def _present(self, now: datetime, *, newcomer: str = "") -> Present:
         policy, order = self._database.policy, self._database.order
-        return await self._database.read(lambda session: present(session, policy, order, now=now))
+        return await self._database.read(
+            lambda session: present(session, policy, order, now=now, newcomer=newcomer)
+        )
 
     async def queue_entry(self, pipeline_id: str) -> QueueEntry | None:
         row = await self._database.read(lambda session: session.get(QueueEntryRow, pipeline_id))

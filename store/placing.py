@@ -11,11 +11,13 @@ from gamepipe.scheduling.need import Need, need_of
 from gamepipe.scheduling.order import Line, Turns, Waiting
 from gamepipe.scheduling.rule import takes_pipelines
 from gamepipe.wire import (
+    Notice,
     OfferMade,
     PlaceAnswer,
     Placement,
     PlaceRequest,
     PlaceStatus,
+    RoomAsked,
     SaveRequest,
     SaveStatus,
 )
@@ -50,17 +52,22 @@ class _Group:
         self._tx = tx
         self._fleet = tx.fleet(now)
         self.nobody_waits = queue.is_empty(tx)
-        self._offers: list[OfferMade] = []
+        self._notices: list[Notice] = []
+        self._opened = False
+        """An offer was taken that may be preempted from now on."""
 
     def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
-        answer, made, self._offers = self._place(request, now=now), self._offers, []
-        others = (offer for offer in made if offer.pipeline_id != request.pipeline_id)
-        return replace(answer, offers=tuple(others))
+        answer, made, self._notices = self._place(request, now=now), self._notices, []
+        offers = (one for one in made if isinstance(one, OfferMade))
+        others = (offer for offer in offers if offer.pipeline_id != request.pipeline_id)
+        asked = dict.fromkeys(answer.asked)  # some of them by this pass
+        asked |= dict.fromkeys(one for one in made if isinstance(one, RoomAsked))
+        return replace(answer, offers=tuple(others), asked=tuple(asked))
 
     def _place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
         tx, row = self._tx, self._tx.lock_pipeline(request.pipeline_id)
         ack, freed = save(tx, request.saved, now=now)
-        self._offers += freed
+        self._notices += freed
         if ack.status is SaveStatus.INCOMPLETE:
             return PlaceAnswer(status=PlaceStatus.INCOMPLETE)
         if (
@@ -75,8 +82,10 @@ class _Group:
         held = self._standing(row, generation, now=now) or self._decide(row, request, now=now)
         if isinstance(held, PlaceAnswer):
             return held
-        capacity.leave_queue(tx, row.id, now=now)
+        capacity.dequeue(tx, row.id)
         save(tx, _filled_in(request.placed, held.node_id), now=now)
+        if self._opened:
+            self._serve_above(held.priority, now=now)
         answer = PlaceAnswer(status=PlaceStatus.PLACED, placement=self._placement(held))
         return _with_definition(tx, row, request, answer)
 
@@ -88,6 +97,7 @@ class _Group:
             return None
         fleet = self._fleet.chooser.snapshot.fleet
         if held.taken_at is not None or takes_pipelines(fleet.nodes[fleet.row_of[held.node_id]]):
+            self._opened = held.taken_at is None and held.preemptible
             held.taken_at = held.taken_at or now
             return allocation_record(held)
         capacity.withdraw_offer(self._tx, held)
@@ -124,8 +134,15 @@ class _Group:
         if self.nobody_waits:
             return Turns([], chooser, tx.order, now=now, labelled=queue.labelled(tx))
         served = serving.serve_queue(tx, chooser, now=now, least=least)
-        self._offers += served.offers
+        self._notices += served.notices
         return served.turns
+
+    def _serve_above(self, priority: int, *, now: datetime) -> None:
+        """One of a higher class may have waited until that offer was taken."""
+        self._opened = False
+        if not queue.is_empty(self._tx):
+            self._fleet, self.nobody_waits = self._tx.fleet(now), False
+            self._serve(priority + 1, now=now).lift()
 
     def _decide_behind(
         self,

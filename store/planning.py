@@ -12,12 +12,19 @@ from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.scheduling.policy import Policy
 from gamepipe.scheduling.present import Present
 from store import preemption, queue
+from store.adding import left_in_queue
 from store.fleet import FleetCache
 from store.known import LatencyCache
 
 
-def present(session: Session, policy: Policy, order: OrderPolicy, *, now: datetime) -> Present:
-    """What a placement would be decided on now. It is the caller's own: who plans changes it."""
+def present(
+    session: Session, policy: Policy, order: OrderPolicy, *, now: datetime, newcomer: str = ""
+) -> Present:
+    """What a placement would be decided on now. It is the caller's own: who plans changes it.
+
+    Args:
+        newcomer: the tenant of one that is not created yet.
+    """
     fleet = FleetCache(policy, session.info[LatencyCache])
     fleet.catch_up(session, now)
     return Present(
@@ -27,6 +34,7 @@ def present(session: Session, policy: Policy, order: OrderPolicy, *, now: dateti
         labelled=queue.count_labels(session, order.limits.label_keys),
         claims=tuple(preemption.claims(session, fleet.chooser.snapshot.fleet)),
         now=now,
+        left_in_queue=left_in_queue(session, order, newcomer) if newcomer else None,
     )
 
 

@@ -38,13 +38,21 @@ def claims(session: Session, fleet: Fleet, vacated: Mapping[str, str] = _NOTHING
     ]
 
 
-def ask(tx: Transaction, turns: Turns, *, now: datetime) -> None:
-    """Write down whom the pass chose: each is asked once, and again until it has left."""
+def ask(tx: Transaction, turns: Turns, *, now: datetime) -> tuple[RoomAsked, ...]:
+    """Write down whom the pass chose: each is chosen once, and told again until it has left."""
+    chosen = []
     for preemption in turns.preemptions:
         for key in preemption.victims:
             victim = tx.session.get_one(AllocationRow, key)
             victim.preempted_for, victim.preempted_at = preemption.pipeline_id, now
+            chosen.append(room_asked(victim))
     turns.preemptions.clear()
+    return tuple(chosen)
+
+
+def is_under_way(tx: Transaction, *, now: datetime) -> bool:
+    """Whether anybody has yet to leave: then what others left already is kept for somebody."""
+    return bool(tx.fleet(now).chooser.snapshot.fleet.preemptibles.leaving)
 
 
 def asked(fleet: Fleet, for_: str) -> tuple[RoomAsked, ...]:
@@ -62,12 +70,16 @@ def room_asked(allocation: Allocation | AllocationRow) -> RoomAsked:
     )
 
 
-def spare(tx: Transaction, pipeline_id: str, generation: int) -> None:
-    """A service of it is up: somebody plays, and nobody may take its place from now on."""
+def spare(tx: Transaction, pipeline_id: str, generation: int) -> bool:
+    """A service of it is up: somebody plays, and nobody may take its place from now on. Whether one
+    that waits counted on it, and needs other room."""
     held = tx.find(AllocationRow, (pipeline_id, generation))
-    if held is not None and held.preemptible:
-        tx.hold_placement_lock()
-        held.preemptible, held.preempted_for, held.preempted_at = False, "", None
+    if held is None or not held.preemptible:
+        return False
+    tx.hold_placement_lock()
+    counted_on = bool(held.preempted_for)
+    held.preemptible, held.preempted_for, held.preempted_at = False, "", None
+    return counted_on
 
 
 def queued_since(tx: Transaction, pipeline_id: str, generation: int, *, now: datetime) -> datetime:

@@ -7,7 +7,7 @@ from sqlmodel import col, delete, select
 
 from gamepipe.model.errors import IllegalTransition
 from gamepipe.model.record import EventKind
-from gamepipe.ports import OfferMade
+from gamepipe.ports import Notice
 from store import capacity
 from store.table import InstanceRow, PipelineRow
 from store.transaction import NewEvent, Transaction
@@ -15,7 +15,7 @@ from store.transaction import NewEvent, Transaction
 
 def delete_one(
     tx: Transaction, row: PipelineRow, *, force: bool, now: datetime
-) -> tuple[OfferMade, ...]:
+) -> tuple[Notice, ...]:
     """See `PipelineRepository.delete`."""
     if row.state not in capacity.TERMINAL_PIPELINES and not force:
         raise IllegalTransition(
@@ -29,9 +29,9 @@ def delete_one(
             "or delete the pipeline with force",
             pipeline_id=row.id,
         )
-    offers = capacity.let_go(tx, row.id, now=now)
+    notices = capacity.let_go(tx, row.id, now=now)
     _remove(tx, [row.id], now=now)
-    return offers
+    return notices
 
 
 def clean_up(tx: Transaction, ended_before: datetime, limit: int, *, now: datetime) -> int:

@@ -6,14 +6,14 @@ from datetime import datetime
 from gamepipe.model import reason as reasons
 from gamepipe.model.record import EventKind, Instance
 from gamepipe.model.state import PipelineState
-from gamepipe.ports import OfferMade
+from gamepipe.ports import Notice
 from gamepipe.wire import SaveAck, SaveRequest, SaveStatus
 from store import capacity, preemption, takeover
 from store.record import instance_row, step_values
 from store.table import InstanceRow, PipelineRow, StepRow
 from store.transaction import NewEvent, Transaction
 
-Saved = tuple[SaveAck, tuple[OfferMade, ...]]
+Saved = tuple[SaveAck, tuple[Notice, ...]]
 
 
 def save(tx: Transaction, request: SaveRequest, *, now: datetime) -> Saved:
@@ -31,13 +31,15 @@ def save(tx: Transaction, request: SaveRequest, *, now: datetime) -> Saved:
         return SaveAck(status=SaveStatus.STALE_RUN), ()
     if row.run_id == request.run_id and request.revision <= row.revision:
         return SaveAck(status=SaveStatus.SAVED), ()
-    offers: tuple[OfferMade, ...] = ()
+    notices: tuple[Notice, ...] = ()
     if takeover.is_due(row, request):
         if not request.complete:
             return SaveAck(status=SaveStatus.INCOMPLETE), ()
-        offers = takeover.begin(tx, row, request, now=now)
-    _apply(tx, row, request, now=now)
-    return SaveAck(status=SaveStatus.SAVED), offers + _release(tx, request, now=now)
+        notices = takeover.begin(tx, row, request, now=now)
+    if _apply(tx, row, request, now=now):
+        tx.session.flush()
+        notices += capacity.offer_queue(tx, now=now)
+    return SaveAck(status=SaveStatus.SAVED), notices + _release(tx, request, now=now)
 
 
 def _add_events(tx: Transaction, request: SaveRequest) -> None:
@@ -55,7 +57,8 @@ def _add_events(tx: Transaction, request: SaveRequest) -> None:
         )
 
 
-def _apply(tx: Transaction, row: PipelineRow, request: SaveRequest, *, now: datetime) -> None:
+def _apply(tx: Transaction, row: PipelineRow, request: SaveRequest, *, now: datetime) -> bool:
+    """Whether it was to make room, and does not any more."""
     total = len(row.spec.steps)
     progress = request.progress
     values = {
@@ -74,18 +77,21 @@ def _apply(tx: Transaction, row: PipelineRow, request: SaveRequest, *, now: date
     tx.session.change_row(row, {k: v for k, v in values.items() if getattr(row, k) != v})
     for step in request.steps:
         tx.put_row(StepRow, step_values(row.id, step))
-    for instance in request.instances:
-        making_room = request.reason == reasons.PREEMPTED  # and it stops the service, too
+    making_room = request.reason == reasons.PREEMPTED  # and it stops the service, too
+    spared = [
         _put_instance(tx, instance, now=now, making_room=making_room)
+        for instance in request.instances
+    ]
+    return any(spared)
 
 
-def _put_instance(tx: Transaction, instance: Instance, *, now: datetime, making_room: bool) -> None:
-    """Insert what came up; change what was stopped, unless its end was observed already."""
+def _put_instance(tx: Transaction, instance: Instance, *, now: datetime, making_room: bool) -> bool:
+    """Insert what came up; change what was stopped, unless its end was observed already. Whether
+    somebody waits for the room of one that stays."""
     known = tx.session.get(InstanceRow, instance.id)
     if known is None or known.generation < instance.generation:
         row = tx.session.merge(instance_row(instance))
-        if not (instance.state.is_terminal or making_room):
-            preemption.spare(tx, instance.pipeline_id, instance.generation)
+        stays = not (instance.state.is_terminal or making_room)
         tx.add_event(
             NewEvent(
                 kind=EventKind.INSTANCE_STATE_CHANGED,
@@ -96,7 +102,8 @@ def _put_instance(tx: Transaction, instance: Instance, *, now: datetime, making_
                 data={"previous": "", "state": row.state, "reason": row.reason},
             )
         )
-    elif known.state not in capacity.TERMINAL_INSTANCES and known.state != instance.state.value:
+        return stays and preemption.spare(tx, instance.pipeline_id, instance.generation)
+    if known.state not in capacity.TERMINAL_INSTANCES and known.state != instance.state.value:
         capacity.change_instance(
             tx,
             known,
@@ -106,13 +113,14 @@ def _put_instance(tx: Transaction, instance: Instance, *, now: datetime, making_
             message=instance.message,
             exit_code=instance.exit_code,
         )
+    return False
 
 
-def _release(tx: Transaction, request: SaveRequest, *, now: datetime) -> tuple[OfferMade, ...]:
+def _release(tx: Transaction, request: SaveRequest, *, now: datetime) -> tuple[Notice, ...]:
     """The end of a generation: its queue entry goes; its allocation goes, or waits for the node."""
     if not request.release:
         return ()
-    reserved = capacity.leave_queue(tx, request.pipeline_id, now=now)
+    kept = capacity.leave_queue(tx, request.pipeline_id, now=now)
     for index in request.stop_steps:
         capacity.order_stop(
             tx,
@@ -130,4 +138,4 @@ def _release(tx: Transaction, request: SaveRequest, *, now: datetime) -> tuple[O
             return ()
     capacity.order_tidying(tx, request.pipeline_id, request.generation, now=now)
     freed = capacity.release(tx, request.pipeline_id, request.generation, now=now)
-    return freed or (capacity.offer_queue(tx, now=now) if reserved else ())
+    return freed or (capacity.offer_queue(tx, now=now) if kept else ())

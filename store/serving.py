@@ -6,7 +6,7 @@ from functools import partial
 
 from gamepipe.model.record import Allocation, Verdict
 from gamepipe.model.state import PipelineState
-from gamepipe.ports import OfferMade
+from gamepipe.ports import Notice, OfferMade
 from gamepipe.scheduling.choose import RESERVED, Choice, Chooser, Refusal
 from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.order import Grant, Line, Turns
@@ -71,7 +71,8 @@ class Served:
     """What a pass over the queue came to."""
 
     turns: Turns
-    offers: tuple[OfferMade, ...]
+    notices: tuple[Notice, ...]
+    """To those who got a node, and to those who are to make room."""
 
 
 def tell_refused(tx: Transaction, turns: Turns) -> None:
@@ -96,9 +97,10 @@ def serve_queue(
         claims=preemption.claims(tx.session, chooser.snapshot.fleet, tx.vacated) if lines else (),
     )
     made = [_offer(tx, grant, chooser, now=now) for grant in turns]
-    preemption.ask(tx, turns, now=now)
+    offers = tuple(offer for offer in made if offer is not None)
+    asked = preemption.ask(tx, turns, now=now)
     tx.session.flush()
-    return Served(turns=turns, offers=tuple(offer for offer in made if offer is not None))
+    return Served(turns=turns, notices=offers + asked)
 
 
 def _offer(tx: Transaction, grant: Grant, chooser: Chooser, *, now: datetime) -> OfferMade | None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlmodel import select
 
 from gamepipe.model.record import EventKind
-from gamepipe.ports import OfferMade
+from gamepipe.ports import Notice
 from gamepipe.wire import SaveRequest
 from store import capacity
 from store.record import step_record
@@ -20,7 +20,7 @@ def is_due(row: PipelineRow, request: SaveRequest) -> bool:
 
 def begin(
     tx: Transaction, row: PipelineRow, request: SaveRequest, *, now: datetime
-) -> tuple[OfferMade, ...]:
+) -> tuple[Notice, ...]:
     """A reset run may be behind the run that it replaces: steps that it has not come to yet are set
     back, and what any other generation holds is stopped and released. One event says so."""
     changed = _changed_steps(tx, request)

@@ -7,7 +7,7 @@ from sqlmodel import col, select
 from gamepipe.model.errors import IllegalTransition, RevisionConflict
 from gamepipe.model.record import EventKind, Progress
 from gamepipe.model.state import PipelineState, StepState
-from gamepipe.ports import OfferMade
+from gamepipe.ports import Notice
 from store import capacity
 from store.table import PipelineRow, StepRow
 from store.transaction import NewEvent, Transaction
@@ -22,7 +22,7 @@ def pronounce(
     message: str,
     now: datetime,
     run_id: str | None,
-) -> tuple[OfferMade, ...]:
+) -> tuple[Notice, ...]:
     """See `PipelineRepository.update_status`. A terminal row is left alone."""
     if row.state in capacity.TERMINAL_PIPELINES:
         return ()

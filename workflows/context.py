@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from gamepipe.model.run import RunBook
     from gamepipe.model.spec import Step
     from gamepipe.model.state import StepState
-    from gamepipe.wire import CarriedRun, PipelineStart, Placement
+    from gamepipe.wire import CarriedRun, PipelineStart, Placement, Preempt
     from workflows.carrying import size_of, without_needless_outputs
     from workflows.saver import Saver
 
@@ -67,6 +67,8 @@ class RunContext:
         self.cleaned_by_agent = False
         """It did, for that step completed."""
         self.placement: Placement | None = None
+        self.early_preempt: Preempt | None = None
+        """It came before the answer that brings the placement which it is about."""
         self.lost_nodes: tuple[str, ...] = ()
         self.give_up_reason: tuple[str, str] | None = None
         self.redefined = 0

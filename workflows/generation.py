@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from gamepipe.model.graph import ancestors
     from gamepipe.model.interpolation import scope_for
     from gamepipe.model.spec import OnNodeLost, Step, StepType
-    from gamepipe.model.state import StepState
+    from gamepipe.model.state import PipelineState, StepState
     from gamepipe.wire import Placement, StepAssignment, StepResult
 
 from workflows import policy
@@ -47,6 +47,9 @@ class Generation:
         self._runs: dict[int, StepRun] = {}
         self._ancestors = ancestors(context.start.spec.steps)
         self._devices = step_devices(context.start.spec, placement.gpu_devices)
+        early = context.early_preempt
+        if early and early.generation == self.number:
+            self.preempt(early.for_pipeline)
 
     async def drive(self) -> GenerationEnd:
         while True:
@@ -101,6 +104,8 @@ class Generation:
     def preempt(self, for_pipeline: str) -> None:
         """Make room, unless somebody uses what it runs."""
         context = self._context
+        if context.halted or context.book.state is not PipelineState.RUNNING:
+            return
         in_use = any(True for _ in context.book.live_instances())
         if in_use or self.preempted_for or not context.start.spec.placement.preemptible:
             return

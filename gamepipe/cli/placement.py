@@ -22,7 +22,7 @@ from gamepipe.cli.option import (
     read_file,
 )
 from gamepipe.cli.pipelines import pipeline_path
-from gamepipe.cli.refusal import FEW, print_refusal
+from gamepipe.cli.refusal import FEW, NAMED, print_refusal
 from gamepipe.cli.show import OutputFormat
 from gamepipe.cli.submission import submission
 from gamepipe.cli.turn import place, print_turn
@@ -49,6 +49,8 @@ def why(
     if found["waiting"]:
         _print_waiting(found, everything=everything)
     _print_generations(found, everything=everything)
+    if ahead := found.get("plan"):
+        _print_plan(ahead, everything=everything)
 
 
 def _fact(name: str, fact: str | Text) -> None:
@@ -103,7 +105,7 @@ def plan(
     token_file: TokenFile = None,
 ) -> None:
     """Say what would become of a pipeline that came now, without running it. Exit status 1: not
-    all copies would start."""
+    all copies would start now."""
     body = submission(
         read_file(file),
         file=str(file),
@@ -122,11 +124,12 @@ def plan(
 
 
 def _print_plan(found: dict[str, Any], *, everything: bool) -> None:
-    show.say(_headline(found))
+    show.say(headline(found))
     if found["served_before"]:
         show.say(f"{found['served_before']} of {found['queue_length']} that wait are served first")
     if found["asked"] > 1:
         _print_placed(found["placed"], everything=everything)
+        _print_preempting(found["preempting"], everything=everything)
     if found["first"]:
         show.say("")
         print_choice(found["first"], title="copy 1" if found["asked"] > 1 else "")
@@ -145,16 +148,54 @@ def _print_stop(found: dict[str, Any], *, everything: bool) -> None:
     print_refusal(found["refused"], everything=everything)
 
 
-def _headline(found: dict[str, Any]) -> str:
+def headline(found: dict[str, Any]) -> str:
+    """Of a plan, as REST tells it: one line."""
     name, asked, fitting = show.one_line(found["name"]), found["asked"], found["fitting"]
+    made = sum(one["count"] for one in found["preempting"])
+    waiting, full = asked - fitting - made - found["queue_full"], found["queue_full"]
     if asked == 1:
-        where = f"would start now, on {found['placed'][0]['node_id']}" if fitting else "would wait"
-        return f"{name} {where}"
+        return f"{name} would {_fate(found)}"
     used, nodes = len(found["placed"]), found["nodes"]
     on = f", on {used} of {nodes} node(s)" if fitting else ""
     copies = f"all {asked}" if fitting == asked else f"{fitting or 'none'} of {asked}"
-    waits = f"; {asked - fitting} would wait" if fitting < asked else ""
-    return f"{copies} copies of {name} would start now{on}{waits}"
+    rest = (
+        f"; {made} more once others made room" if made else "",
+        f"; {waiting} would wait" if waiting else "",
+        f"; {full} would be refused: QUEUE_FULL" if full else "",
+    )
+    return f"{copies} copies of {name} would start now{on}{''.join(rest)}"
+
+
+def _fate(found: dict[str, Any]) -> str:
+    """Of one copy."""
+    for one in found["placed"]:
+        return f"start now, on {one['node_id']}"
+    for one in found["preempting"]:
+        names = [*one["victims"], *one["leaving"]]
+        verb = "makes" if len(names) == 1 else "make"
+        return f"start on {one['node_id']} after {_listed(names) or 'others'} {verb} room"
+    return "be refused: QUEUE_FULL" if found["queue_full"] else "wait"
+
+
+def _listed(names: list[str]) -> str:
+    """`a`; `a and b`; `a, b, c and 4 more`."""
+    named = names if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED} more"]
+    return " and ".join(filter(None, (", ".join(named[:-1]), *named[-1:])))
+
+
+def _print_preempting(made: list[dict[str, Any]], *, everything: bool) -> None:
+    if not made:
+        return
+    show.say("")
+    shown = made if everything else made[:FEW]
+    rows = (
+        (one["node_id"], str(one["count"]), _listed([*one["victims"], *one["leaving"]]))
+        for one in shown
+    )
+    show.print_table(("NODE", "COPIES", "AFTER THESE MADE ROOM"), rows, "")
+    if rest := made[len(shown) :]:
+        copies = sum(one["count"] for one in rest)
+        show.say(f"... and {copies} on {len(rest)} more nodes; --all shows them")
 
 
 def _print_placed(placed: list[dict[str, Any]], *, everything: bool) -> None:

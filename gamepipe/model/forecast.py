@@ -102,6 +102,18 @@ class Placed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MadeRoom:
+    """Copies that start on a node once others have left it."""
+
+    node_id: str
+    count: int
+    victims: tuple[str, ...]
+    """Ids of the pipelines that they would preempt, in order."""
+    leaving: tuple[str, ...] = ()
+    """Those that leave the node already, and that they would wait for, too."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
     """What would become of copies of a pipeline now, with nothing written."""
 
@@ -116,6 +128,10 @@ class Forecast:
     """How the node of the first copy is chosen."""
     refused: Refused | None = None
     """What stops the next copy; None: all that were asked for start."""
+    preempting: tuple[MadeRoom, ...] = ()
+    """Where further copies start by preemption, in the order in which the nodes are chosen."""
+    queue_full: int = 0
+    """Copies that would be refused when they are created, for too many of their tenant wait."""
     turn: Turn | None = None
     """The place in the queue of the first copy that waits."""
     queue_length: int = 0

@@ -29,7 +29,7 @@ from gamepipe.ports.value import (
     Registration,
 )
 from gamepipe.ports.wakeup import Wakeup
-from gamepipe.wire import OfferMade
+from gamepipe.wire import Notice, OfferMade
 
 __all__ = [
     "EventRepository",
@@ -45,6 +45,7 @@ __all__ = [
     "NodeMark",
     "NodeRepository",
     "NodeSession",
+    "Notice",
     "OfferMade",
     "PipelineChange",
     "PipelineFilter",

@@ -34,7 +34,7 @@ from gamepipe.ports.value import (
     Registration,
 )
 from gamepipe.ports.wakeup import Wakeup
-from gamepipe.wire import OfferMade, SaveAck, SaveRequest
+from gamepipe.wire import Notice, SaveAck, SaveRequest
 
 
 class PipelineRepository(Protocol):
@@ -53,7 +53,7 @@ class PipelineRepository(Protocol):
 
     async def update(
         self, pipeline_id: str, change: PipelineChange, *, now: datetime
-    ) -> tuple[PipelineRecord, tuple[OfferMade, ...]]:
+    ) -> tuple[PipelineRecord, tuple[Notice, ...]]:
         """Apply under the placement lock. A definition after a committed placement (or in a
         terminal state) raises `IllegalTransition`. A changed definition or priority of a queued
         pipeline is placed anew in the same transaction: offers may follow."""
@@ -67,7 +67,7 @@ class PipelineRepository(Protocol):
         message: str,
         now: datetime,
         run_id: str | None = None,
-    ) -> tuple[PipelineRecord, tuple[OfferMade, ...]]:
+    ) -> tuple[PipelineRecord, tuple[Notice, ...]]:
         """The sweep's verdict where the workflow cannot speak (WORKFLOW_LOST ...): running steps
         fail, pending ones are skipped, the allocation is released, stop orders are stored for the
         node. With `run_id`: only while that run owns the row (else `RevisionConflict`).
@@ -75,7 +75,7 @@ class PipelineRepository(Protocol):
 
     async def save(
         self, request: SaveRequest, *, now: datetime
-    ) -> tuple[SaveAck, tuple[OfferMade, ...]]:
+    ) -> tuple[SaveAck, tuple[Notice, ...]]:
         """See `SaveRequest`; never creates a row, never changes a terminal or deleted one."""
 
     async def take_over(self, pipeline_id: str, *, run_id: str, now: datetime) -> None:
@@ -92,7 +92,7 @@ class PipelineRepository(Protocol):
 
     async def delete(
         self, pipeline_id: str, *, force: bool = False, incarnation: str = "", now: datetime
-    ) -> tuple[OfferMade, ...]:
+    ) -> tuple[Notice, ...]:
         """Remove a terminal pipeline with its logs, steps and values; its events stay and
         PIPELINE_DELETED follows them. Raises `IllegalTransition` while it is live (unless `force`:
         also a live row goes; the caller canceled it before) or has a live instance (always), and
@@ -159,7 +159,7 @@ class NodeRepository(Protocol):
 
     async def confirm_stop(
         self, order_id: int, *, node_id: str, now: datetime
-    ) -> tuple[OfferMade, ...]:
+    ) -> tuple[Notice, ...]:
         """The node carried it out: the order goes, what it held is released. Idempotent; an order
         that was given to another node stays."""
 
@@ -204,7 +204,7 @@ class InstanceRepository(Protocol):
         exit_code: int | None = None,
         reason: str = "",
         message: str = "",
-    ) -> tuple[Instance, tuple[OfferMade, ...]]:
+    ) -> tuple[Instance, tuple[Notice, ...]]:
         """Record a transition with its event; an end releases the allocation when no live
         instance and no live pipeline holds it. The present state again is no change. An
         observation of an ended instance changes nothing; but one that was lost with its node, and

@@ -5,9 +5,11 @@ and limits hold."""
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain, islice
 
 from gamepipe.model import reason as reasons
-from gamepipe.model.forecast import Cause, Forecast, Placed, Refused
+from gamepipe.model.errors import QueueFull
+from gamepipe.model.forecast import Cause, Forecast, MadeRoom, Placed, Refused
 from gamepipe.model.record import Verdict
 from gamepipe.scheduling.choose import Choice, Refusal, verdicts
 from gamepipe.scheduling.limit import Label
@@ -17,6 +19,9 @@ from gamepipe.scheduling.order import Grant, Line, Turns, Waiting
 from gamepipe.scheduling.present import Present
 from gamepipe.scheduling.remedy import remedies
 from gamepipe.scheduling.turn import turn_of
+
+MOST_PREEMPTING = 100
+"""As many copies are looked at that could start by preemption only."""
 
 
 def newcomer(
@@ -34,15 +39,20 @@ def newcomer(
 
 def forecast(line: Line, present: Present, *, count: int = 1) -> Forecast:
     """`count` copies of a newcomer, one after the other."""
+    if present.left_in_queue is not None and present.left_in_queue <= 0:
+        return _not_created(line, present, count)
     queue_length = len(present.lineup)
     turns = present.turns(least=line.priority)
     before = sum(1 for _ in serve(turns))
     placed: Counter[str] = Counter()
     first = turn = refused = None
+    preempting: tuple[MadeRoom, ...] = ()
     for copy in range(count):
         answer = turns.place(line)
         if isinstance(answer, Refusal):
             refused = refusal(line, turns, answer)
+            may_wait = _may_wait(count - copy, present)
+            preempting = _preempting(line, turns, range(copy + 1, copy + 1 + may_wait))
             turns.lift()  # it has not waited yet, nor has anybody's turn come
             present.lineup.put(line.head, line.need, priority=line.priority, labels=line.labels)
             turn = turn_of(line.head.pipeline_id, present)
@@ -61,10 +71,51 @@ def forecast(line: Line, present: Present, *, count: int = 1) -> Forecast:
         placed=tuple(Placed(node_id=node, count=count) for node, count in placed.items()),
         first=first,
         refused=refused,
+        preempting=preempting,
+        queue_full=count - placed.total() - _may_wait(count - placed.total(), present),
         turn=turn,
         queue_length=queue_length,
         served_before=before,
     )
+
+
+def _may_wait(copies: int, present: Present) -> int:
+    """Of those that do not start now."""
+    left = present.left_in_queue
+    return copies if left is None else min(copies, left)
+
+
+def _not_created(line: Line, present: Present, count: int) -> Forecast:
+    summary = present.policy.queue_full(line.need.tenant)
+    return Forecast(
+        asked=count,
+        fitting=0,
+        nodes=len(present.chooser.snapshot.fleet),
+        refused=Refused(summary=summary, reason=QueueFull.reason),
+        queue_full=count,
+        queue_length=len(present.lineup),
+    )
+
+
+def _preempting(line: Line, turns: Turns, copies: Iterable[int]) -> tuple[MadeRoom, ...]:
+    """Where copies that fit nowhere start by preemption; each is behind the one before it."""
+    found: dict[str, MadeRoom] = {}
+    for copy in islice(copies, MOST_PREEMPTING):
+        asked, name = len(turns.preemptions), f"copy {copy}"
+        turns.make_room(replace(line, head=replace(line.head, pipeline_id=name)))
+        made = next(iter(turns.reservations.of(name)), None)
+        if made is None:
+            break
+        turns.count(line)
+        node_id = made.kept.node_id
+        before = found.get(node_id) or MadeRoom(node_id=node_id, count=0, victims=())
+        keys = chain.from_iterable(one.victims for one in turns.preemptions[asked:])
+        victims = before.victims + tuple(sorted(pipeline_id for pipeline_id, _ in keys))
+        leaving = tuple(one for one in made.making_room or () if one not in victims)
+        found[node_id] = MadeRoom(
+            node_id=node_id, count=before.count + 1, victims=victims, leaving=leaving
+        )
+    return tuple(found.values())
 
 
 def outlook(pipeline_id: str, present: Present) -> Forecast | None:

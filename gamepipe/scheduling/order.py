@@ -130,7 +130,7 @@ class Turns:
         """Preempt for a head that `place` refused, if anybody can be. Why it waits."""
         lower = [one for one in self.reservations if one.kept.priority < line.priority]
         with self.reservations.without(lower):
-            self._make_room(line)
+            self._make_room(line, behind=True)
         return self._refusal(line)
 
     def _refusal(self, line: Line) -> Refusal:
@@ -225,31 +225,32 @@ class Turns:
         for label in line.labels:
             self._labelled[label] = self._labelled.get(label, 0) + 1
 
-    def over_limit(self, line: Line) -> str:
-        """What to say of the limit that the head of a line would exceed; "": none."""
+    def over_limit(self, line: Line, *, behind: bool = False) -> str:
+        """What to say of the limit that the head of a line would exceed; "": none. `behind`: one
+        for whom room is made comes first, though he stands in the same line."""
         limits = self._policy.limits
         if not limits.most:
             return ""
         over = limits.over(
-            (kind, name, self._placed(kind, name, line))
+            (kind, name, self._placed(kind, name, line, behind))
             for kind, name in kinds_of(line.need, line.labels)
         )
         kept = [one.kept for one in self.reservations if one.kept.tenant == line.need.tenant]
         return over and over + "".join(f", with what {one.pipeline_id} reserved" for one in kept)
 
-    def _placed(self, kind: str, name: str, line: Line) -> int:
+    def _placed(self, kind: str, name: str, line: Line, behind: bool) -> int:
         """With what is reserved for others, but not for the line itself."""
         if kind.startswith(LABEL):
             return self._labelled.get((kind[len(LABEL) :], name), 0)
-        made = self.reservations.made_for(line.priority, line.need)
+        made = [] if behind else self.reservations.made_for(line.priority, line.need)
         own = {one.key for one in [*made, *self.reservations.of(line.head.pipeline_id)]}
         return self._fleet.count_group(kind, name) - len(own)
 
     # --- reservations ---------------------------------------------------------------------------
 
-    def _make_room(self, line: Line) -> bool:
+    def _make_room(self, line: Line, *, behind: bool = False) -> bool:
         """Whether others make room for a head that fits nowhere."""
-        if not self._policy.preemption or self.over_limit(line):
+        if not self._policy.preemption or self.over_limit(line, behind=behind):
             return False
         claim = Claim(
             pipeline_id=line.head.pipeline_id,

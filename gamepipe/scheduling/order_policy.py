@@ -23,5 +23,12 @@ class OrderPolicy:
     longest_queue: int | None = None
     """Pipelines of one tenant that may wait; None: any number."""
 
+    def queue_full(self, tenant: str) -> str:
+        """What to say to one that is more than may wait."""
+        return (
+            f"{self.longest_queue} pipelines of tenant {tenant!r} wait already, and no more may: "
+            "submit it again when some of them have been placed, or raise GAMEPIPE_LONGEST_QUEUE"
+        )
+
     def weight(self, tenant: str) -> float:
         return self.tenant_weights.get(tenant, self.tenant_weights.get(EVERY, 1.0))

@@ -24,6 +24,8 @@ class Present:
     claims: tuple[Claim, ...] = ()
     """Of those for whom room is made."""
     now: datetime
+    left_in_queue: int | None = None
+    """As many more of the asker's tenant may wait; None: any number."""
 
     def turns(self, *, least: int | None = None) -> Turns:
         """One pass over all that wait, or over those of at least that priority."""

@@ -5,6 +5,7 @@ These values land in Temporal's history, so no value of an env or a secret is ev
 
 from gamepipe.wire.control import (
     CleanUp,
+    Notice,
     OfferMade,
     PlaceAnswer,
     PlaceRequest,
@@ -59,6 +60,7 @@ __all__ = [
     "InstanceStop",
     "NodeBack",
     "NodeLost",
+    "Notice",
     "Offer",
     "OfferMade",
     "PipelineEnd",

@@ -115,6 +115,10 @@ class RoomAsked:
     """Id of the pipeline that waits for it."""
 
 
+Notice = OfferMade | RoomAsked
+"""What a pass over the queue came to, for the workflow that it is about to hear of it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlaceAnswer:
     status: PlaceStatus
@@ -124,7 +128,8 @@ class PlaceAnswer:
     reason: str = NO_CAPACITY
     """The code of that: NO_CAPACITY or LIMIT_REACHED."""
     asked: tuple[RoomAsked, ...] = ()
-    """Those that have yet to make room for it."""
+    """Those that have yet to make room for it, and those that were asked for others before it: the
+    activity tells them, and its workflow sees none."""
     definition: PipelineSpec | None = None
     """Set when the definition changed since the workflow's revision."""
     definition_revision: int = 1

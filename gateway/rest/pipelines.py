@@ -10,7 +10,8 @@ from gamepipe.model.record import PipelineRecord
 from gamepipe.model.state import PipelineState
 from gamepipe.ports import LogQuery, PipelineFilter
 from gateway.events import LAST_ID
-from gateway.explanation import PlacementView, PlanView
+from gateway.explanation import PlacementView
+from gateway.forecast_view import PlanView
 from gateway.logs import LONGEST_SEARCH, MOST_TAIL, checked
 from gateway.planning import MOST_COPIES
 from gateway.rest.body import (

@@ -5,9 +5,11 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gamepipe.cli.placement import headline
 from gamepipe.model.node import GpuFacts, NodeFacts
 from gamepipe.ports import Registration
 from store.store import GamePipelineStore
@@ -168,9 +170,18 @@ steps: [{{type: command, command: "true"}}]
 """
 
 
-def test_why_names_those_that_make_room(fleet: RunningStack) -> None:
+def test_plan_and_why_name_those_that_make_room(fleet: RunningStack, tmp_path: Path) -> None:
     low = fleet.submit(TAKEN.format(priority=0), id="makes-room")
     wait_for(lambda: fleet.get(low)["state"] == "running", what="it to run")
+    file = write(tmp_path, TAKEN.format(priority=3))
+    status, planned = shown(fleet, "plan", file)
+    assert (status, planned.splitlines()[0]) == (
+        1,
+        "chess would start on why-05 after makes-room makes room",
+    )
+    several = shown(fleet, "plan", file, "--count", "3")[1]
+    assert "; 1 more once others made room; 2 would wait\n" in several
+    assert "\nNODE COPIES AFTER THESE MADE ROOM\nwhy-05 1 makes-room\n" in several
     high = fleet.submit(TAKEN.format(priority=3), id="needs-room")
     wait_for(lambda: "waits for 1 pipeline" in fleet.get(high)["message"], what="it to wait")
     said = shown(fleet, "why", high)[1]
@@ -178,3 +189,17 @@ def test_why_names_those_that_make_room(fleet: RunningStack) -> None:
     assert fleet.get(low)["reason"] == "PREEMPTED"
     for pipeline_id in (low, high):
         assert fleet.run("delete", pipeline_id, "--force").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"fitting": 0, "queue_full": 3}, "; 3 would be refused: QUEUE_FULL"),
+        ({"fitting": 0, "queue_full": 1}, "; 2 would wait; 1 would be refused: QUEUE_FULL"),
+    ],
+)
+def test_a_headline_counts_those_that_a_full_queue_refuses(
+    found: dict[str, Any], said: str
+) -> None:
+    plain = {"name": "x", "asked": 3, "nodes": 2, "placed": [], "preempting": []}
+    assert headline(plain | found) == f"none of 3 copies of x would start now{said}"

@@ -171,6 +171,72 @@ async def test_one_that_waits_and_is_changed(gateway: Gateway, change: dict[str,
     await eventually(lambda: placed(gateway, waiting), what="it to be placed")
 
 
+# --- room that others make -----------------------------------------------------------------------
+
+
+HALF = ONE | {"resources": {"cpu": 32}}
+MAKES_ROOM = HALF | {"placement": {"preemptible": True}}
+WHOLE = ONE | {"resources": {"cpu": 64}}
+
+
+async def _firm_ends(gateway: Gateway) -> None:
+    await gateway.http.post("/pipelines/firm/cancel")
+
+
+async def _waiting_rises(gateway: Gateway) -> None:
+    await gateway.http.patch("/pipelines/high", json={"priority": 5})
+
+
+async def _running_falls(gateway: Gateway) -> None:
+    await gateway.http.patch("/pipelines/low", json={"priority": -1})
+
+
+async def _node_grows(gateway: Gateway) -> None:
+    await register(gateway.store, "n1", cpu=96)
+    await changed(gateway, labels={"grown": "yes"})
+
+
+ASKS: dict[str, tuple[dict[str, Any], Callable[[Gateway], Awaitable[None]]]] = {
+    "a pipeline ends": (WHOLE | {"priority": 5}, _firm_ends),
+    "one that waits rises": (HALF, _waiting_rises),
+    "one that runs falls": (HALF, _running_falls),
+    "a node grows": (WHOLE | {"priority": 5}, _node_grows),
+}
+
+
+@pytest.mark.parametrize("what", ASKS)
+async def test_those_that_are_to_make_room_hear_of_it(gateway: Gateway, what: str) -> None:
+    """Half of the node is held for good, half of it by one that may be preempted."""
+    definition, change = ASKS[what]
+    node = await gateway.node("n1", only=until_stopped)
+    await gateway.submit(HALF, id="firm")
+    await gateway.submit(MAKES_ROOM, id="low")
+    await eventually(lambda: len(node.assignments) == 2, what="both to run")
+    high = await queued(gateway, definition, id="high")
+    assert node.stops == []
+    await change(gateway)
+    await eventually(lambda: placed(gateway, high), what="it to be placed")
+    found = (await gateway.http.get("/pipelines/low/placement")).json()
+    assert found["generations"][0]["preempted_for"] == high
+
+
+async def test_what_was_left_for_one_that_is_canceled(gateway: Gateway) -> None:
+    """The other one that was to leave has yet to stop."""
+    node = await gateway.node("n1", only=until_stopped)
+    quick = await gateway.submit(MAKES_ROOM, id="quick")
+    slow = await gateway.submit(MAKES_ROOM | {"timeouts": {"grace": "1h"}}, id="slow")
+    await eventually(lambda: len(node.assignments) == 2, what="both to run")
+    node.patient = True
+    high = await queued(gateway, WHOLE | {"priority": 5}, id="high")
+    await eventually(lambda: len(node.stops) == 2, what="both to be stopped")
+    await gateway.http.post(f"/pipelines/{quick}/cancel", json={"grace_seconds": 0})
+    await gateway.ended(quick)
+    waiting = await queued(gateway, HALF, id="small")
+    await gateway.http.post(f"/pipelines/{high}/cancel")
+    await eventually(lambda: placed(gateway, waiting), what="it to be placed")
+    assert await placed(gateway, slow)
+
+
 # --- with reservations ---------------------------------------------------------------------------
 
 

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
+from gamepipe.model.spec import PlacementRequest
 from gamepipe.model.state import Connectivity, NodeState
 from gamepipe.ports import NodeChange
 from gamepipe.scheduling.limit import Limits
 from gamepipe.scheduling.order_policy import OrderPolicy
-from gateway.explanation import PlacementView, PlanView
+from gateway.explanation import PlacementView
+from gateway.forecast_view import PlanView
 from gateway.planning import MOST_COPIES
 from store.store import GamePipelineStore
 from tests.gateway.conftest import Gateway, running
@@ -19,6 +21,7 @@ from tests.temporal_fixtures import TemporalServer
 from tests.waiting import eventually
 from tests.workflows.node import now
 
+MAKES_ROOM = PlacementRequest(preemptible=True)
 HUGE = HELLO | {"resources": {"cpu": 10}}
 
 
@@ -146,6 +149,38 @@ async def test_a_plan_that_fits_has_nothing_against_it(gateway: Gateway) -> None
     await add_node(gateway, "n1")
     found = await plan(gateway, HELLO)
     assert (found["fitting"], found["refused"], found["queue_length"]) == (1, None, 0)
+
+
+async def test_a_plan_says_who_would_make_room(gateway: Gateway) -> None:
+    await add_node(gateway, "n1", cpu=2)
+    firm, low = new("firm", cpu=1.0), new("low", cpu=1.0, placement=MAKES_ROOM)
+    for one in (firm, low):
+        await gateway.store.pipelines.add(one, now=now())
+        await gateway.store.placements.place(place_request(one.id), now=now())
+    found = await plan(gateway, HELLO | {"resources": {"cpu": 1}, "priority": 1}, count=3)
+    assert (found["fitting"], found["reason"]) == (0, "NO_CAPACITY")
+    assert found["preempting"] == [{"node_id": "n1", "count": 1, "victims": ["low"], "leaving": []}]
+    assert await gateway.store.placements.asked_for_room() == ()
+
+
+async def test_one_that_has_not_asked_for_a_node_yet_is_planned(
+    store_url: str, temporal_server: TemporalServer, temporal_client: Client
+) -> None:
+    """Here its workflow is not started yet, and it is as many as may wait."""
+    store = await GamePipelineStore.open(store_url)
+    await store.nodes.register(registration("n1", cpu=1), now=now())
+    await store.pipelines.add(new("low", placement=MAKES_ROOM), now=now())
+    await store.placements.place(place_request("low"), now=now())
+    await store.pipelines.add(new("early", priority=1), now=now())
+    await store.close()
+    async with running(store_url, temporal_server, temporal_client, longest_queue=1) as gateway:
+        found = await placement(gateway, "early")
+        planned = await plan(gateway, HELLO)
+    assert (found["waiting"], found["plan"]["fitting"]) == (False, 0)
+    assert [one["victims"] for one in found["plan"]["preempting"]] == [["low"]]
+    assert found["plan"]["queue_full"] == 0
+    assert (planned["queue_full"], planned["reason"]) == (1, "QUEUE_FULL")
+    assert "GAMEPIPE_LONGEST_QUEUE" in planned["refused"]["summary"]
 
 
 async def test_a_plan_takes_yaml_and_bare_files_like_a_creation(gateway: Gateway) -> None:

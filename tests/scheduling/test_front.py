@@ -112,6 +112,22 @@ def test_of_equal_nodes_the_first_is_taken_behind_better_ones_that_filled_up() -
     assert chosen() == Choice(node_id="n00")
 
 
+def test_a_chooser_behind_another_decides_as_a_new_one_does() -> None:
+    fleet, tasks = Fleet(made_nodes(NODES, 1)), _tasks(1)
+    profile = learned([task.need.resources for task in tasks]).profile
+    chooser = Chooser(Snapshot(fleet=fleet, profile=profile))
+    for number, task in enumerate(tasks * 10):
+        profile = learned([task.need.resources]).profile if number % 5 == 0 else profile
+        failures = np.arange(NODES) * (number % 3) / 100
+        snapshot = Snapshot(fleet=fleet, profile=profile, failures=failures)
+        chooser = Chooser(replace(chooser.snapshot, profile=profile, failures=failures), chooser)
+        choice = chooser.choose(task.need)
+        assert choice == Chooser(snapshot).choose(task.need)
+        assert chooser.explain(task.need) == Chooser(snapshot).explain(task.need)
+        if isinstance(choice, Choice):
+            fleet.hold(held(f"p{number}", task, choice))
+
+
 def test_rows_of_equal_cost_are_in_the_front_in_their_order() -> None:
     found = Front.of(np.array([2.0, 1.0, *[3.0] * 10, np.inf]))
     assert found.rows.tolist() == [0, 1, 2, 3, 4, 5]

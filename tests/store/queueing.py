@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-from gamepipe.ports import OfferMade
+from gamepipe.ports import Notice
 from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.wire import PlaceAnswer, PlaceStatus
 from store.store import GamePipelineStore
@@ -34,5 +34,5 @@ async def wait_all(store: GamePipelineStore, *names: str, **shape: Any) -> None:
         assert answer.status is PlaceStatus.QUEUED
 
 
-def names(offers: tuple[OfferMade, ...]) -> list[str]:
+def names(offers: tuple[Notice, ...]) -> list[str]:
     return [offer.pipeline_id for offer in offers]

@@ -10,9 +10,10 @@ import pytest
 from gamepipe.model.record import Instance
 from gamepipe.model.spec import PlacementRequest
 from gamepipe.model.state import InstanceState, PipelineState
-from gamepipe.ports import OfferMade, PipelineChange
+from gamepipe.ports import Notice, OfferMade, PipelineChange
 from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.wire import PlaceAnswer, PlaceStatus, RoomAsked, WithdrawRequest
+from store.placing import place_all
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
 from tests.store.shapes import LIFE, new, place_request, registration, save_request
@@ -39,11 +40,11 @@ async def leave(
     name: str,
     state: PipelineState = PipelineState.RUNNING,
     revision: int = 3,
-) -> tuple[OfferMade, ...]:
+) -> tuple[Notice, ...]:
     """It gives its place back, and will wait in another generation unless it ended."""
     request = save_request(name, revision, state, node_id="n1", release=True)
-    _, offers = await store.pipelines.save(request, now=LATER)
-    return offers
+    _, notices = await store.pipelines.save(request, now=LATER)
+    return notices
 
 
 async def come_back(
@@ -121,6 +122,38 @@ async def test_one_that_was_preempted_waits_at_its_old_place(store: GamePipeline
     assert (offer.pipeline_id, offer.generation) == ("low", 2)
 
 
+async def test_one_that_is_withdrawn_leaves_at_once_what_others_left_for_it(
+    store: GamePipelineStore,
+) -> None:
+    await full(store, "a", "b")
+    await submit(store, "high", priority=5, cpu=2.0)
+    await submit(store, "small", LATER)
+    assert await leave(store, "a") == ()
+    assert await store.placements.withdraw(withdrawal("high"), now=LATER) == (
+        OfferMade(pipeline_id="small", generation=1, node_id="n1"),
+    )
+    assert await store.placements.asked_for_room() == (room("b", "high"),)
+
+
+@pytest.mark.parametrize("how", ["deleted", "told to be lost", "ended by its workflow"])
+async def test_so_does_one_that_goes_otherwise(store: GamePipelineStore, how: str) -> None:
+    await full(store, "a", "b")
+    await submit(store, "high", priority=5, cpu=2.0)
+    await submit(store, "small", LATER)
+    await leave(store, "a")
+    notices: tuple[Notice, ...]
+    if how == "deleted":
+        notices = await store.pipelines.delete("high", force=True, now=LATER)
+    elif how == "told to be lost":
+        _, notices = await store.pipelines.update_status(
+            "high", PipelineState.FAILED, reason="WORKFLOW_LOST", message="", now=LATER
+        )
+    else:
+        over = save_request("high", 3, PipelineState.CANCELED, release=True)
+        _, notices = await store.pipelines.save(over, now=LATER)
+    assert notices == (OfferMade(pipeline_id="small", generation=1, node_id="n1"),)
+
+
 async def test_one_that_was_preempted_twice_keeps_its_first_place(
     store: GamePipelineStore,
 ) -> None:
@@ -181,8 +214,8 @@ async def test_an_offer_that_nobody_took_is_left_alone(store: GamePipelineStore)
     await store.placements.release("first", 1, now=NOW)
     high = await submit(store, "high", priority=5)
     assert (high.status, high.asked) == (PlaceStatus.QUEUED, ())
-    await store.placements.place(place_request("offered", revision=3), now=NOW)
-    await store.placements.offer(now=NOW, telling=True)
+    taken = await store.placements.place(place_request("offered", revision=3), now=NOW)
+    assert (taken.status, taken.asked) == (PlaceStatus.PLACED, (room("offered", "high"),))
     assert await store.placements.asked_for_room() == (room("offered", "high"),)
 
 
@@ -193,6 +226,41 @@ async def test_the_present_priority_of_one_that_runs_counts(store: GamePipelineS
     await store.pipelines.update("runs", PipelineChange(priority=4), now=NOW)
     again = await store.placements.place(place_request("high", revision=3), now=LATER)
     assert again.asked == (room("runs", "high"),)
+
+
+async def test_one_that_waits_and_rises_asks_at_once(store: GamePipelineStore) -> None:
+    await full(store, "low")
+    await submit(store, "high")
+    _, notices = await store.pipelines.update("high", PipelineChange(priority=5), now=NOW)
+    assert notices == (room("low", "high"),)
+
+
+async def test_one_that_runs_and_falls_below_others_is_asked_at_once(
+    store: GamePipelineStore,
+) -> None:
+    await full(store, "runs")
+    await store.pipelines.update("runs", PipelineChange(priority=5), now=NOW)
+    await submit(store, "high", priority=5)
+    _, notices = await store.pipelines.update("runs", PipelineChange(priority=4), now=NOW)
+    assert notices == (room("runs", "high"),)
+
+
+async def test_a_release_that_is_not_enough_asks_for_the_rest(store: GamePipelineStore) -> None:
+    await full(store, "low", "firm")
+    await store.pipelines.update("firm", PipelineChange(priority=9), now=NOW)
+    assert (await submit(store, "high", priority=5, cpu=2.0)).asked == ()
+    assert await leave(store, "firm", PipelineState.COMPLETED) == (room("low", "high"),)
+
+
+async def test_a_newcomer_hears_of_those_that_are_to_make_room_for_others(
+    store: GamePipelineStore,
+) -> None:
+    await full(store, "low", "firm")
+    await store.pipelines.update("firm", PipelineChange(priority=9), now=NOW)
+    await submit(store, "high", priority=5, cpu=2.0)
+    await store.nodes.register(registration("n1", cpu=3), now=NOW)  # nobody is told of it
+    newcomer = await submit(store, "new", LATER, priority=5, tenant="other")
+    assert newcomer.asked == (room("low", "high"),)
 
 
 def instance(name: str) -> Instance:
@@ -208,11 +276,12 @@ def instance(name: str) -> Instance:
     )
 
 
-async def come_up(store: GamePipelineStore, name: str, revision: int = 3) -> None:
+async def come_up(store: GamePipelineStore, name: str, revision: int = 3) -> tuple[Notice, ...]:
     request = save_request(
         name, revision, PipelineState.RUNNING, node_id="n1", instances=(instance(name),)
     )
-    await store.pipelines.save(request, now=NOW)
+    _, notices = await store.pipelines.save(request, now=NOW)
+    return notices
 
 
 async def test_an_instance_in_use_is_never_asked(store: GamePipelineStore) -> None:
@@ -231,9 +300,7 @@ async def test_one_whose_service_comes_up_meanwhile_stays_and_another_is_asked(
     await full(store, "work", "game")
     high = await submit(store, "high", priority=5)
     assert high.asked == (room("game", "high"),)
-    await come_up(store, "game")
-    assert await store.placements.asked_for_room() == ()
-    await store.placements.offer(now=NOW, telling=True)
+    assert await come_up(store, "game") == (room("work", "high"),)
     assert await store.placements.asked_for_room() == (room("work", "high"),)
     await store.instances.observe("game.g1.s1", InstanceState.EXITED, now=NOW)
     await store.placements.offer(now=NOW, telling=True)
@@ -276,6 +343,20 @@ async def test_many_at_once_in_several_processes_ask_each_one_once(
     assert {one.for_pipeline for one in asked} == set(high)
     offers = [offer for one in asked for offer in await leave(store, one.pipeline_id)]
     assert sorted(one.pipeline_id for one in offers) == high
+
+
+async def test_one_that_is_placed_by_the_same_transaction_may_be_asked(
+    store: GamePipelineStore,
+) -> None:
+    await store.nodes.register(registration("n1", cpu=1), now=NOW)
+    await store.pipelines.add(new("low", placement=PREEMPTIBLE), now=NOW)
+    await store.pipelines.add(new("high", priority=5), now=NOW)
+    low, high = await store._database.write(
+        lambda tx: place_all(tx, [(place_request(name), NOW) for name in ("low", "high")]),
+        placing=True,
+    )
+    assert (low.status, high.status) == (PlaceStatus.PLACED, PlaceStatus.QUEUED)
+    assert high.asked == await store.placements.asked_for_room() == (room("low", "high"),)
 
 
 async def test_a_fleet_may_do_without(store_url: str) -> None:

@@ -10,7 +10,15 @@ from gamepipe import searchattribute
 from gamepipe.model.record import PipelineRecord
 from gamepipe.model.state import Connectivity, PipelineState, StepState
 from gamepipe.offer import OfferSender
-from gamepipe.wire import CancelOrder, NodeLost, Preempt, ReportKind, StepAssignment, StepResult
+from gamepipe.wire import (
+    CancelOrder,
+    NodeLost,
+    Preempt,
+    ReportKind,
+    RunProgress,
+    StepAssignment,
+    StepResult,
+)
 from tests.store.shapes import new, place_request
 from tests.waiting import eventually
 from tests.workflows.conftest import Stack
@@ -174,6 +182,20 @@ async def test_one_that_is_ending_or_of_another_generation_takes_no_notice(stack
     assert record.steps[2].state is StepState.COMPLETED
 
 
+async def test_an_order_that_comes_before_the_placement_that_it_is_about_counts(
+    stack: Stack,
+) -> None:
+    victim = await stack.submit(low())
+    await waits(stack, victim)
+    for generation in (1, 2):
+        await victim.signal("preempt", Preempt(generation=generation, for_pipeline="x"))
+    await stack.node(two=once(until_stopped))
+    offers = await stack.store.placements.offer(now=now())
+    await OfferSender(stack.client).send(offers)
+    record = await stack.finish(victim)
+    assert (record.state, record.generation) == (PipelineState.COMPLETED, 2)
+
+
 async def test_one_whose_service_is_up_goes_on(stack: Stack) -> None:
     node = await stack.node(game=service_up, after=until_stopped)
     victim = await stack.submit("""
@@ -272,3 +294,19 @@ async def test_the_sweep_tells_whoever_was_not_told(stack: Stack) -> None:
     assert (record.state, record.generation) == (PipelineState.COMPLETED, 2)
     await sweep.run_once()
     assert await stack.store.placements.live_allocations() == ()
+
+
+async def test_the_loss_of_the_node_that_it_left_is_no_news_to_one_that_waits_again(
+    stack: Stack,
+) -> None:
+    node = await stack.node(two=until_stopped)
+    node.refused = {"stop_step", "clean_workspace"}  # so that its place is held
+    victim = await stack.submit(low(head="on_node_lost: wait"))
+    await running(stack, victim)
+    above = await stack.submit(high())
+    assert (await waits(stack, victim)).generation == 2
+    await victim.signal("node_lost", NodeLost(node_id=node.id, generation=1))
+    progress = await victim.query("progress", result_type=RunProgress)
+    assert (progress.state, progress.reason) != (PipelineState.PENDING, "WAITING_FOR_NODE")
+    for one in (victim, above):
+        await one.terminate()
