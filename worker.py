@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -96,6 +97,8 @@ class Sweeper:
         self._interval = settings.sweep_interval
         self._lease_ttl = max(3 * self._interval, SHORTEST_LEASE)
         self._holder = client.identity
+        self._held_until = 0.0
+        """By the monotonic clock: then another worker may sweep."""
         self._pipelines = PipelineSweep(
             store=store,
             client=client,
@@ -125,12 +128,13 @@ class Sweeper:
         await self._attempt(self._let_go)
 
     async def _sweep(self) -> None:
-        """One pass; what fails of it is logged, and the rest goes on."""
-        await self._attempt(self._pipelines.run_once)
-        await self._attempt(self._nodes.run_once)
-        await self._attempt(self._emptier.run_once)
-        await self._attempt(self._stops.run_once)
-        await self._attempt(self._settle)
+        """One pass; what fails of it is logged, and the rest goes on while nobody else sweeps."""
+        sweeps = (self._pipelines, self._nodes, self._emptier, self._stops)
+        for part in (*(sweep.run_once for sweep in sweeps), self._settle):
+            if time.monotonic() >= self._held_until:
+                _log.warning("sweep.lease_lost", action="sweep.lease_lost")
+                return
+            await self._attempt(part)
 
     async def _settle(self) -> None:
         """What is known anew of ways that nobody measured may suit who waits."""
@@ -141,20 +145,28 @@ class Sweeper:
         await self._offers.send(await self._store.placements.offer(now=utc_now()))
 
     async def _hold_lease(self) -> bool:
-        return await self._store.lease("sweep", self._holder, ttl=self._lease_ttl, now=utc_now())
+        asked, ttl = time.monotonic(), self._lease_ttl
+        held = await self._store.lease("sweep", self._holder, ttl=ttl, now=utc_now())
+        self._held_until = asked + ttl.total_seconds() if held else 0.0
+        return held
 
     @asynccontextmanager
     async def _holding(self) -> AsyncIterator[None]:
-        """The lease is renewed while a pass takes long: nobody else begins one beside it."""
-        renewing = asyncio.create_task(self._renew())
+        """The lease is renewed while a pass takes long: nobody else begins one beside it. No
+        renewal outlives the pass: one that was cancelled could still be written, behind the end."""
+        over = asyncio.Event()
+        renewing = asyncio.create_task(self._renew(over))
         try:
             yield
         finally:
-            renewing.cancel()
+            over.set()
+            await renewing
 
-    async def _renew(self) -> None:
+    async def _renew(self, over: asyncio.Event) -> None:
         while True:
-            await asyncio.sleep(self._lease_ttl.total_seconds() / 3)
+            await _wait(over, self._lease_ttl / 3)
+            if over.is_set():
+                return
             await self._attempt(self._hold_lease)
 
     async def _let_go(self) -> None:

@@ -66,10 +66,10 @@ class NodeSweep:
     async def _judge_all(self) -> None:
         nodes = await self._store.nodes.list()
         self._ttl = pace_of(len(nodes), self._least_ttl).ttl
-        audible = await self._audible()
+        listened = await self._listened_until()
         changed = False
         for node in nodes:
-            target = await self._judge(node, audible=audible)
+            target = await self._judge(node, listened=listened)
             if target is not node.connectivity:
                 changed = True
                 await self._store.nodes.mark(node.id, target, now=self._now())
@@ -91,24 +91,28 @@ class NodeSweep:
         await self._store.placements.offer(now=self._now())
         await self._offers.send(await self._store.placements.outstanding())
 
-    async def _audible(self) -> bool:
-        """Whether this worker and at least one gateway listened for a whole TTL."""
+    async def _listened_until(self) -> datetime | None:
+        """When a gateway that had listened for a whole TTL was up for the last time; None when none
+        was of late, or this worker has not."""
         now = self._now()
         if now - self._listening_since < self._ttl:
-            return False
-        return any(
-            now - started >= self._ttl and now - beat < self._ttl
+            return None
+        beats = [
+            beat
             for _, started, beat in await self._store.nodes.gateways()
-        )
+            if beat - started >= self._ttl and now - beat < self._ttl
+        ]
+        return max(beats, default=None)
 
-    async def _judge(self, node: GameNode, *, audible: bool) -> Connectivity:
+    async def _judge(self, node: GameNode, *, listened: datetime | None) -> Connectivity:
+        """What came after nobody listened any more was not heard, and is not held against it."""
         seen = node.last_seen_at or node.registered_at or self._listening_since
         silence = self._now() - seen
         if silence < self._ttl / 2:
             return Connectivity.ONLINE
         if node.connectivity is Connectivity.LOST:
             return Connectivity.LOST
-        if silence < self._ttl or not audible or await self._speaks_to_temporal(node):
+        if listened is None or listened - seen < self._ttl or await self._speaks_to_temporal(node):
             return Connectivity.SUSPECT
         return Connectivity.LOST
 

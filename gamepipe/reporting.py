@@ -15,13 +15,18 @@ RPC_TIMEOUT = timedelta(seconds=5)
 
 
 async def report_to_run(client: Client, name: str, run_id: str, report: StepReport) -> bool:
-    """Signal `report_step`. False: the run has closed, and nobody goes on with its work.
+    """Signal `report_step`. False: the run has closed or is gone, and nobody goes on with its work.
 
     Raises `temporalio.service.RPCError` when Temporal does not answer.
     """
     if await _signal(client, name, run_id, report):
         return True
-    heir = await heir_of(client, name, run_id)
+    try:
+        heir = await heir_of(client, name, run_id)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
     return heir is not None and await _signal(client, name, heir, report)
 
 

@@ -1,17 +1,23 @@
 """How far players are from nodes: probes that clients and agents report, places of regions."""
 
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gamepipe.model.errors import InvalidRequest, NotFound
-from gamepipe.model.latency import REGION, Endpoint, Estimate, MeasuredWay, Probe, Region
+from gamepipe.model.latency import (
+    REGION,
+    Endpoint,
+    Estimate,
+    MeasuredWay,
+    Probe,
+    Region,
+    name_flaw,
+)
 from gamepipe.offer import OfferSender
 from gamepipe.ports import Store
 from gamepipe.scheduling.probe import FORGOTTEN
-from gateway.text import flaw
 
 MOST_PROBES = 1000
 """In one report."""
@@ -19,8 +25,6 @@ LONGEST_MS = 10_000.0
 MOST_COUNTED = 1000
 EARLY = timedelta(minutes=5)
 """How far a clock of a client may be ahead."""
-LONGEST_NAME = 253
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SHOWN = 10
 
 
@@ -104,15 +108,6 @@ class LatencyService:
         """Its place is that of its nodes again, which may be nearer. Raises `NotFound`."""
         await self._store.latencies.remove_region(name)
         await self._offers.send(await self._store.placements.offer(now=self._now()))
-
-
-def name_flaw(name: str) -> str:
-    """What is wrong with the name of a region; "" for one that a pipeline file may have."""
-    if not 0 < len(name) <= LONGEST_NAME:
-        return f"has 1 to {LONGEST_NAME} characters"
-    if _CONTROL.search(name):
-        return "is one line without control characters"
-    return flaw(name)
 
 
 def _mistakes(node_id: str, report: ProbeReport, now: datetime) -> Iterator[str]:

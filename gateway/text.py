@@ -3,16 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-
-def flaw(text: str) -> str:
-    """What is wrong with it, and what to do; "" for a plain text. Never the text itself."""
-    if "\0" in text:
-        return "holds a zero character: remove it"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "is not valid Unicode: remove the half characters (surrogates)"
-    return ""
+from gamepipe.model.text import flaw
 
 
 def flaws(value: Any, path: str = "") -> Iterator[str]:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
@@ -12,6 +13,8 @@ from sqlalchemy.types import TypeDecorator
 from store.text import clean_value
 
 T = TypeVar("T")
+KEPT, KEPT_CHARACTERS = 256, 32_768
+"""As many texts are remembered with what they say, if they are no longer."""
 _ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
 
 
@@ -21,10 +24,14 @@ class AsJson(TypeDecorator[T], Generic[T]):
     impl = Text
     cache_ok = True
 
-    def __init__(self, kind: Any) -> None:
+    def __init__(self, kind: Any, shared: bool = False) -> None:
+        """Args:
+        shared: rows with the same text get the same value, which nobody may change.
+        """
         super().__init__()
-        self.kind = kind
+        self.kind, self.shared = kind, shared
         self._adapter: TypeAdapter[T] = TypeAdapter(kind)
+        self._remembered = lru_cache(KEPT)(self._adapter.validate_json)
 
     def process_bind_param(self, value: T | None, dialect: Dialect) -> str | None:
         if value is None:
@@ -36,7 +43,10 @@ class AsJson(TypeDecorator[T], Generic[T]):
         return json.dumps(_ANYTHING.dump_python(clean_value(value), mode="json"))
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> T | None:
-        return None if value is None else self._adapter.validate_json(value)
+        if value is None:
+            return None
+        remembers = self.shared and len(value) <= KEPT_CHARACTERS
+        return self._remembered(value) if remembers else self._adapter.validate_json(value)
 
     def __repr__(self) -> str:
         return "Text()"
@@ -63,9 +73,9 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 def json_column(
-    kind: Any, *, nullable: bool = False, server_default: str | None = None
+    kind: Any, *, nullable: bool = False, server_default: str | None = None, shared: bool = False
 ) -> "Column[Any]":
-    return Column(AsJson(kind), nullable=nullable, server_default=server_default)
+    return Column(AsJson(kind, shared), nullable=nullable, server_default=server_default)
 
 
 def time_column(*, nullable: bool = False, index: bool = False) -> "Column[Any]":

@@ -152,7 +152,7 @@ class Database:
             yield
         except BaseException:
             if transaction.chose:
-                self._fleet.forget()
+                self._fleet.go_back()
             raise
         told = transaction.chose and not transaction.fleet_changed
         self._fleet.settle(transaction.revision, told=told)

@@ -7,7 +7,7 @@ Rows that were deleted show in the number of live allocations.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -60,6 +60,16 @@ def _allocations() -> SelectOfScalar[AllocationRow]:
     return select(AllocationRow).options(unread)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Committed:
+    """What was known before a transaction changed it."""
+
+    fleet: Fleet
+    known: int
+    observed_at: datetime | None
+    middles: Mapping[str, Spot]
+
+
 class FleetCache:
     """One process's copy. Only who holds the placement lock may touch it."""
 
@@ -72,6 +82,8 @@ class FleetCache:
         self._known = -1
         self._chooser: Chooser | None = None
         self._observed_at: datetime | None = None
+        self._committed: _Committed | None = None
+        """None: what is here was never committed."""
 
     @property
     def chooser(self) -> Chooser:
@@ -98,9 +110,30 @@ class FleetCache:
         if self._mix.profile is not self.chooser.snapshot.profile:
             self._renew(profile=self._mix.profile)
 
-    def forget(self) -> None:
-        """The transaction was rolled back: what it held was never there."""
-        self._chooser, self._known = None, -1
+    def mark(self) -> None:
+        """All that is known by now was committed; what a transaction does to it may be undone."""
+        if self._chooser is not None:
+            fleet = self._chooser.snapshot.fleet
+            fleet.mark()
+            self._committed = _Committed(
+                fleet=fleet,
+                known=self._known,
+                observed_at=self._observed_at,
+                middles=self._middles,
+            )
+
+    def go_back(self) -> None:
+        """The transaction was rolled back: what it held was never there. Where that cannot be
+        undone, everything is read again."""
+        before, self._committed = self._committed, None
+        chooser, self._chooser = self._chooser, None
+        self._known = -1
+        if before is None or chooser is None or chooser.snapshot.fleet is not before.fleet:
+            return
+        if before.fleet.go_back():
+            self._known, self._middles = before.known, before.middles
+            self._observed_at = before.observed_at
+            self._chooser = Chooser(chooser.snapshot)  # it may have been broken off in its middle
 
     def settle(self, revision: int | None, *, told: bool = False) -> None:
         """It was committed. What it changed behind its last look is read again, unless the fleet
@@ -126,7 +159,7 @@ class FleetCache:
             self._mix.learn(resources)
 
     def _renew(self, **changes: Any) -> None:
-        self._chooser = Chooser(replace(self.chooser.snapshot, **changes))
+        self._chooser = Chooser(replace(self.chooser.snapshot, **changes), self.chooser)
 
     def _catch_up(self, session: Session, fleet: Fleet) -> None:
         if not self._put_nodes(session, fleet):

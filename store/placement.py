@@ -37,7 +37,9 @@ class PlacementStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._asked: GroupCommit[Asked, PlaceAnswer] = GroupCommit(self._place, at_once=AT_ONCE)
+        self._asked: GroupCommit[Asked, PlaceAnswer] = GroupCommit(
+            self._place, at_once=AT_ONCE, key=lambda asked: asked[0].pipeline_id
+        )
         self._nearer: GroupCommit[Nearer, tuple[Notice, ...]] = GroupCommit(
             self._offer_nearer, at_once=REPORTS_AT_ONCE
         )

@@ -47,7 +47,7 @@ class PipelineRow(SQLModel, table=True):
     tenant: str
     template: str = Field(index=True)
     priority: int
-    spec: PipelineSpec = Field(sa_column=json_column(PipelineSpec))
+    spec: PipelineSpec = Field(sa_column=json_column(PipelineSpec, shared=True))
     args: dict[str, str] = Field(sa_column=json_column(dict[str, str]))
     content_digest: str
     labels: dict[str, str] = Field(sa_column=json_column(dict[str, str]))

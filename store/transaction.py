@@ -137,11 +137,15 @@ class Transaction:
         self.hold_placement_lock()
         assert self._fleet is not None  # noqa: S101 - who has the lock has the fleet
         self.session.flush()
-        self.chose = True
+        if not self.chose:
+            self._fleet.mark()
+        first, self.chose = not self.chose, True
         if self.fleet_changed:  # all that has its number is read again
             self._fleet.settle(self.revision)
             self.fleet_changed = False
         self._fleet.catch_up(self.session, now)
+        if first and self.revision is None:  # it read nothing that is its own
+            self._fleet.mark()
         return self._fleet
 
     def add_event(self, event: NewEvent) -> None:

@@ -48,7 +48,7 @@ class Generation:
         self._ancestors = ancestors(context.start.spec.steps)
         self._devices = step_devices(context.start.spec, placement.gpu_devices)
         early = context.early_preempt
-        if early and early.generation == self.number and workflow.patched("early-preempt"):
+        if early and early.generation == self.number:
             self.preempt(early.for_pipeline)
 
     async def drive(self) -> GenerationEnd:

@@ -115,6 +115,8 @@ class GamePipeline:
     @workflow.signal(name="preempt")
     def preempt(self, order: Preempt) -> None:
         """Make room for a pipeline of a higher class, and wait again; too late once it ends."""
+        if not workflow.patched("preempt"):  # a worker of before passed over it
+            return
         context = self._context
         if context.placement is None and order.generation == context.book.generation:
             context.early_preempt = order
@@ -133,12 +135,11 @@ class GamePipeline:
             generation.mark_back()
 
     def _placed(self, news: NodeLost | NodeBack) -> Generation | None:
-        """The generation that news of a node is about, if it is the current one."""
-        generation = self._generation
-        if generation is None:
+        """The generation that news of a node is about, if it is current and still placed there."""
+        generation, about = self._generation, (news.node_id, news.generation)
+        if generation is None or self._context.placement is None:
             return None
-        current = (generation.node_id, generation.number) == (news.node_id, news.generation)
-        return generation if current else None
+        return generation if (generation.node_id, generation.number) == about else None
 
     @workflow.signal(name="cancel_pipeline")
     def cancel_pipeline(self, order: CancelOrder) -> None:
@@ -208,10 +209,8 @@ class GamePipeline:
             if self._generation is None:
                 return None
             end = await self._drive_generation(self._generation)
-            if end is GenerationEnd.PREEMPTED:
-                if await self._make_room(self._generation):
-                    continue
-                return end
+            if end is GenerationEnd.PREEMPTED and await self._make_room(self._generation):
+                continue
             reschedule = self._context.start.spec.on_node_lost is OnNodeLost.RESCHEDULE
             if end is not GenerationEnd.LOST or self._context.halted or not reschedule:
                 return end

@@ -5,10 +5,11 @@ import socket
 import time
 from dataclasses import dataclass
 
+from gamepipe.model.latency import LONGEST_REPORTED, name_flaw
+
 SAMPLES = 5
 SAMPLE_SECONDS = 3.0
 """For one connection, and for the look-up of its name; a way that takes longer serves no player."""
-_LONGEST_REGION = 63
 _HIGHEST_PORT = 65535
 
 
@@ -25,14 +26,27 @@ class ProbeTarget:
 
 
 def parse_target(text: str) -> ProbeTarget:
-    """`REGION=HOST:PORT`. Raises ValueError."""
+    """`REGION=HOST:PORT`. Raises ValueError for what could not be measured or reported."""
     region, _, address = text.partition("=")
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    valid = host and port.isascii() and port.isdigit() and 0 < int(port) <= _HIGHEST_PORT
-    if not (0 < len(region) <= _LONGEST_REGION and region.isprintable() and valid):
-        raise ValueError(f"{text!r} is no REGION=HOST:PORT, such as eu-north=probe.example:443")
+    if wrong := _flaw(region, host, port):
+        raise ValueError(
+            f"{text!r} is no REGION=HOST:PORT, such as eu-north=probe.example:443: {wrong}"
+        )
     return ProbeTarget(region=region, host=host, port=int(port))
+
+
+def _flaw(region: str, host: str, port: str) -> str:
+    if wrong := name_flaw(region, longest=LONGEST_REPORTED):  # gateways refuse a report with it
+        return f"the region {wrong}"
+    if not (port.isascii() and port.isdigit() and 0 < int(port) <= _HIGHEST_PORT):
+        return f"the port counts from 1 to {_HIGHEST_PORT}"
+    try:
+        host.encode("idna")  # as the look-up does
+    except UnicodeError:
+        return "the host is no name: each part between its dots has 1 to 63 characters"
+    return "" if host and host.isprintable() else "the host is a name or an address"
 
 
 async def round_trip_ms(target: ProbeTarget) -> float:

@@ -62,7 +62,7 @@ class RoundTripProber:
     async def _ask(self, target: ProbeTarget) -> float | None:
         try:
             milliseconds = await round_trip_ms(target)
-        except OSError as error:
+        except Exception as error:  # whatever it is: no probe ends the agent
             self._note_silent(target, error)
             return None
         if target in self._silent:
@@ -70,7 +70,7 @@ class RoundTripProber:
             _log.info("probe.answered", action="probe.answered", target=str(target))
         return milliseconds
 
-    def _note_silent(self, target: ProbeTarget, error: OSError) -> None:
+    def _note_silent(self, target: ProbeTarget, error: Exception) -> None:
         """Once, until it answers again."""
         if target in self._silent:
             return

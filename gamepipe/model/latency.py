@@ -1,10 +1,18 @@
 """How long the way takes between players and nodes: what is told of it, and what is kept."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from gamepipe.model.text import flaw
+
 REGION, NODE = "region", "node"
+LONGEST_NAME = 253
+"""Of a region, in characters."""
+LONGEST_REPORTED = 63
+"""Of one to which an agent tells the round trip."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Endpoint(NamedTuple):
@@ -21,6 +29,15 @@ def region(name: str) -> Endpoint:
 
 def node(node_id: str) -> Endpoint:
     return Endpoint(NODE, node_id)
+
+
+def name_flaw(name: str, *, longest: int = LONGEST_NAME) -> str:
+    """What is wrong with the name of a region; "" for one that a pipeline file may have."""
+    if not 0 < len(name) <= longest:
+        return f"has 1 to {longest} characters"
+    if _CONTROL.search(name):
+        return "is one line without control characters"
+    return flaw(name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

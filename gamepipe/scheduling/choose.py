@@ -61,9 +61,13 @@ class _Decided:
 class Chooser:
     """Decides over one snapshot. What it keeps between decisions saves work and changes none."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, before: "Chooser | None" = None) -> None:
+        """Args:
+        before: decided over a snapshot that is no more; what it kept is used if it still holds.
+        """
         self.snapshot = snapshot
-        self._standings = Standings(snapshot)
+        rooms = before._standings.rooms if before else None
+        self._standings: Standings = Standings(snapshot, rooms)
         self._last: _Decided | None = None
 
     def choose(self, need: Need, closed: Closed = NONE_CLOSED) -> Choice | Refusal:

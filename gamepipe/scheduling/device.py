@@ -11,11 +11,13 @@ from gamepipe.model.node import GameNode, GpuFacts
 from gamepipe.model.spec import GpuRequest
 from gamepipe.scheduling.policy import Capacity, sold
 from gamepipe.scheduling.unit import MILLIONTHS, millionths
-from gamepipe.scheduling.values import ALL_ROWS, Amounts, Mask, Numbers, Rows, Some
+from gamepipe.scheduling.values import ALL_ROWS, Amounts, Mask, Numbers, Rows, Some, numbered
 
 T = TypeVar("T")
 SHARE, VRAM, ENCODERS = range(3)
 ABSENT = -1
+NOTHING = -1
+"""Less than whoever asks for none of it."""
 
 
 def shares_of(request: GpuRequest) -> Amounts:
@@ -35,6 +37,8 @@ class Devices:
         self.used = np.zeros((count, width, 3), dtype=np.int64)
         self.whole = np.zeros((count, width), dtype=np.int64)
         """How many allocations hold the device for themselves: 0 or 1."""
+        self.spare = np.full((count, width, 3), NOTHING, dtype=np.int64)
+        """What a share may take; of a device that is taken whole or is not there `NOTHING`."""
         self.model = np.full((count, width), ABSENT, dtype=np.int64)
         """Index into `models`."""
         self.models: list[str] = []
@@ -71,7 +75,9 @@ class Devices:
         less = copy(self)
         less.total, less.model = self.total[rows], self.model[rows]
         less.used, less.whole = self.used[rows] - shares, self.whole[rows] - whole
-        less.left = fraction_left(less.total, less.used, less._there())
+        there = less._there()
+        less.left = fraction_left(less.total, less.used, there)
+        less.spare = np.where(there[..., None], less.total - less.used, NOTHING)
         return less
 
     # --- changes --------------------------------------------------------------------------------
@@ -103,6 +109,9 @@ class Devices:
             total, used = self.total[row, slot].tolist(), self.used[row, slot].tolist()
             free = self.whole[row, slot] == 0
             self.left[row, slot] = _fraction_of_one(total, used) if free else 0.0
+            self.spare[row, slot] = (
+                self.total[row, slot] - self.used[row, slot] if free else NOTHING
+            )
 
     def _widen(self, count: int) -> None:
         """Make room for a node with more devices than any before."""
@@ -111,6 +120,7 @@ class Devices:
             return
         self.total = np.pad(self.total, ((0, 0), (0, more), (0, 0)))
         self.used = np.pad(self.used, ((0, 0), (0, more), (0, 0)))
+        self.spare = np.pad(self.spare, ((0, 0), (0, more), (0, 0)), constant_values=NOTHING)
         self.whole = np.pad(self.whole, ((0, 0), (0, more)))
         self.model = np.pad(self.model, ((0, 0), (0, more)), constant_values=ABSENT)
         self.left = np.pad(self.left, ((0, 0), (0, more)))
@@ -125,7 +135,9 @@ class Devices:
 
     def _weigh(self, row: int) -> None:
         rows = slice(row, row + 1)
-        self.left[rows] = fraction_left(self.total[rows], self.used[rows], self._there(rows))
+        total, used, there = self.total[rows], self.used[rows], self._there(rows)
+        self.left[rows] = fraction_left(total, used, there)
+        self.spare[rows] = np.where(there[..., None], total - used, NOTHING)
 
     def _there(self, rows: Some = ALL_ROWS) -> Mask:
         return (self.model[rows] != ABSENT) & (self.whole[rows] == 0)
@@ -148,14 +160,10 @@ class Devices:
 
     def fit(self, request: GpuRequest, rows: Some = ALL_ROWS) -> Mask:
         """[n, d]: devices that the request can have, or have a share of."""
-        suitable = self.suit(request, rows)
         if request.count:
-            return suitable & self.free(rows)
-        used, total = self.used[rows], self.total[rows]
-        fits = suitable & (self.whole[rows] == 0)
-        for kind, asked in enumerate(shares_of(request)):
-            fits &= used[..., kind] + asked <= total[..., kind]
-        return fits
+            return self.suit(request, rows) & self.free(rows)
+        fits = np.logical_and.reduce(self.spare[rows] >= shares_of(request), axis=-1)
+        return fits & self.suit(request, rows) if request.models else fits
 
     def wanted(self, request: GpuRequest, rows: Some = ALL_ROWS) -> Amounts:
         """[n]: how many devices the request wants of each node."""
@@ -196,12 +204,11 @@ class Devices:
             return left
         if request.count:
             return np.where(picked, 0.0, left)
-        after, here = left.copy(), np.arange(len(left))
-        slot = picked.argmax(axis=1)
-        used = self.used[rows][here, slot] + shares_of(request)
-        there = self._there(rows)[here, slot]
-        less = fraction_left(self.total[rows][here, slot], used, there)
-        after[here, slot] = np.where(picked[here, slot], less, after[here, slot])
+        here, slot = np.nonzero(picked)  # at most one of a node
+        at = numbered(rows, len(self.left))[here]
+        used = self.used[at, slot] + shares_of(request)
+        after = left.copy()
+        after[here, slot] = fraction_left(self.total[at, slot], used, np.ones(len(at), dtype=bool))
         return after
 
     def taken(self, request: GpuRequest, picked: Mask, rows: Some = ALL_ROWS) -> Numbers:
@@ -212,9 +219,9 @@ class Devices:
 def fraction_left(total: Amounts, used: Amounts, there: Mask) -> Numbers:
     """[..., d] of [..., d, 3]: of each device the scarcest resource; what nobody counted is left
     out. A device that is not there has nothing."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = np.where(total > 0, 1.0 - used / total, 1.0)
-    return np.where(there, np.clip(parts.min(axis=-1), 0.0, 1.0), 0.0)
+    parts = 1.0 - used / np.where(total > 0, total, np.inf)
+    least = np.minimum.reduce(parts, axis=-1)
+    return np.where(there, np.minimum(np.maximum(least, 0.0), 1.0), 0.0)
 
 
 def _fraction_of_one(total: Sequence[int], used: Sequence[int]) -> float:

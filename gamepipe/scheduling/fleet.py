@@ -2,7 +2,7 @@
 that are held; whoever decides only reads, and only `hold`, `free` and `put` change anything."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -30,6 +30,14 @@ def amounts_of(resources: Resources) -> Amounts:
     """Millionths of a core, bytes of memory, bytes of disk."""
     amounts = (millionths(resources.cpu), resources.memory_bytes, resources.disk_bytes)
     return np.array(amounts, dtype=np.int64)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Before:
+    """What was there at a mark, of all that has changed since."""
+
+    held: dict[Key, Allocation | None] = field(default_factory=dict)
+    nodes: dict[str, GameNode] = field(default_factory=dict)
 
 
 class Fleet:
@@ -69,6 +77,9 @@ class Fleet:
         self._log: list[int] = []
         """Rows as they changed, the last ones: the clock counts them."""
         self._columns: dict[str, object] = {}
+        self._before: _Before | None = None
+        self._counting = False
+        """Some of the sums know of a change, and some do not."""
         for row, node in enumerate(self.nodes):
             self._set_total(row)
             self.load[row] = load_of(node)
@@ -89,7 +100,10 @@ class Fleet:
 
     def free(self, pipeline_id: str, generation: int) -> None:
         """Forget one allocation; nothing happens when it is not held."""
-        allocation = self.held.pop((pipeline_id, generation), None)
+        key = (pipeline_id, generation)
+        if self._before is not None:
+            self._before.held.setdefault(key, self.held.get(key))
+        allocation = self.held.pop(key, None)
         if allocation is not None:
             self._count(allocation, -1)
 
@@ -97,6 +111,9 @@ class Fleet:
         """New facts, state, labels or place of a node that is here."""
         row = self.row_of[node.id]
         before, self.nodes[row] = self.nodes[row], node
+        if self._before is not None:
+            self._before.nodes.setdefault(node.id, before)
+        self._counting = True
         self.load[row] = load_of(node)
         if before.facts != node.facts:
             self._set_total(row)
@@ -108,6 +125,7 @@ class Fleet:
         if _standing(before) != _standing(node):
             self._columns.clear()
         self._touch_node(row)
+        self._counting = False
 
     def measure(self, node_id: str, metrics: NodeMetrics) -> None:
         """What a node of the fleet measured of late."""
@@ -117,6 +135,25 @@ class Fleet:
         if abs(load - self.load[row]) > LOAD_GRAIN:
             self.load[row] = load
             self._touch_node(row)
+
+    def mark(self) -> None:
+        """From here `go_back` goes back."""
+        self._before = _Before()
+
+    def go_back(self) -> bool:
+        """Be again what it was at the mark, by undoing what was changed since. False: it cannot,
+        for there is no mark, or a change was broken off in its middle."""
+        before, self._before = self._before, None
+        if before is None or self._counting:
+            return False
+        for node in before.nodes.values():
+            self.put(node)
+        for key, allocation in before.held.items():
+            if self.held.get(key) is not allocation:
+                self.free(*key)
+                if allocation is not None:
+                    self.hold(allocation)
+        return True
 
     def _touch_node(self, row: int) -> None:
         self._touch(row)
@@ -138,6 +175,7 @@ class Fleet:
         row = self.row_of.get(allocation.node_id)
         if row is None:
             return
+        self._counting = True
         self.used[row] += sign * amounts_of(allocation.resources)
         self.pipelines[row] += sign
         self.undeclared[row] += sign * (not allocation.resources.cpu)
@@ -149,6 +187,7 @@ class Fleet:
         self._hold_for_tenant(allocation, row, sign)
         (self.preemptibles.take if sign > 0 else self.preemptibles.give)(row, allocation)
         self._touch(row)
+        self._counting = False
 
     def _hold_for_tenant(self, allocation: Allocation, row: int, sign: int) -> None:
         key = (allocation.pipeline_id, allocation.generation)

@@ -42,7 +42,9 @@ class Front:
 
     def drop_rest(self, costs: Numbers) -> None:
         """By the rounded cost of each row: those that are no better than the rest."""
-        self.rows = self.rows[costs < self.rest[0]] if len(self.rows) > 2 * LENGTH else self.rows
+        if len(self.rows) > 2 * LENGTH:
+            cost, row = self.rest
+            self.rows = self.rows[(costs < cost) | ((costs == cost) & (self.rows < row))]
 
     @staticmethod
     def of(costs: Numbers) -> "Front":

@@ -16,7 +16,8 @@ CLASSES = 32
 HALF_LIFE = 5_000
 """Requests after which one weighs half as much."""
 DRIFT = 0.1
-"""Share of the weight that must have moved before scores follow."""
+"""Share of the weight of all requests that must have moved before scores follow: every node is
+worked out anew then, for each need."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,9 @@ class Mix:
         self._grain = 1.0
         self._seen = 0
         self._next = 1
+        self._profiled: dict[Resources, float] = {}
+        """The shares of all requests behind `profile`. By its classes alone it would seem to have
+        moved whenever others of like weight become the most frequent ones."""
         self.profile = Profile()
 
     def learn(self, resources: Resources) -> None:
@@ -84,9 +88,10 @@ class Mix:
             self._renew()
 
     def _renew(self) -> None:
-        latest = self._latest()
-        if _distance(self.profile, latest) > DRIFT:
-            self.profile = latest
+        whole = sum(self._weights.values())
+        shares = {resources: weight / whole for resources, weight in self._weights.items()}
+        if _distance(self._profiled, shares) > DRIFT:
+            self._profiled, self.profile = shares, self._latest()
         self._forget()
 
     def _latest(self) -> Profile:
@@ -109,11 +114,9 @@ class Mix:
         self._grain = 1.0
 
 
-def _distance(one: Profile, other: Profile) -> float:
+def _distance(one: dict[Resources, float], other: dict[Resources, float]) -> float:
     """0..1: the share of the weight that lies elsewhere."""
-    left = dict(zip(one.resources, one.weights, strict=True))
-    right = dict(zip(other.resources, other.weights, strict=True))
-    return float(sum(abs(left.get(key, 0) - right.get(key, 0)) for key in {*left, *right})) / 2
+    return sum(abs(one.get(key, 0.0) - other.get(key, 0.0)) for key in one | other) / 2
 
 
 def learned(requests: Sequence[Resources]) -> Mix:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gamepipe.model.record import Allocation
 from gamepipe.model.spec import GpuRequest
-from gamepipe.scheduling.device import Devices
+from gamepipe.scheduling.device import NOTHING, Devices
 from gamepipe.scheduling.fleet import Fleet, amounts_of
 from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.preemptible import Key
@@ -202,5 +202,6 @@ def _unused(devices: Devices) -> Devices:
     unused = copy(devices)
     unused.used = np.zeros_like(devices.used)
     unused.whole = np.zeros_like(devices.whole)
+    unused.spare = np.where(devices.model[..., None] >= 0, devices.total, NOTHING)
     unused.left = (devices.model >= 0).astype(float)
     return unused

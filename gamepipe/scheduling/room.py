@@ -62,6 +62,15 @@ class Rooms:
         self._rooms: OrderedDict[Resources, Room] = OrderedDict()
         self._slots: OrderedDict[GpuRequest, Slots] = OrderedDict()
 
+    def hold_for(self, snapshot: Snapshot) -> bool:
+        """Whether they are the same in that one: where players and failures are counts for none."""
+        mine = self._snapshot
+        return (
+            mine.fleet is snapshot.fleet
+            and mine.profile is snapshot.profile
+            and mine.policy is snapshot.policy
+        )
+
     def of(self, resources: Resources) -> Room:
         room = self._kept(self._rooms, resources, lambda: self._room(resources))
         self.renew(room)

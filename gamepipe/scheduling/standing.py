@@ -68,9 +68,12 @@ class Leading:
 class Standings:
     """Of one snapshot; the fleet in it may change."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, rooms: Rooms | None = None) -> None:
+        """Args:
+        rooms: of an earlier snapshot; they are used if they still hold.
+        """
         self._snapshot = snapshot
-        self._rooms = Rooms(snapshot)
+        self.rooms = rooms if rooms and rooms.hold_for(snapshot) else Rooms(snapshot)
         self._kept: OrderedDict[Need, Standing] = OrderedDict()
         self._latest: tuple[Need, Standing, Room] | None = None
 
@@ -79,7 +82,7 @@ class Standings:
         standing, room = self._renewed(need)
         open_, cost = self._with_crowding(need, standing.open, standing.cost)
         if weight := self._weight(need):
-            self._rooms.learn(room, np.flatnonzero(open_ & ~room.known))
+            self.rooms.learn(room, np.flatnonzero(open_ & ~room.known))
             cost = cost + weight * room.growth
         return open_, cost
 
@@ -140,7 +143,7 @@ class Standings:
             return besides
         if weight < 0:
             at = np.flatnonzero(~room.known[rows] & np.isfinite(besides))
-            self._rooms.learn(room, _some(rows, at))
+            self.rooms.learn(room, _some(rows, at))
         while True:
             cost, known = besides + weight * room.growth[rows], room.known[rows]
             if known.all():
@@ -152,7 +155,7 @@ class Standings:
                 return cost
             if len(at) > more:
                 at = np.sort(at[np.argpartition(cost[at], more)[:more]])
-            self._rooms.learn(room, _some(rows, at))
+            self.rooms.learn(room, _some(rows, at))
             more *= 4
 
     # --- keeping up -----------------------------------------------------------------------------
@@ -177,7 +180,7 @@ class Standings:
     def _found(self, need: Need) -> tuple[Standing, Room]:
         if self._latest and self._latest[0] is need:
             _, standing, room = self._latest
-            self._rooms.renew(room)
+            self.rooms.renew(room)
             return standing, room
         found = self._kept.get(need)
         if found is None:
@@ -186,7 +189,7 @@ class Standings:
             while len(self._kept) * count > KEPT_CELLS and len(self._kept) > 1:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(need)
-        self._latest = (need, found, self._rooms.of(need.resources))
+        self._latest = (need, found, self.rooms.of(need.resources))
         return found, self._latest[2]
 
     def _renew_nodes(self, need: Need, standing: Standing, rows: Some) -> None:

@@ -7,10 +7,9 @@ from fastapi import APIRouter
 from pydantic import ConfigDict, Field, model_validator
 
 from gamepipe.model import latency
-from gamepipe.model.latency import NODE, Estimate, Measured, Region
+from gamepipe.model.latency import LONGEST_NAME, NODE, Estimate, Measured, Region
 from gateway.latency import (
     LONGEST_MS,
-    LONGEST_NAME,
     MOST_COUNTED,
     MOST_PROBES,
     LatencyService,

@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 
 from gamepipe.model.errors import InvalidRequest
-from gamepipe.model.latency import region
+from gamepipe.model.latency import LONGEST_REPORTED, name_flaw, region
 from gamepipe.model.node import GpuUse, NodeMetrics
 from gamepipe.ports import MetricsReport
 from gamepipe.v1 import node_pb2
 from gateway.latency import LONGEST_MS, ProbeReport
 
 MAX_ROUND_TRIPS = 100
-MAX_REGION_LENGTH = 63
 
 
 def metrics(message: node_pb2.Heartbeat) -> NodeMetrics:
@@ -47,8 +46,8 @@ def metrics_report(message: node_pb2.ReportMetricsRequest) -> MetricsReport:
 
 
 def _milliseconds(trip: node_pb2.RoundTrip) -> float:
-    if not 0 < len(trip.region) <= MAX_REGION_LENGTH:
-        raise InvalidRequest(f"`round_trips.region` has 1 to {MAX_REGION_LENGTH} characters")
+    if wrong := name_flaw(trip.region, longest=LONGEST_REPORTED):
+        raise InvalidRequest(f"`round_trips.region` {wrong}")
     if not 0 < trip.milliseconds <= LONGEST_MS:
         raise InvalidRequest(f"`round_trips.milliseconds` is above 0 and at most {LONGEST_MS:g}")
     return trip.milliseconds

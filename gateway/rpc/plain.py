@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from gamepipe.model.errors import InvalidRequest
-from gateway.text import flaw
+from gamepipe.model.text import flaw
 
 
 def check_values(request: Message) -> None:

@@ -12,6 +12,8 @@ from structlog.testing import capture_logs
 from gamepipe.agent import probe
 from gamepipe.agent.probe import ProbeTarget, parse_target
 from gamepipe.agent.prober import RoundTripProber
+from gamepipe.agent.settings import AgentSettings
+from gamepipe.setting import BadSettings, read_settings
 from tests.agent.gateway import Gateway
 from tests.agent.link_rig import Rig, rig
 
@@ -151,6 +153,8 @@ async def test_without_targets_nothing_is_done(rig: Rig) -> None:
     [
         ("eu=probe.example:443", at("eu", 443, host="probe.example")),
         ("eu=[::1]:80", at("eu", 80, host="::1")),
+        (f"eu={'a' * 63}.example.:1", at("eu", 1, host=f"{'a' * 63}.example.")),
+        ("eu\u00a0north=münchen.example:1", at("eu\u00a0north", 1, host="münchen.example")),
         ("北欧=10.0.0.1:65535", at("北欧", 65535, host="10.0.0.1")),
     ],
 )
@@ -164,3 +168,31 @@ def test_targets_are_read(text: str, target: ProbeTarget) -> None:
 def test_what_is_no_target_says_what_one_looks_like(text: str) -> None:
     with pytest.raises(ValueError, match=r"such as eu-north=probe\.example:443"):
         parse_target(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("eu=foo..bar:1", "each part between its dots has 1 to 63 characters"),
+        (f"eu={'a' * 64}.example:1", "each part between its dots has 1 to 63 characters"),
+        ("eu=a\0b:1", "the host is a name or an address"),
+        (f"{'r' * 64}=h:1", "the region has 1 to 63 characters"),
+        ("e\x7fu=h:1", "the region is one line without control characters"),
+        ("e\ud800u=h:1", "the region is not valid Unicode"),
+        ("eu=h:65536", "the port counts from 1 to 65535"),
+    ],
+)
+def test_what_is_wrong_with_a_target_is_said(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_target(text)
+    with pytest.raises(BadSettings, match=said):
+        read_settings(AgentSettings, {"probes": (text,)}, flags={"probes": "--probe"})
+
+
+async def test_no_error_of_one_probe_keeps_the_others_from_being_measured(rig: Rig) -> None:
+    async with place() as port:
+        odd = at("odd", 443, host="foo..bar")
+        with capture_logs() as logs:
+            found = await prober(rig, odd, at("eu", port)).measure()
+    assert set(found) == {"eu"}
+    assert [(log["action"], log["target"]) for log in logs] == [("probe.unanswered", str(odd))]

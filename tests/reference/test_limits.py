@@ -199,6 +199,10 @@ async def test_metrics_and_round_trips_are_stored_and_survive_heartbeats(
             grpc.StatusCode.INVALID_ARGUMENT,
         ),
         (
+            {"round_trips": [node_pb2.RoundTrip(region="e\x7fu", milliseconds=1)]},
+            grpc.StatusCode.INVALID_ARGUMENT,
+        ),
+        (
             {"metrics": node_pb2.Heartbeat(cpu_share=float("nan"))},
             grpc.StatusCode.INVALID_ARGUMENT,
         ),

@@ -1,6 +1,7 @@
 """What a chooser keeps between decisions saves work and changes none, also in a large fleet, of
 which it looks only at the front."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gamepipe.model.spec import GpuRequest
+from gamepipe.model.node import GameNode
+from gamepipe.model.spec import GpuRequest, Resources
 from gamepipe.scheduling import front
-from gamepipe.scheduling.choose import Choice, Chooser
+from gamepipe.scheduling.choose import EXPLAINED, Choice, Chooser, Refusal
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.front import Front
 from gamepipe.scheduling.mix import learned
@@ -27,7 +29,7 @@ NODES = 40
 @pytest.fixture(autouse=True)
 def short_front(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front, "LENGTH", 6)
-    monkeypatch.setattr(front, "LONGEST", 12)
+    monkeypatch.setattr(front, "LONGEST", 24)
 
 
 def _tasks(seed: int) -> list[Task]:
@@ -37,21 +39,35 @@ def _tasks(seed: int) -> list[Task]:
     return [*tasks, task_of(empty)]
 
 
-@settings(max_examples=30, deadline=None)
+def _nodes(seed: int, equal: bool) -> list[GameNode]:
+    """Made up; or as many of one kind, more than two fronts, which only their ids set apart."""
+    nodes = made_nodes(NODES, seed)
+    if not equal:
+        return nodes
+    largest = max(nodes, key=lambda node: (len(node.facts.gpus), node.facts.cpu))
+    return [replace(largest, id=node.id) for node in nodes]
+
+
+@settings(max_examples=60, deadline=None)
 @given(
+    equal=st.booleans(),
     seed=st.integers(0, 1_000),
-    steps=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), min_size=20, max_size=60),
+    steps=st.lists(
+        st.tuples(st.integers(0, 6), st.integers(0, 3), st.integers(0, NODES - 1)),
+        min_size=20,
+        max_size=60,
+    ),
     weight=st.sampled_from([1.0, 0.0, -0.5]),
 )
 def test_a_kept_chooser_decides_as_a_new_one_does(
-    seed: int, steps: list[tuple[int, int]], weight: float
+    equal: bool, seed: int, steps: list[tuple[int, int, int]], weight: float
 ) -> None:
-    fleet, tasks = Fleet(made_nodes(NODES, seed)), _tasks(seed)
+    fleet, tasks = Fleet(_nodes(seed, equal)), _tasks(seed)
     profile = learned([task.need.resources for task in tasks]).profile
     policy = Policy(weights=Weights(fragmentation=weight))
     snapshot = Snapshot(fleet=fleet, profile=profile, policy=policy)
     kept, running = Chooser(snapshot), []
-    for number, (kind, freed) in enumerate(steps):
+    for number, (kind, freed, moved) in enumerate(steps):
         task = tasks[kind % len(tasks)]
         choice = kept.choose(task.need)
         assert choice == Chooser(snapshot).choose(task.need)
@@ -62,8 +78,54 @@ def test_a_kept_chooser_decides_as_a_new_one_does(
         if running and not freed:
             fleet.free(running.pop(0), 1)
         if freed == 1:
-            node = fleet.nodes[number % NODES]
+            node = fleet.nodes[moved]
             fleet.put(replace(node, labels={**node.labels, "moved": str(number)}))
+
+
+def test_of_equal_nodes_the_first_is_taken_behind_better_ones_that_filled_up() -> None:
+    node = made_nodes(1, 0)[0]
+    facts = replace(node.facts, cpu=8, gpus=())
+    fleet = Fleet(replace(node, id=f"n{row:02}", facts=facts) for row in range(NODES))
+    snapshot, task = Snapshot(fleet=fleet), task_of(Need(resources=Resources(cpu=4.0)))
+    kept = Chooser(snapshot)
+
+    def hold(rows: Iterable[int], cpu: float) -> None:
+        other = task_of(Need(resources=Resources(cpu=cpu)))
+        for row in rows:
+            fleet.hold(held(f"{cpu} on {row}", other, Choice(node_id=f"n{row:02}")))
+
+    def chosen() -> Choice | Refusal:
+        choice = kept.choose(task.need)
+        assert choice == Chooser(snapshot).choose(task.need)
+        return choice
+
+    assert chosen() == Choice(node_id="n00")
+    hold(range(20, 32), 8.0)
+    hold(range(32, 35), 1.0)
+    assert chosen() == Choice(node_id="n32")
+    passing = range(2, 2 + EXPLAINED)
+    hold(passing, 2.0)
+    chosen()
+    for row in passing:
+        fleet.free(f"2.0 on {row}", 1)
+    hold(range(32, 35), 7.0)
+    assert chosen() == Choice(node_id="n00")
+
+
+def test_a_chooser_behind_another_decides_as_a_new_one_does() -> None:
+    fleet, tasks = Fleet(made_nodes(NODES, 1)), _tasks(1)
+    profile = learned([task.need.resources for task in tasks]).profile
+    chooser = Chooser(Snapshot(fleet=fleet, profile=profile))
+    for number, task in enumerate(tasks * 10):
+        profile = learned([task.need.resources]).profile if number % 5 == 0 else profile
+        failures = np.arange(NODES) * (number % 3) / 100
+        snapshot = Snapshot(fleet=fleet, profile=profile, failures=failures)
+        chooser = Chooser(replace(chooser.snapshot, profile=profile, failures=failures), chooser)
+        choice = chooser.choose(task.need)
+        assert choice == Chooser(snapshot).choose(task.need)
+        assert chooser.explain(task.need) == Chooser(snapshot).explain(task.need)
+        if isinstance(choice, Choice):
+            fleet.hold(held(f"p{number}", task, choice))
 
 
 def test_rows_of_equal_cost_are_in_the_front_in_their_order() -> None:
@@ -72,6 +134,13 @@ def test_rows_of_equal_cost_are_in_the_front_in_their_order() -> None:
     assert found.rest == (3.0, 6)
     assert found.settles((3.0, 5))
     assert not found.settles((3.0, 6))
+
+
+def test_only_those_that_are_behind_the_rest_leave_the_front() -> None:
+    found = Front.of(np.array([2.0, 1.0, *[3.0] * 20]))
+    found.add(np.arange(4, 18))
+    found.drop_rest(np.array([2.0, 1.0, *[3.0] * 15, 2.5]))
+    assert found.rows.tolist() == [0, 1, 2, 3, 4, 5, 17]
 
 
 def test_a_front_of_all_that_fit_settles_everything() -> None:

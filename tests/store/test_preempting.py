@@ -369,6 +369,17 @@ async def test_a_game_that_came_up_as_its_pipeline_was_to_make_room_stays(
     assert await store.placements.asked_for_room() == ()
 
 
+async def test_another_is_asked_at_once_instead_of_a_game_that_stays_behind_its_pipelines_end(
+    store: GamePipelineStore,
+) -> None:
+    await full(store, "work", "game")
+    assert (await submit(store, "high", priority=5)).asked == (room("game", "high"),)
+    request = save_request("game", 3, PipelineState.RUNNING, node_id="n1", reason="PREEMPTED")
+    await store.pipelines.save(replace(request, instances=(instance("game"),)), now=NOW)
+    told = await leave(store, "game", PipelineState.COMPLETED, revision=4)
+    assert told == (room("work", "high"),)
+
+
 async def test_many_at_once_in_several_processes_ask_each_one_once(
     store: GamePipelineStore, store_url: str
 ) -> None:

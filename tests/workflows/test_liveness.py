@@ -89,6 +89,14 @@ async def test_nobody_is_lost_without_a_gateway_nor_in_its_first_ttl(fleet: Flee
     assert await fleet.spend(3 * BEAT) is Connectivity.LOST
 
 
+async def test_what_a_frozen_gateway_could_not_hear_is_no_silence(fleet: Fleet) -> None:
+    """Its last beat is younger than the last one of the node, and looks fresh for a while."""
+    await fleet.spend(2 * TTL, node=True)
+    assert await fleet.spend(BEAT) is Connectivity.ONLINE
+    assert await fleet.spend(TTL - BEAT, gateway=False) is Connectivity.SUSPECT
+    assert await fleet.spend(TTL, gateway=False) is Connectivity.SUSPECT
+
+
 async def test_a_store_that_was_away_makes_nobody_lost(fleet: Fleet) -> None:
     await fleet.spend(2 * TTL, node=True)
     await fleet.spend(TTL + BEAT, gateway=False, sweep=False)  # nobody could write anything

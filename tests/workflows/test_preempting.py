@@ -12,7 +12,15 @@ from gamepipe import searchattribute
 from gamepipe.model.record import PipelineRecord
 from gamepipe.model.state import Connectivity, PipelineState, StepState
 from gamepipe.offer import OfferSender
-from gamepipe.wire import CancelOrder, NodeLost, Preempt, ReportKind, StepAssignment, StepResult
+from gamepipe.wire import (
+    CancelOrder,
+    NodeLost,
+    Preempt,
+    ReportKind,
+    RunProgress,
+    StepAssignment,
+    StepResult,
+)
 from store.table import AllocationRow
 from store.transaction import Transaction
 from tests.waiting import eventually
@@ -355,3 +363,19 @@ async def may_be_preempted(stack: Stack, handle: Handle, may: bool) -> None:
         tx.session.get_one(AllocationRow, key).preemptible = may
 
     await stack.store._database.write(work, placing=True)
+
+
+async def test_the_loss_of_the_node_that_it_left_is_no_news_to_one_that_waits_again(
+    stack: Stack,
+) -> None:
+    node = await stack.node(two=until_stopped)
+    node.refused = {"stop_step", "clean_workspace"}  # so that its place is held
+    victim = await stack.submit(low(head="on_node_lost: wait"))
+    await running(stack, victim)
+    above = await stack.submit(high())
+    assert (await waits(stack, victim)).generation == 2
+    await victim.signal("node_lost", NodeLost(node_id=node.id, generation=1))
+    progress = await victim.query("progress", result_type=RunProgress)
+    assert (progress.state, progress.reason) != (PipelineState.PENDING, "WAITING_FOR_NODE")
+    for one in (victim, above):
+        await one.terminate()

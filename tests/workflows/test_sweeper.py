@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from temporalio.client import Client
 
 from gamepipe.config import Settings
 from gamepipe.definition import bind, content_digest, parse_pipeline
+from gamepipe.model.errors import StoreUnavailable
 from gamepipe.model.latency import Probe, region
 from gamepipe.model.node import Location
 from gamepipe.model.record import NewPipeline
@@ -116,6 +117,73 @@ async def test_what_was_probed_is_made_use_of_for_other_nodes(stack: Stack) -> N
 
     async with sweeping(Sweeper(stack.client, stack.store, FAST)):
         await eventually(known, what="a prediction for the other node of the zone")
+
+
+SHORT = timedelta(seconds=0.6)
+
+
+async def test_a_renewal_that_is_under_way_is_not_written_behind_the_end(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeper, real, written = Sweeper(stack.client, stack.store, FAST), stack.store.lease, []
+    sweeper._lease_ttl = SHORT
+    renews, may_end, may_write = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def lease(name: str, holder: str, *, ttl: timedelta, now: datetime) -> bool:
+        async def write() -> bool:
+            """As in a thread, which nobody can cancel."""
+            if written and ttl:
+                renews.set()
+                await may_write.wait()
+            written.append(ttl)
+            return await real(name, holder, ttl=ttl and timedelta(hours=1), now=now)
+
+        return await asyncio.shield(write())
+
+    monkeypatch.setattr(stack.store, "lease", lease)
+    monkeypatch.setattr(sweeper._pipelines, "run_once", may_end.wait)
+    shutdown = asyncio.Event()
+    task = asyncio.create_task(sweeper.run(shutdown))
+    await renews.wait()
+    shutdown.set()
+    may_end.set()
+    for part in (sweeper._nodes, sweeper._emptier, sweeper._stops):
+        monkeypatch.setattr(part, "run_once", may_end.wait)
+    monkeypatch.setattr(sweeper, "_settle", may_end.wait)
+    for _ in range(20):  # whatever does not wait for the renewal goes on
+        await asyncio.sleep(0)
+    may_write.set()
+    await task
+    assert written == [SHORT, SHORT, timedelta(0)]
+    assert await real("sweep", "another", ttl=SHORT, now=now())
+
+
+async def test_a_pass_whose_lease_was_lost_stops_before_its_next_part(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeper, real, asked = Sweeper(stack.client, stack.store, FAST), stack.store.lease, []
+    sweeper._lease_ttl = SHORT
+    parts: list[str] = []
+
+    async def lease(name: str, holder: str, *, ttl: timedelta, now: datetime) -> bool:
+        asked.append(ttl)
+        if len(asked) > 1:
+            raise StoreUnavailable("away")
+        return await real(name, holder, ttl=ttl, now=now)
+
+    async def first() -> None:
+        parts.append("first")
+        await eventually(lambda: len(asked) >= 6, what="the lease to run out")
+
+    async def second() -> None:
+        parts.append("second")
+
+    monkeypatch.setattr(stack.store, "lease", lease)
+    monkeypatch.setattr(sweeper._pipelines, "run_once", first)
+    monkeypatch.setattr(sweeper._nodes, "run_once", second)
+    async with sweeping(sweeper):
+        await eventually(lambda: len(asked) >= 8, what="the next passes")
+    assert parts == ["first"]
 
 
 # --- one pass, and the next one far away ---------------------------------------------------------

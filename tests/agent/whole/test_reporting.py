@@ -90,6 +90,14 @@ async def test_another_incarnation_of_the_id_hears_nothing(temporal_client: Clie
         assert not await report_to_run(temporal_client, "listener", new_run, NEWS), "it has closed"
 
 
+async def test_nobody_hears_what_is_said_to_a_run_that_is_gone(temporal_client: Client) -> None:
+    gone = "5a1c5f0e-0000-4000-8000-000000000000"
+    assert not await report_to_run(temporal_client, "never-was", gone, NEWS)
+    await _listener(temporal_client, "one")
+    assert not await report_to_run(temporal_client, "listener", gone, NEWS)
+    await temporal_client.get_workflow_handle("listener").terminate()
+
+
 @pytest.mark.usefixtures("control")
 async def test_an_agent_tells_the_successor_of_its_pipelines_id_nothing(
     start_agent,
