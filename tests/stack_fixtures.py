@@ -1,4 +1,4 @@
-"""One whole stack for the whole test run, and more game nodes that join it.
+"""One whole stack for the tests of a folder, and more game nodes that join it.
 
 The tests of the main job have fixtures of the same names that run over every kind of stack (see
 `tests/e2e/conftest.py`); everybody else gets the first kind.
@@ -53,11 +53,12 @@ def fleet_at(stack: RunningStack, folder: Path) -> Iterator[Fleet]:
     fleet.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningStack]:
-    """One stack for tests that leave it as it was."""
+    """One stack for tests that leave it as it was. It ends with its folder: one that idles costs
+    more than to start another."""
     prepare = stacks_of(KINDS[0], request)
     with started(prepare(tmp_path_factory.mktemp("stack"))) as stack:
         yield stack

@@ -23,7 +23,7 @@ def prepare_stack(stack_kind: str, request: pytest.FixtureRequest) -> StartStack
     return stacks_of(stack_kind, request)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_stack(
     prepare_stack: StartStack, stack_kind: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningStack]:
@@ -52,7 +52,7 @@ async def platform_engine(docker_url: str) -> AsyncIterator[Engine]:
         yield Engine(docker_url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def game_stack(
     platform_engine: Engine, prepare_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningStack]:

@@ -1,12 +1,13 @@
 """`kill -9`: of everything, and of each process in turn. Nothing runs twice, no line is missing."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.stack import RunningStack, wait_for
+from tests.stack_fixtures import StartStack, started
 
 MakeStack = Callable[..., RunningStack]
 COUNT = 40
@@ -27,6 +28,15 @@ steps:
     type: command
     command: echo ran >> {ledger}/three; for n in $(seq 1 {count}); do echo "three $n"; done
 """
+
+
+@pytest.fixture(scope="module")
+def mended_stack(
+    prepare_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningStack]:
+    """One that is whole again behind each test: it starts anew what was killed."""
+    with started(prepare_stack(tmp_path_factory.mktemp("mended"))) as stack:
+        yield stack
 
 
 @pytest.fixture
@@ -83,9 +93,9 @@ def test_a_pipeline_survives_the_death_of_every_process(
 
 @pytest.mark.parametrize("name", ["temporal", "worker", "gateway", "agent"])
 def test_a_pipeline_survives_the_death_of_a_process(
-    make_stack: MakeStack, ledger: Path, name: str
+    mended_stack: RunningStack, ledger: Path, name: str
 ) -> None:
-    stack = make_stack()
+    stack = mended_stack
     pipeline_id = begin(stack, ledger)
     stack.kill(name)
     open_gate(ledger)
@@ -102,8 +112,8 @@ def test_ctrl_c_leaves_no_process_and_no_traceback(make_stack: MakeStack) -> Non
     assert not (stack.data_dir / "stack.json").exists()
 
 
-def test_a_second_stack_on_the_same_data_is_refused(make_stack: MakeStack) -> None:
-    stack = make_stack()
+def test_a_second_stack_on_the_same_data_is_refused(mended_stack: RunningStack) -> None:
+    stack = mended_stack
     second = stack.run("up", "--data-dir", str(stack.data_dir), "--free-ports")
     assert second.returncode == 1
     assert "another stack runs on" in second.stderr

@@ -1,6 +1,6 @@
 """The network between a gRPC agent and its gateway fails without a word: packets just vanish."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from tests.agent.making import processes_of
 from tests.e2e.fleet import Fleet, FleetNode
 from tests.e2e.network import Machine, require_namespaces
 from tests.e2e.stack import GAMEPIPE, RunningStack, wait_for
+from tests.stack_fixtures import StartStack, started
 
 TTL_SECONDS = 6
 FILE = """
@@ -62,18 +63,23 @@ class Far:
         return str(self.node.record()["connectivity"])
 
 
-@pytest.fixture
-def far(make_stack: Callable[..., RunningStack], tmp_path: Path) -> Iterator[Far]:
+@pytest.fixture(scope="module")
+def far(prepare_stack: StartStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
     require_namespaces()
-    stack = make_stack(
-        GAMEPIPE_AGENT_TRANSPORT="grpc", GAMEPIPE_GRPC_HOST="0.0.0.0", GAMEPIPE_INSECURE="true"
+    folder = tmp_path_factory.mktemp("far")
+    stack = prepare_stack(
+        folder / "stack",
+        GAMEPIPE_AGENT_TRANSPORT="grpc",
+        GAMEPIPE_GRPC_HOST="0.0.0.0",
+        GAMEPIPE_INSECURE="true",
     )
-    machine = Machine()
-    machine.start()
-    far = Far(stack, machine, tmp_path)
-    yield far
-    far.fleet.close()
-    machine.stop()
+    with started(stack):
+        machine = Machine()
+        machine.start()
+        far = Far(stack, machine, folder)
+        yield far
+        far.fleet.close()
+        machine.stop()
 
 
 def whole(lines: list[str]) -> bool:

@@ -17,11 +17,11 @@ from gamepipe.wire import node_queue
 from gateway.agents import AgentService
 from gateway.file_limit import raise_file_limit
 from gateway.rpc.node_service import GREETED_AT_ONCE
-from tests.gateway.conftest import Gateway, gateway, store_url
+from tests.gateway.conftest import Gateway, gateway
 from tests.reference.client import ReferenceNode
 from tests.waiting import eventually
 
-__all__ = ["gateway", "store_url"]
+__all__ = ["gateway"]
 
 
 def threads() -> int:

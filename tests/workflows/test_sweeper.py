@@ -36,9 +36,11 @@ FAST = Settings(sweep_interval=0.05)  # type: ignore[arg-type]
 async def sweeping(sweeper: Sweeper) -> AsyncIterator["asyncio.Task[None]"]:
     shutdown = asyncio.Event()
     task = asyncio.create_task(sweeper.run(shutdown))
-    yield task
-    shutdown.set()
-    await task
+    try:
+        yield task
+    finally:  # one that went on behind a failed test would slow down all others
+        shutdown.set()
+        await task
 
 
 class Passes:
