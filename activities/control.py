@@ -66,8 +66,8 @@ class ControlActivities:
         answer = await self._store.placements.place(request, now=self._now())
         if answer.status is PlaceStatus.CLOSED and await self._took_over(request.saved):
             answer = await self._store.placements.place(request, now=self._now())
-        await self._offers.send((*answer.offers, *answer.asked))
-        return replace(answer, offers=(), asked=())
+        await self._offers.send(answer.notices)
+        return replace(answer, notices=())
 
     @activity.defn(name="save_progress")
     async def save_progress(self, request: SaveRequest) -> SaveAck:

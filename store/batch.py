@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Insert, Update, bindparam, inspect, update
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
+from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlmodel import Session, SQLModel
@@ -60,6 +60,11 @@ class BatchSession(Session):
         for table, values in rows.items():
             for names, some in _alike(values).items():
                 execute(_upsert(table, names, postgres), some)
+
+
+def insert_into(table: Any, *, postgres: bool) -> PostgresInsert | SqliteInsert:
+    """An insert that knows `on_conflict_do_...`: both databases have it, each in its own way."""
+    return PostgresInsert(table) if postgres else SqliteInsert(table)
 
 
 def key_of(row: SQLModel) -> Any:
@@ -114,7 +119,7 @@ def _update(table: type[SQLModel], names: tuple[str, ...]) -> Update:
 
 @lru_cache
 def _upsert(table: type[SQLModel], names: tuple[str, ...], postgres: bool) -> Insert:
-    insert = (postgres_insert if postgres else sqlite_insert)(inspect(table).local_table)
+    insert = insert_into(inspect(table).local_table, postgres=postgres)
     key = _key_names(table)
     new = {name: insert.excluded[name] for name in names if name not in key}
     return insert.on_conflict_do_update(index_elements=key, set_=new)

@@ -51,10 +51,9 @@ class LogStore:
         position: tuple[int, ...] | None = None
         while True:
             chunks = await self._database.read(partial(_page, query=query, after=position))
-            for chunk in chunks:
-                # Beside the loop, which others need: a search may pass over millions of lines.
-                for pair in await asyncio.to_thread(_wanted, chunk, query, matches):
-                    yield pair
+            # Beside the loop, which others need: a search may pass over millions of lines.
+            for pair in await asyncio.to_thread(_wanted, chunks, query, matches):
+                yield pair
             if len(chunks) < CHUNKS_AT_ONCE:
                 return
             position = _position(chunks[-1])
@@ -179,10 +178,10 @@ def _page(
     return session.exec(rows.order_by(*_ORDER).limit(CHUNKS_AT_ONCE)).all()
 
 
-def _wanted(chunk: LogChunkRow, query: LogQuery, matches: Matches) -> list[KeyedLine]:
-    key = _log_key(chunk)
+def _wanted(chunks: Sequence[LogChunkRow], query: LogQuery, matches: Matches) -> list[KeyedLine]:
     return [
         (key, line)
+        for chunk, key in ((chunk, _log_key(chunk)) for chunk in chunks)
         for line in unpack(chunk.first, chunk.data)
         if line.number > query.after
         and (query.since is None or line.at >= query.since)
@@ -197,5 +196,5 @@ def _tail(session: Session, query: LogQuery, matches: Matches) -> list[KeyedLine
     for chunk in session.exec(rows.execution_options(yield_per=CHUNKS_AT_ONCE)):
         if len(found) >= wanted:
             break
-        found = _wanted(chunk, query, matches) + found
+        found = _wanted([chunk], query, matches) + found
     return found[-wanted:] if wanted else []

@@ -17,7 +17,6 @@ from gamepipe.wire import (
     Placement,
     PlaceRequest,
     PlaceStatus,
-    RoomAsked,
     SaveRequest,
     SaveStatus,
 )
@@ -58,11 +57,10 @@ class _Group:
 
     def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
         answer, made, self._notices = self._place(request, now=now), self._notices, []
-        offers = (one for one in made if isinstance(one, OfferMade))
-        others = (offer for offer in offers if offer.pipeline_id != request.pipeline_id)
-        asked = dict.fromkeys(answer.asked)  # some of them by this pass
-        asked |= dict.fromkeys(one for one in made if isinstance(one, RoomAsked))
-        return replace(answer, offers=tuple(others), asked=tuple(asked))
+        notices = dict.fromkeys((*made, *answer.notices))  # some are of this very pass
+        return replace(
+            answer, notices=tuple(one for one in notices if not _is_answer(one, request))
+        )
 
     def _place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
         tx, row = self._tx, self._tx.lock_pipeline(request.pipeline_id)
@@ -173,7 +171,7 @@ class _Group:
             status=PlaceStatus.QUEUED,
             summary=answer.summary,
             reason=answer.reason,
-            asked=preemption.asked(turns.chooser.snapshot.fleet, row.id),
+            notices=preemption.asked(turns.chooser.snapshot.fleet, row.id),
         )
         return _with_definition(tx, row, request, queued)
 
@@ -193,6 +191,11 @@ class _Group:
                 "architecture": node.facts.architecture,
             },
         )
+
+
+def _is_answer(notice: Notice, request: PlaceRequest) -> bool:
+    """An offer to whoever asks needs no signal."""
+    return isinstance(notice, OfferMade) and notice.pipeline_id == request.pipeline_id
 
 
 def _filled_in(placed: SaveRequest, node_id: str) -> SaveRequest:

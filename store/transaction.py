@@ -6,13 +6,11 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import inspect, or_, text, tuple_
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlmodel import SQLModel, col, select
 
 from gamepipe.model.record import EventKind
 from gamepipe.scheduling.order_policy import OrderPolicy
-from store.batch import BatchSession, key_in, key_of
+from store.batch import BatchSession, insert_into, key_in, key_of
 from store.fleet import FleetCache, next_revision
 from store.table import EventRow, PipelineRow
 
@@ -159,15 +157,14 @@ class Transaction:
         """Insert rows whose unique keys are not there yet."""
         values = list(rows)
         if values:
-            insert = postgres_insert if self.is_postgres else sqlite_insert
-            statement = insert(table).on_conflict_do_nothing()
+            statement = insert_into(table, postgres=self.is_postgres).on_conflict_do_nothing()
             self.session.connection().execute(statement, values)
 
     def insert_new(self, table: type[SQLModel], row: dict[str, Any]) -> bool:
         """Insert a row; False when its key is there already."""
-        insert = postgres_insert if self.is_postgres else sqlite_insert
+        insert = insert_into(table, postgres=self.is_postgres)
         key = inspect(table).primary_key
-        statement = insert(table).values(row).on_conflict_do_nothing().returning(*key)
+        statement = insert.values(row).on_conflict_do_nothing().returning(*key)
         return self.session.connection().execute(statement).first() is not None
 
     def flush_events(self) -> None:
@@ -184,7 +181,7 @@ class Transaction:
         a workflow task that is repeated behind new signals tells anew what it told too early."""
         if not rows:
             return
-        insert = (postgres_insert if self.is_postgres else sqlite_insert)(EventRow)
+        insert = insert_into(EventRow, postgres=self.is_postgres)
         new = insert.excluded
         differs = or_(col(EventRow.kind) != new.kind, col(EventRow.data) != new["data"])
         statement = insert.on_conflict_do_update(

@@ -79,9 +79,11 @@ class Reservations:
     def without(self, some: Iterable[Reservation]) -> Iterator[None]:
         """As if these did not stand."""
         lifted = self._free(some)
-        yield
-        for one in lifted:
-            self._fleet.hold(one.kept)
+        try:
+            yield
+        finally:
+            for one in lifted:
+                self._fleet.hold(one.kept)
 
     def _free(self, reservations: Iterable[Reservation]) -> list[Reservation]:
         """Those that were held, and not replaced by what their pipeline was granted since."""

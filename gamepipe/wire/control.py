@@ -127,9 +127,6 @@ class PlaceAnswer:
     """Why it waits, for people."""
     reason: str = NO_CAPACITY
     """The code of that: NO_CAPACITY or LIMIT_REACHED."""
-    asked: tuple[RoomAsked, ...] = ()
-    """Those that have yet to make room for it, and those that were asked for others before it: the
-    activity tells them, and its workflow sees none."""
     definition: PipelineSpec | None = None
     """Set when the definition changed since the workflow's revision."""
     definition_revision: int = 1
@@ -137,8 +134,9 @@ class PlaceAnswer:
     """With `definition`, like the names below."""
     env_names: tuple[str, ...] = ()
     secret_names: tuple[str, ...] = ()
-    offers: tuple[OfferMade, ...] = ()
-    """To others that were served first: the activity sends them, and its workflow sees none."""
+    notices: tuple[Notice, ...] = ()
+    """To others that were served first, and to those that have yet to make room for it or for them:
+    the activity sends them, and its workflow sees none."""
 
 
 @dataclass(frozen=True, kw_only=True)

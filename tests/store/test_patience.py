@@ -34,7 +34,7 @@ async def test_a_node_that_is_closed_for_a_moment_has_nobody_else_asked(
 ) -> None:
     await one_core_each(store, 3)
     high = await submit(store, "high", PLAYED, priority=5)
-    (asked,) = high.asked
+    (asked,) = high.notices
     await store.nodes.mark(asked.node_id, Connectivity.SUSPECT, now=PLAYED)
     await store.placements.offer(now=PLAYED + timedelta(seconds=20), telling=True)
     assert await store.placements.asked_for_room() == (asked,)
@@ -47,7 +47,7 @@ async def test_one_that_has_not_confirmed_its_stop_has_nobody_else_asked(
     store: GamePipelineStore,
 ) -> None:
     await one_core_each(store, 2)
-    (asked,) = (await submit(store, "high", PLAYED, priority=5)).asked
+    (asked,) = (await submit(store, "high", PLAYED, priority=5)).notices
     request = save_request(
         asked.pipeline_id, 3, PipelineState.RUNNING, node_id=asked.node_id, release=True
     )
@@ -60,7 +60,7 @@ async def test_one_that_has_not_confirmed_its_stop_has_nobody_else_asked(
 @pytest.mark.parametrize("how", ["lost", "disabled", "in maintenance"])
 async def test_a_node_that_is_gone_is_not_waited_for(store: GamePipelineStore, how: str) -> None:
     await one_core_each(store, 2)
-    (asked,) = (await submit(store, "high", PLAYED, priority=5)).asked
+    (asked,) = (await submit(store, "high", PLAYED, priority=5)).notices
     if how == "lost":
         await store.nodes.mark(asked.node_id, Connectivity.LOST, now=PLAYED)
     else:
@@ -75,7 +75,7 @@ async def test_one_that_does_not_leave_is_not_waited_for_forever(
 ) -> None:
     await one_core_each(store, 3)
     first = await submit(store, "high", PLAYED, priority=5)
-    assert len(first.asked) == 1
+    assert len(first.notices) == 1
     patience = OrderPolicy().patience
     await store.placements.offer(now=PLAYED + patience / 2, telling=True)
     assert len(await making_room(store)) == 1
@@ -89,7 +89,7 @@ async def test_whoever_was_stuck_and_leaves_after_all_makes_the_room(
     store: GamePipelineStore,
 ) -> None:
     await one_core_each(store, 2)
-    (stuck,) = (await submit(store, "high", PLAYED, priority=5)).asked
+    (stuck,) = (await submit(store, "high", PLAYED, priority=5)).notices
     late = PLAYED + OrderPolicy().patience
     await store.placements.offer(now=late, telling=True)
     gone = save_request(

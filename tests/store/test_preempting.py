@@ -72,11 +72,11 @@ async def test_one_of_a_higher_class_has_the_youngest_leave_and_gets_their_place
     await store.pipelines.add(new("elder", placement=PREEMPTIBLE), now=NOW)
     later = NOW + timedelta(minutes=5)
     high = await submit(store, "high", later, priority=5)
-    assert (high.status, high.asked) == (PlaceStatus.QUEUED, (room("young", "high"),))
+    assert (high.status, high.notices) == (PlaceStatus.QUEUED, (room("young", "high"),))
     assert high.summary.startswith("high waits for 1 pipeline to make room on node n1: young")
     assert await store.placements.asked_for_room() == (room("young", "high"),)
     small = await submit(store, "small", later)
-    assert (small.status, small.asked) == (PlaceStatus.QUEUED, ())
+    assert (small.status, small.notices) == (PlaceStatus.QUEUED, ())
     assert await leave(store, "young") == (
         OfferMade(pipeline_id="high", generation=1, node_id="n1"),
     )
@@ -87,9 +87,9 @@ async def test_asked_again_it_names_the_same(store: GamePipelineStore) -> None:
     await full(store, "low", "other")
     first = await submit(store, "high", priority=5)
     again = await store.placements.place(place_request("high", revision=3), now=LATER)
-    assert again.asked == first.asked != ()
+    assert again.notices == first.notices != ()
     await store.placements.offer(now=LATER, telling=True)
-    assert await store.placements.asked_for_room() == first.asked
+    assert await store.placements.asked_for_room() == first.notices
     (entry,) = await store.placements.queue()
     assert "waits for 1 pipeline to make room on node n1" in entry.summary
 
@@ -99,11 +99,11 @@ async def test_nobody_else_gets_what_was_left_before_it_is_enough(
 ) -> None:
     await full(store, "a", "b")
     high = await submit(store, "high", priority=5, cpu=2.0)
-    assert {one.pipeline_id for one in high.asked} == {"a", "b"}
+    assert {one.pipeline_id for one in high.notices} == {"a", "b"}
     assert await leave(store, "a") == ()
     assert (await submit(store, "small", LATER)).status is PlaceStatus.QUEUED
     as_high = await submit(store, "as-high", LATER, priority=5, tenant="other")
-    assert (as_high.status, as_high.asked) == (PlaceStatus.QUEUED, ())
+    assert (as_high.status, as_high.notices) == (PlaceStatus.QUEUED, ())
     (offer,) = await leave(store, "b")
     assert offer.pipeline_id == "high"
 
@@ -215,7 +215,7 @@ async def test_whoever_is_needed_no_more_stays(store: GamePipelineStore, how: st
     (held,) = await store.placements.live_allocations()
     assert (held.preempted_for, held.preemptible) == ("", True)
     higher = await submit(store, "higher", LATER, priority=6)
-    assert higher.asked == (room("low", "higher"),)
+    assert higher.notices == (room("low", "higher"),)
 
 
 async def test_one_that_had_heard_of_it_leaves_nevertheless_and_keeps_its_old_place(
@@ -241,7 +241,7 @@ async def test_one_that_did_not_leave_stays_once_there_is_room_elsewhere(
     (offer,) = await store.placements.offer(now=LATER)
     assert (offer.pipeline_id, offer.node_id) == ("high", "n2")
     assert await store.placements.asked_for_room() == ()
-    assert (await submit(store, "higher", LATER, priority=6)).asked == (room("low", "higher"),)
+    assert (await submit(store, "higher", LATER, priority=6)).notices == (room("low", "higher"),)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ async def test_equal_ones_and_those_that_did_not_offer_it_stay(
     await store.nodes.register(registration("n1", cpu=1), now=NOW)
     await submit(store, "runs", **spec)
     high = await submit(store, "high", priority=5)
-    assert (high.status, high.asked) == (PlaceStatus.QUEUED, ())
+    assert (high.status, high.notices) == (PlaceStatus.QUEUED, ())
 
 
 async def test_an_offer_that_nobody_took_is_left_alone(store: GamePipelineStore) -> None:
@@ -261,19 +261,19 @@ async def test_an_offer_that_nobody_took_is_left_alone(store: GamePipelineStore)
     await submit(store, "offered", placement=PREEMPTIBLE)
     await store.placements.release("first", 1, now=NOW)
     high = await submit(store, "high", priority=5)
-    assert (high.status, high.asked) == (PlaceStatus.QUEUED, ())
+    assert (high.status, high.notices) == (PlaceStatus.QUEUED, ())
     taken = await store.placements.place(place_request("offered", revision=3), now=NOW)
-    assert (taken.status, taken.asked) == (PlaceStatus.PLACED, (room("offered", "high"),))
+    assert (taken.status, taken.notices) == (PlaceStatus.PLACED, (room("offered", "high"),))
     assert await store.placements.asked_for_room() == (room("offered", "high"),)
 
 
 async def test_the_present_priority_of_one_that_runs_counts(store: GamePipelineStore) -> None:
     await full(store, "runs")
     await store.pipelines.update("runs", PipelineChange(priority=5), now=NOW)
-    assert (await submit(store, "high", priority=5)).asked == ()
+    assert (await submit(store, "high", priority=5)).notices == ()
     await store.pipelines.update("runs", PipelineChange(priority=4), now=NOW)
     again = await store.placements.place(place_request("high", revision=3), now=LATER)
-    assert again.asked == (room("runs", "high"),)
+    assert again.notices == (room("runs", "high"),)
 
 
 async def test_one_that_waits_and_rises_asks_at_once(store: GamePipelineStore) -> None:
@@ -296,7 +296,7 @@ async def test_one_that_runs_and_falls_below_others_is_asked_at_once(
 async def test_a_release_that_is_not_enough_asks_for_the_rest(store: GamePipelineStore) -> None:
     await full(store, "low", "firm")
     await store.pipelines.update("firm", PipelineChange(priority=9), now=NOW)
-    assert (await submit(store, "high", priority=5, cpu=2.0)).asked == ()
+    assert (await submit(store, "high", priority=5, cpu=2.0)).notices == ()
     assert await leave(store, "firm", PipelineState.COMPLETED) == (room("low", "high"),)
 
 
@@ -308,7 +308,7 @@ async def test_a_newcomer_hears_of_those_that_are_to_make_room_for_others(
     await submit(store, "high", priority=5, cpu=2.0)
     await store.nodes.register(registration("n1", cpu=3), now=NOW)  # nobody is told of it
     newcomer = await submit(store, "new", LATER, priority=5, tenant="other")
-    assert newcomer.asked == (room("low", "high"),)
+    assert newcomer.notices == (room("low", "high"),)
 
 
 def instance(name: str) -> Instance:
@@ -335,7 +335,7 @@ async def come_up(store: GamePipelineStore, name: str, revision: int = 3) -> tup
 async def test_an_instance_in_use_is_never_asked(store: GamePipelineStore) -> None:
     await full(store, "game")
     await come_up(store, "game")
-    assert (await submit(store, "high", priority=5)).asked == ()
+    assert (await submit(store, "high", priority=5)).notices == ()
     ended = save_request("game", 4, PipelineState.COMPLETED, node_id="n1", release=True)
     await store.pipelines.save(ended, now=NOW)
     await store.placements.offer(now=NOW, telling=True)
@@ -347,7 +347,7 @@ async def test_one_whose_service_comes_up_meanwhile_stays_and_another_is_asked(
 ) -> None:
     await full(store, "work", "game")
     high = await submit(store, "high", priority=5)
-    assert high.asked == (room("game", "high"),)
+    assert high.notices == (room("game", "high"),)
     assert await come_up(store, "game") == (room("work", "high"),)
     assert await store.placements.asked_for_room() == (room("work", "high"),)
     await store.instances.observe("game.g1.s1", InstanceState.EXITED, now=NOW)
@@ -372,7 +372,7 @@ async def test_another_is_asked_at_once_instead_of_a_game_that_stays_behind_its_
     store: GamePipelineStore,
 ) -> None:
     await full(store, "work", "game")
-    assert (await submit(store, "high", priority=5)).asked == (room("game", "high"),)
+    assert (await submit(store, "high", priority=5)).notices == (room("game", "high"),)
     request = save_request("game", 3, PipelineState.RUNNING, node_id="n1", reason="PREEMPTED")
     await store.pipelines.save(replace(request, instances=(instance("game"),)), now=NOW)
     told = await leave(store, "game", PipelineState.COMPLETED, revision=4)
@@ -397,7 +397,7 @@ async def test_many_at_once_in_several_processes_ask_each_one_once(
         )
     finally:
         await other.close()
-    asked = [one for answer in answers for one in answer.asked]
+    asked = [one for answer in answers for one in answer.notices]
     assert len({one.pipeline_id for one in asked}) == len(asked) == 6
     assert {one.for_pipeline for one in asked} == set(high)
     offers = [offer for one in asked for offer in await leave(store, one.pipeline_id)]
@@ -415,7 +415,7 @@ async def test_one_that_is_placed_by_the_same_transaction_may_be_asked(
         placing=True,
     )
     assert (low.status, high.status) == (PlaceStatus.PLACED, PlaceStatus.QUEUED)
-    assert high.asked == await store.placements.asked_for_room() == (room("low", "high"),)
+    assert high.notices == await store.placements.asked_for_room() == (room("low", "high"),)
 
 
 async def test_one_that_has_moved_on_is_not_told_again(store: GamePipelineStore) -> None:
@@ -432,7 +432,7 @@ async def test_a_fleet_may_do_without(store_url: str) -> None:
     store = await GamePipelineStore.open(store_url, order=OrderPolicy(preemption=False))
     try:
         await full(store, "low")
-        assert (await submit(store, "high", priority=5)).asked == ()
+        assert (await submit(store, "high", priority=5)).notices == ()
         await store.placements.offer(now=LATER, telling=True)
         assert await store.placements.asked_for_room() == ()
     finally:
