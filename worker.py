@@ -40,7 +40,7 @@ with uncollected():
     from gamepipe.connecting import connect_temporal
     from gamepipe.logs import configure_logging
     from gamepipe.model.errors import GamePipeError
-    from gamepipe.offer import OfferSender
+    from gamepipe.notice import NoticeSender
     from gamepipe.ports import Store
     from gamepipe.setting import read_settings
     from gamepipe.stopping import Stopper
@@ -72,9 +72,9 @@ def build_worker(
 ) -> Worker:
     """The Temporal worker on the control queue; `grace` is that of games on a drained node."""
     emptier = build_emptier(client, store, grace)
-    offers = OfferSender(client)
-    drains = DrainActivities(store=store, emptier=emptier, offers=offers, now=utc_now)
-    control = ControlActivities(store=store, client=client, offers=offers, now=utc_now)
+    notices = NoticeSender(client)
+    drains = DrainActivities(store=store, emptier=emptier, notices=notices, now=utc_now)
+    control = ControlActivities(store=store, client=client, notices=notices, now=utc_now)
     return Worker(
         client,
         task_queue=CONTROL_QUEUE,
@@ -93,7 +93,7 @@ class Sweeper:
 
     def __init__(self, client: Client, store: Store, settings: Settings) -> None:
         self._store = store
-        self._offers = OfferSender(client)
+        self._notices = NoticeSender(client)
         self._interval = settings.sweep_interval
         self._lease_ttl = max(3 * self._interval, SHORTEST_LEASE)
         self._holder = client.identity
@@ -102,7 +102,7 @@ class Sweeper:
         self._pipelines = PipelineSweep(
             store=store,
             client=client,
-            offers=self._offers,
+            notices=self._notices,
             settings=settings.run_settings(),
             now=utc_now,
         )
@@ -142,7 +142,7 @@ class Sweeper:
             await self._offer()
 
     async def _offer(self) -> None:
-        await self._offers.send(await self._store.placements.offer(now=utc_now()))
+        await self._notices.send(await self._store.placements.offer(now=utc_now()))
 
     async def _hold_lease(self) -> bool:
         asked, ttl = time.monotonic(), self._lease_ttl

@@ -11,7 +11,7 @@ from temporalio.client import Client
 from activities.stuck import StuckMarker
 from gamepipe.model.errors import NotFound
 from gamepipe.model.state import InstanceState
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gamepipe.ports import Store
 from gamepipe.wire import (
     CleanUp,
@@ -34,11 +34,11 @@ class ControlActivities:
     """Each one is a store transaction, then the signals that follow from it."""
 
     def __init__(
-        self, *, store: Store, client: Client, offers: OfferSender, now: Callable[[], datetime]
+        self, *, store: Store, client: Client, notices: NoticeSender, now: Callable[[], datetime]
     ) -> None:
         self._store = store
         self._client = client
-        self._offers = offers
+        self._notices = notices
         self._now = now
         self._stuck = StuckMarker(store, now=now)
 
@@ -66,7 +66,7 @@ class ControlActivities:
         answer = await self._store.placements.place(request, now=self._now())
         if answer.status is PlaceStatus.CLOSED and await self._took_over(request.saved):
             answer = await self._store.placements.place(request, now=self._now())
-        await self._offers.send(answer.notices)
+        await self._notices.send(answer.notices)
         return replace(answer, notices=())
 
     @activity.defn(name="save_progress")
@@ -82,12 +82,12 @@ class ControlActivities:
         ack, notices = await self._store.pipelines.save(request, now=self._now())
         if ack.status is SaveStatus.STALE_RUN and await self._took_over(request):
             ack, notices = await self._store.pipelines.save(request, now=self._now())
-        await self._offers.send(notices)
+        await self._notices.send(notices)
         return ack
 
     @activity.defn(name="withdraw_placement")
     async def withdraw_placement(self, request: WithdrawRequest) -> None:
-        await self._offers.send(await self._store.placements.withdraw(request, now=self._now()))
+        await self._notices.send(await self._store.placements.withdraw(request, now=self._now()))
 
     @activity.defn(name="begin_instance_stop")
     async def begin_instance_stop(self, instance_id: str) -> None:
@@ -114,7 +114,7 @@ class ControlActivities:
             message=ended.end.message,
             now=self._now(),
         )
-        await self._offers.send(notices)
+        await self._notices.send(notices)
 
     @activity.defn(name="clean_up_pipelines")
     async def clean_up_pipelines(self, clean_up: CleanUp) -> int:

@@ -8,7 +8,7 @@ from temporalio import activity
 
 from activities.emptying import NodeEmptier
 from gamepipe.model.state import NodeState
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gamepipe.ports import NodeChange, Store
 from gamepipe.wire.drain import Drain, DrainLook, DrainWatch
 
@@ -24,11 +24,11 @@ class DrainActivities:
         *,
         store: Store,
         emptier: NodeEmptier,
-        offers: OfferSender,
+        notices: NoticeSender,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
-        self._offers = offers
+        self._notices = notices
         self._emptier = emptier
         self._now = now
 
@@ -43,7 +43,7 @@ class DrainActivities:
         if node.state is NodeState.NORMAL:
             change = NodeChange(state=NodeState.MAINTENANCE)
             await self._store.nodes.update(drain.node_id, change, now=self._now())
-            await self._offers.send(await self._store.placements.outstanding())
+            await self._notices.send(await self._store.placements.outstanding())
 
     @activity.defn(name="watch_drain")
     async def watch_drain(self, watch: DrainWatch) -> DrainLook:

@@ -18,7 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from gamepipe.model.node import GameNode, pace_of
 from gamepipe.model.state import Connectivity
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gamepipe.ports import Store
 from gamepipe.wire import NodeBack, NodeLost, node_identity, node_queue, workflow_id
 
@@ -46,7 +46,7 @@ class NodeSweep:
         """
         self._store = store
         self._client = client
-        self._offers = OfferSender(client)
+        self._notices = NoticeSender(client)
         self._least_ttl = self._ttl = ttl
         self._interval = interval
         self._now = now
@@ -89,7 +89,7 @@ class NodeSweep:
     async def _offer(self) -> None:
         """Nodes that are back take pipelines again; what was offered of lost ones is of others."""
         await self._store.placements.offer(now=self._now())
-        await self._offers.send(await self._store.placements.outstanding())
+        await self._notices.send(await self._store.placements.outstanding())
 
     async def _listened_until(self) -> datetime | None:
         """When a gateway that had listened for a whole TTL was up for the last time; None when none

@@ -15,7 +15,7 @@ from gamepipe.model import reason as reasons
 from gamepipe.model.errors import GamePipeError, RevisionConflict
 from gamepipe.model.record import PipelineRecord
 from gamepipe.model.state import PipelineState
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gamepipe.ports import Store
 from gamepipe.starting import is_of, start_pipeline
 from gamepipe.wire import RoomAsked, RunSettings, workflow_id
@@ -42,13 +42,13 @@ class PipelineSweep:
         *,
         store: Store,
         client: Client,
-        offers: OfferSender,
+        notices: NoticeSender,
         settings: RunSettings,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._client = client
-        self._offers = offers
+        self._notices = notices
         self._settings = settings
         self._now = now
         self._told: dict[RoomAsked, datetime] = {}
@@ -61,8 +61,8 @@ class PipelineSweep:
             await self._attempt(record)
         await self._reconcile()
         await self._store.placements.offer(now=self._now(), telling=True)
-        await self._offers.send(await self._store.placements.untaken_offers())
-        await self._offers.send(await self._not_told_of_late())
+        await self._notices.send(await self._store.placements.untaken_offers())
+        await self._notices.send(await self._not_told_of_late())
 
     async def _not_told_of_late(self) -> list[RoomAsked]:
         """Who is to make room: each signal stays in a history, and a stop takes its time."""
@@ -181,7 +181,7 @@ class PipelineSweep:
             pipeline_id=record.id,
             message=message,
         )
-        await self._offers.send(notices)
+        await self._notices.send(notices)
 
     async def _compare_run(
         self, record: PipelineRecord, description: WorkflowExecutionDescription

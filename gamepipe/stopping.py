@@ -11,7 +11,7 @@ from gamepipe.model import reason as reasons
 from gamepipe.model.errors import IllegalTransition, TemporalUnavailable
 from gamepipe.model.record import Instance, PipelineRecord
 from gamepipe.model.state import PipelineState
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gamepipe.ports import Store
 from gamepipe.presentrun import NoRun, Run, ask_run
 from gamepipe.starting import RPC_TIMEOUT
@@ -30,7 +30,7 @@ class Stopper:
         self._store = store
         self._client = client
         self._now = now
-        self._offers = OfferSender(client)
+        self._notices = NoticeSender(client)
 
     async def cancel(self, pipeline_id: str, order: CancelOrder) -> PipelineRecord:
         """The pipeline as it stands behind the request.
@@ -87,7 +87,7 @@ class Stopper:
         current, notices = await self._store.pipelines.update_status(
             pipeline_id, state, reason=reason, message=message, now=self._now()
         )
-        await self._offers.send(notices)
+        await self._notices.send(notices)
         return current
 
 

@@ -11,7 +11,7 @@ from gamepipe.model.errors import Forbidden, NotFound
 from gamepipe.model.node import GameNode, NodeMetrics
 from gamepipe.model.record import AttemptKey, StopOrder
 from gamepipe.model.state import Connectivity, InstanceState, NodeState
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gamepipe.ports import (
     LogChunk,
     MetricsReport,
@@ -46,11 +46,11 @@ class AgentService:
         store: Store,
         client: Client,
         connect_temporal: Callable[[], Awaitable[Client]],
-        offers: OfferSender,
+        notices: NoticeSender,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
-        self._offers = offers
+        self._notices = notices
         self._now = now
         self.connect_temporal = connect_temporal
         """For workers, which cannot do with a client that connects on its first call."""
@@ -59,7 +59,7 @@ class AgentService:
     async def register(self, registration: Registration) -> GameNode:
         """The node with its new session; whoever waits for such a node is offered it."""
         node = await self._store.nodes.register(registration, now=self._now())
-        await self._offers.send(await self._store.placements.offer(now=self._now()))
+        await self._notices.send(await self._store.placements.offer(now=self._now()))
         return node
 
     async def connect(self, session: NodeSession) -> GameNode:
@@ -68,7 +68,7 @@ class AgentService:
         if node.connectivity is Connectivity.ONLINE:
             return node
         node = await self._store.nodes.mark(node.id, Connectivity.ONLINE, now=self._now())
-        await self._offers.send(await self._store.placements.offer(now=self._now()))
+        await self._notices.send(await self._store.placements.offer(now=self._now()))
         return node
 
     async def check_session(self, session: NodeSession) -> None:
@@ -97,7 +97,7 @@ class AgentService:
 
     async def confirm_stop(self, order_id: int, node_id: str) -> None:
         notices = await self._store.nodes.confirm_stop(order_id, node_id=node_id, now=self._now())
-        await self._offers.send(notices)
+        await self._notices.send(notices)
 
     async def take_state(self, node_id: str, session: int, state: NodeState) -> None:
         """The agent acts by this state from now on."""
@@ -123,7 +123,7 @@ class AgentService:
                 "instance.unknown", action="instance.unknown", instance_id=seen.instance_id
             )
             return
-        await self._offers.send(notices)
+        await self._notices.send(notices)
 
     async def append_logs(self, chunks: Sequence[LogChunk]) -> tuple[int, ...]:
         return await self._store.logs.append(chunks)

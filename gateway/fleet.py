@@ -9,7 +9,7 @@ from gamepipe.model.errors import IllegalTransition, InvalidRequest
 from gamepipe.model.node import GameNode
 from gamepipe.model.record import Instance
 from gamepipe.model.state import NodeState
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gamepipe.ports import NodeChange, Store
 from gateway.draining import DrainService
 from gateway.ending import PipelineEnder
@@ -34,14 +34,14 @@ class FleetService:
         ender: PipelineEnder,
         emptier: NodeEmptier,
         drains: DrainService,
-        offers: OfferSender,
+        notices: NoticeSender,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._ender = ender
         self._emptier = emptier
         self.drains = drains
-        self._offers = offers
+        self._notices = notices
         self._now = now
 
     async def nodes(self) -> tuple[GameNode, ...]:
@@ -60,7 +60,7 @@ class FleetService:
         if change.state is NodeState.DISABLED:
             await self._emptier.empty(node_id, reason=f"node {node_id} was disabled")
         await self._store.placements.offer(now=self._now())
-        await self._offers.send(await self._store.placements.outstanding())
+        await self._notices.send(await self._store.placements.outstanding())
         return node
 
     async def instances(

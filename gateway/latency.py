@@ -15,7 +15,7 @@ from gamepipe.model.latency import (
     Region,
     name_flaw,
 )
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gamepipe.ports import Store
 from gamepipe.scheduling.probe import FORGOTTEN
 
@@ -42,9 +42,9 @@ class ProbeReport:
 class LatencyService:
     """Checks what is reported; the store holds the rules."""
 
-    def __init__(self, *, store: Store, offers: OfferSender, now: Callable[[], datetime]) -> None:
+    def __init__(self, *, store: Store, notices: NoticeSender, now: Callable[[], datetime]) -> None:
         self._store = store
-        self._offers = offers
+        self._notices = notices
         self._now = now
 
     async def report(self, node_id: str, reports: Sequence[ProbeReport]) -> tuple[MeasuredWay, ...]:
@@ -73,7 +73,7 @@ class LatencyService:
         probes = [_probe(node_id, report, now) for report in reports]
         ways = await self._store.latencies.report(probes, now=now)
         regions = {way.source.name for way in ways if way.source.kind == REGION}
-        await self._offers.send(await self._store.placements.offer_nearer(regions, now=now))
+        await self._notices.send(await self._store.placements.offer_nearer(regions, now=now))
         return ways
 
     async def estimates(self, node_id: str) -> tuple[Estimate, ...]:
@@ -101,13 +101,13 @@ class LatencyService:
             raise InvalidRequest("latitude counts from -90 to 90, longitude from -180 to 180")
         said = Region(name=name, latitude=latitude, longitude=longitude)
         region = await self._store.latencies.put_region(said, now=self._now())
-        await self._offers.send(await self._store.placements.offer(now=self._now()))
+        await self._notices.send(await self._store.placements.offer(now=self._now()))
         return region
 
     async def remove_region(self, name: str) -> None:
         """Its place is that of its nodes again, which may be nearer. Raises `NotFound`."""
         await self._store.latencies.remove_region(name)
-        await self._offers.send(await self._store.placements.offer(now=self._now()))
+        await self._notices.send(await self._store.placements.offer(now=self._now()))
 
 
 def _mistakes(node_id: str, report: ProbeReport, now: datetime) -> Iterator[str]:

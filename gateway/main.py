@@ -19,7 +19,7 @@ from gamepipe.config import Settings
 from gamepipe.connecting import LateClient
 from gamepipe.logs import configure_logging
 from gamepipe.model.errors import GamePipeError, InvalidRequest
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gamepipe.ports import Store
 from gamepipe.setting import read_settings
 from gateway.agents import AgentService
@@ -107,7 +107,7 @@ async def _serve(
         connect_temporal=LateClient(
             settings.temporal_address, settings.temporal_namespace, runtime=temporal_runtime()
         ).get,
-        offers=OfferSender(client),
+        notices=NoticeSender(client),
         now=utc_now,
     )
     clock = AwakeClock()

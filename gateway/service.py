@@ -13,7 +13,7 @@ from gamepipe.definition import check_change, content_digest
 from gamepipe.model.errors import InvalidRequest, NotFound
 from gamepipe.model.record import NewPipeline, PipelineRecord, StoredEvent
 from gamepipe.model.state import PipelineState
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gamepipe.ports import PipelineChange, PipelineFilter, PipelinePage, Store
 from gamepipe.starting import start_pipeline
 from gamepipe.wire import CancelOrder, RunSettings
@@ -57,19 +57,19 @@ class GamePipelineService:
         self._client = client
         self._settings = settings
         self._now = now
-        self._offers = OfferSender(client)
+        self._notices = NoticeSender(client)
         self._ender = PipelineEnder(store=store, client=client, settings=settings, now=now)
         self.status = StatusService(store, client, self._ender)
         self.logs = LogReader(store)
         self.events = EventReader(store)
-        self.latency = LatencyService(store=store, offers=self._offers, now=now)
+        self.latency = LatencyService(store=store, notices=self._notices, now=now)
         self.plans = PlanService(store, now=now)
         self.fleet = FleetService(
             store=store,
             ender=self._ender,
             emptier=self._ender.emptier,
             drains=DrainService(store=store, client=client, now=now),
-            offers=self._offers,
+            notices=self._notices,
             now=now,
         )
 
@@ -137,10 +137,10 @@ class GamePipelineService:
             ),
             now=self._now(),
         )
-        await self._offers.send(notices)
+        await self._notices.send(notices)
         if bound and record.state is PipelineState.PENDING:
             # Its first generation waits in the queue, by the timeouts of the old definition.
-            await self._offers.ask_again(pipeline_id, generation=1)
+            await self._notices.ask_again(pipeline_id, generation=1)
         return record
 
     async def cancel(
@@ -167,7 +167,7 @@ class GamePipelineService:
         deleted = self.store.pipelines.delete(
             pipeline_id, incarnation=record.incarnation, now=self._now()
         )
-        await self._offers.send(await deleted)
+        await self._notices.send(await deleted)
 
     async def step_index(self, pipeline_id: str, step: str) -> int | None:
         """Index of the step with this name or number; None for "". Raises `NotFound` for no

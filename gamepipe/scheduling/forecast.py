@@ -41,41 +41,52 @@ def forecast(line: Line, present: Present, *, count: int = 1) -> Forecast:
     """`count` copies of a newcomer, one after the other."""
     if present.left_in_queue is not None and present.left_in_queue <= 0:
         return _not_created(line, present, count)
-    queue_length = len(present.lineup)
     turns = present.turns(least=line.priority)
-    before = sum(1 for _ in serve(turns))
+    found = Forecast(
+        asked=count,
+        fitting=0,
+        nodes=len(present.chooser.snapshot.fleet),
+        queue_length=len(present.lineup),
+        served_before=sum(1 for _ in serve(turns)),
+    )
     placed: Counter[str] = Counter()
-    first = turn = refused = None
-    preempting: tuple[MadeRoom, ...] = ()
-    for copy in range(count):
+    while placed.total() < count:
         answer = turns.place(line)
         if isinstance(answer, Refusal):
-            refused = refusal(line, turns, answer)
-            may_wait = _may_wait(count - copy, present)
-            preempting = _preempting(line, turns, range(copy + 1, copy + 1 + may_wait))
-            turns.lift()  # it has not waited yet, nor has anybody's turn come
-            present.lineup.put(line.head, line.need, priority=line.priority, labels=line.labels)
-            turn = turn_of(line.head.pipeline_id, present)
+            found = _stopped(replace(found, fitting=placed.total()), line, turns, answer, present)
             break
-        first = first or turns.chooser.explain_last()
-        waiting = replace(line.head, generation=copy + 1)
-        turns.chooser.snapshot.fleet.hold(
-            allocation_of(Grant(line=line, waiting=waiting, choice=answer))
-        )
-        turns.count(line)
+        if not placed:
+            found = replace(found, first=turns.chooser.explain_last())
+        _start(placed.total() + 1, line, turns, answer)
         placed[answer.node_id] += 1
-    return Forecast(
-        asked=count,
-        fitting=placed.total(),
-        nodes=len(present.chooser.snapshot.fleet),
-        placed=tuple(Placed(node_id=node, count=count) for node, count in placed.items()),
-        first=first,
+    nodes = tuple(Placed(node_id=node, count=number) for node, number in placed.items())
+    return replace(found, fitting=placed.total(), placed=nodes)
+
+
+def _start(copy: int, line: Line, turns: Turns, choice: Choice) -> None:
+    """It holds what it was given, for those behind it."""
+    waiting = replace(line.head, generation=copy)
+    granted = Grant(line=line, waiting=waiting, choice=choice)
+    turns.chooser.snapshot.fleet.hold(allocation_of(granted))
+    turns.count(line)
+
+
+def _stopped(
+    found: Forecast, line: Line, turns: Turns, answer: Refusal, present: Present
+) -> Forecast:
+    """What becomes of those that do not start now."""
+    started, left = found.fitting, found.asked - found.fitting
+    may_wait = _may_wait(left, present)
+    refused = refusal(line, turns, answer)
+    preempting = _preempting(line, turns, range(started + 1, started + 1 + may_wait))
+    turns.lift()  # it has not waited yet, nor has anybody's turn come
+    present.lineup.put(line.head, line.need, priority=line.priority, labels=line.labels)
+    return replace(
+        found,
         refused=refused,
         preempting=preempting,
-        queue_full=count - placed.total() - _may_wait(count - placed.total(), present),
-        turn=turn,
-        queue_length=queue_length,
-        served_before=before,
+        queue_full=left - may_wait,
+        turn=turn_of(line.head.pipeline_id, present),
     )
 
 

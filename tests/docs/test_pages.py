@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ def options(command: str) -> set[str]:
     return {flag for one in (group, *below) for option in one.params for flag in option.opts}
 
 
+@cache
+def known_tests() -> set[str]:
+    """Modules and functions."""
+    modules = list((ROOT / "tests").rglob("test_*.py"))
+    functions = (re.findall(r"def (test_\w+)", path.read_text()) for path in modules)
+    return {path.stem for path in modules}.union(*functions)
+
+
 def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
@@ -46,6 +55,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         if not (page.parent / target).exists()
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_tests_that_hold_a_promise_exist(page: Path) -> None:
+    named = set(re.findall(r"`(?:tests/)?(?:\w+/)*(test_\w+)(?:\.py)?`", page.read_text()))
+    assert named <= known_tests()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

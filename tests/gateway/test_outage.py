@@ -14,7 +14,7 @@ from activities.sweep import PipelineSweep
 from gamepipe.config import Settings
 from gamepipe.embedded.temporal import TemporalServer
 from gamepipe.model.errors import InvalidRequest
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gateway.auth import check_binding
 from tests.gateway.conftest import running
 from tests.gateway.test_pipelines import HELLO, reason
@@ -48,7 +48,7 @@ async def test_a_pipeline_made_while_temporal_is_away_is_started_later(
             sweep = PipelineSweep(
                 store=gateway.store,
                 client=temporal_client,
-                offers=OfferSender(temporal_client),
+                notices=NoticeSender(temporal_client),
                 settings=gateway.run_settings,
                 now=lambda: now() + timedelta(minutes=1),
             )

@@ -182,11 +182,11 @@ async def test_the_definition_changes_while_it_waits_and_not_later(gateway: Gate
 
 async def _offer(gateway: Gateway) -> bool:
     """What the worker's sweep does all the time."""
-    from gamepipe.offer import OfferSender
+    from gamepipe.notice import NoticeSender
     from tests.workflows.node import now
 
     offers = await gateway.store.placements.offer(now=now())
-    await OfferSender(gateway.client).send(offers)
+    await NoticeSender(gateway.client).send(offers)
     return bool(offers)
 
 

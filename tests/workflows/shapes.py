@@ -10,7 +10,7 @@ from temporalio.client import WorkflowHandle
 from gamepipe.definition import parse_pipeline
 from gamepipe.model.record import Instance
 from gamepipe.model.state import Connectivity
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gamepipe.ports import PipelineChange
 from gamepipe.wire import (
     CancelOrder,
@@ -172,7 +172,7 @@ async def offer(stack: Stack) -> Handle:
 
     await eventually(asked_again)
     await stack.node()
-    await OfferSender(stack.client).send(await stack.store.placements.offer(now=now()))
+    await NoticeSender(stack.client).send(await stack.store.placements.offer(now=now()))
     return handle
 
 
@@ -184,7 +184,7 @@ async def changed_definition(stack: Stack) -> Handle:
     change = PipelineChange(definition=replace(changed, id=""))
     await stack.store.pipelines.update(record.id, change, now=now())
     await stack.node(other=until_stopped)
-    await OfferSender(stack.client).send(await stack.store.placements.offer(now=now()))
+    await NoticeSender(stack.client).send(await stack.store.placements.offer(now=now()))
     return handle
 
 

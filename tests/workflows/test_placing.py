@@ -11,7 +11,7 @@ from gamepipe import searchattribute
 from gamepipe.definition import parse_pipeline
 from gamepipe.model.node import GpuFacts
 from gamepipe.model.state import PipelineState
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gamepipe.ports import PipelineChange
 from gamepipe.wire import PlaceAnswer, PlaceRequest, PlaceStatus
 from tests.waiting import eventually
@@ -46,7 +46,7 @@ async def test_a_node_that_joins_is_offered_to_who_waits(stack: Stack) -> None:
 
     await eventually(waits)
     node = await stack.node()
-    await OfferSender(stack.client).send(await stack.store.placements.offer(now=now()))
+    await NoticeSender(stack.client).send(await stack.store.placements.offer(now=now()))
     record = await stack.finish(handle)
     assert record.state is PipelineState.COMPLETED
     assert record.node_id == node.id
@@ -94,7 +94,7 @@ steps:
         record.id, PipelineChange(definition=replace(changed, id="")), now=now()
     )
     node = await stack.node()
-    await OfferSender(stack.client).send(await stack.store.placements.offer(now=now()))
+    await NoticeSender(stack.client).send(await stack.store.placements.offer(now=now()))
     record = await stack.finish(handle)
     assert record.state is PipelineState.COMPLETED
     assert node.names() == ["uno", "due"]
@@ -135,9 +135,9 @@ async def test_an_offer_that_is_gone_is_asked_for_once(
 ) -> None:
     handle = await _queued(stack)
     places = Places(stack, monkeypatch)
-    offers = OfferSender(stack.client)
+    notices = NoticeSender(stack.client)
     for expected in (1, 2, 3):
-        await offers.ask_again(handle.id.removeprefix("pipeline-"), 1)
+        await notices.ask_again(handle.id.removeprefix("pipeline-"), 1)
         await eventually(lambda expected=expected: len(places.statuses) >= expected)
     await handle.cancel()
     await stack.finish(handle)
@@ -152,7 +152,7 @@ async def test_an_offer_that_comes_while_the_store_answers_is_taken(
     handle = await stack.submit(FILE.replace("QUEUE", "1h"))
     await places.answered.wait()
     node = await stack.node()
-    await OfferSender(stack.client).send(await stack.store.placements.offer(now=now()))
+    await NoticeSender(stack.client).send(await stack.store.placements.offer(now=now()))
     places.go_on.set()
     record = await stack.finish(handle)
     assert record.state is PipelineState.COMPLETED
@@ -179,7 +179,7 @@ steps:
 """,
     )
     node = await stack.node(uno=until_stopped)
-    await OfferSender(stack.client).send(await stack.store.placements.offer(now=now()))
+    await NoticeSender(stack.client).send(await stack.store.placements.offer(now=now()))
     record = await stack.finish(handle)
     assert (record.state, record.reason) == (PipelineState.FAILED, "PIPELINE_TIMEOUT")
     assert node.assignments[0].grace_seconds == 7
@@ -188,7 +188,7 @@ steps:
 async def test_the_queue_timeout_of_a_changed_definition_counts(stack: Stack) -> None:
     handle = await _queued(stack)
     await _change(stack, handle, FILE.replace("QUEUE", "1s"))
-    await OfferSender(stack.client).ask_again(handle.id.removeprefix("pipeline-"), 1)
+    await NoticeSender(stack.client).ask_again(handle.id.removeprefix("pipeline-"), 1)
     record = await stack.finish(handle)
     assert (record.state, record.reason) == (PipelineState.FAILED, "QUEUE_TIMEOUT")
 

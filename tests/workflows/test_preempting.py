@@ -11,7 +11,7 @@ from activities.sweep import TELL_AGAIN, PipelineSweep
 from gamepipe import searchattribute
 from gamepipe.model.record import PipelineRecord
 from gamepipe.model.state import Connectivity, PipelineState, StepState
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gamepipe.wire import (
     CancelOrder,
     NodeLost,
@@ -194,7 +194,7 @@ async def test_an_order_that_comes_before_the_placement_that_it_is_about_counts(
         await victim.signal("preempt", Preempt(generation=generation, for_pipeline="x"))
     await stack.node(two=once(until_stopped))
     offers = await stack.store.placements.offer(now=now())
-    await OfferSender(stack.client).send(offers)
+    await NoticeSender(stack.client).send(offers)
     record = await stack.finish(victim)
     assert (record.state, record.generation) == (PipelineState.COMPLETED, 2)
 
@@ -333,7 +333,7 @@ def sweep_of(stack: Stack, clock: Callable[[], datetime] = now) -> PipelineSweep
     return PipelineSweep(
         store=stack.store,
         client=stack.client,
-        offers=OfferSender(stack.client),
+        notices=NoticeSender(stack.client),
         settings=stack.settings,
         now=clock,
     )

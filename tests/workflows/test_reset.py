@@ -6,7 +6,7 @@ from temporalio.client import WorkflowExecutionStatus
 
 from gamepipe.model.record import EventKind
 from gamepipe.model.state import PipelineState
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gamepipe.wire import ReportKind, StepAssignment, StepResult
 from tests.waiting import eventually
 from tests.workflows.conftest import Stack
@@ -94,7 +94,7 @@ async def test_no_generation_of_the_old_run_keeps_its_node(stack: Stack) -> None
     order = await eventually(ordered, what="a stop order for what the old run had there")
     assert await stack.store.placements.live_allocations() == ()
     offers = await stack.store.nodes.confirm_stop(order, node_id=second.id, now=now())
-    await OfferSender(stack.client).send(offers)
+    await NoticeSender(stack.client).send(offers)
     record = await stack.finish(handle)
     assert (record.state, record.generation) == (PipelineState.COMPLETED, 1)
     assert await stack.store.placements.live_allocations() == ()

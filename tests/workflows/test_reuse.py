@@ -8,7 +8,7 @@ import pytest
 
 from activities.sweep import PipelineSweep
 from gamepipe.model.state import PipelineState
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gamepipe.stopping import Stopper
 from gamepipe.wire import CancelOrder, SaveRequest
 from store.store import GamePipelineStore
@@ -35,7 +35,7 @@ def sweep(stack: Stack) -> PipelineSweep:
     return PipelineSweep(
         store=stack.store,
         client=stack.client,
-        offers=OfferSender(stack.client),
+        notices=NoticeSender(stack.client),
         settings=FAST,
         now=lambda: now() + timedelta(minutes=1),
     )

@@ -13,7 +13,7 @@ from gamepipe.definition import bind, content_digest, parse_pipeline
 from gamepipe.model.errors import StoreUnavailable
 from gamepipe.model.record import NewPipeline
 from gamepipe.model.state import PipelineState
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gamepipe.starting import INCARNATION
 from gamepipe.wire import CONTROL_QUEUE, SaveRequest, workflow_id
 from tests.waiting import eventually
@@ -94,7 +94,7 @@ async def test_a_workflow_task_that_keeps_failing_is_told(
     sweep = PipelineSweep(
         store=stack.store,
         client=stack.client,
-        offers=OfferSender(stack.client),
+        notices=NoticeSender(stack.client),
         settings=FAST,
         now=now,
     )

@@ -10,7 +10,7 @@ from activities.sweep import PipelineSweep
 from gamepipe.definition import bind, content_digest, parse_pipeline
 from gamepipe.model.record import NewPipeline
 from gamepipe.model.state import PipelineState
-from gamepipe.offer import OfferSender
+from gamepipe.notice import NoticeSender
 from gamepipe.wire import PlaceAnswer, PlaceRequest, PlaceStatus
 from tests.waiting import eventually
 from tests.workflows.conftest import FAST, Stack
@@ -24,7 +24,7 @@ def sweep(stack: Stack) -> PipelineSweep:
     return PipelineSweep(
         store=stack.store,
         client=stack.client,
-        offers=OfferSender(stack.client),
+        notices=NoticeSender(stack.client),
         settings=FAST,
         now=now,
     )

@@ -12,7 +12,7 @@ from gamepipe.wire import Notice, Offer, Preempt, RoomAsked, workflow_id
 _log = structlog.get_logger()
 
 
-class OfferSender:
+class NoticeSender:
     """Signals `offer_placement` and `preempt`. One that fails is logged: the sweep sends it
     again."""
 
@@ -49,8 +49,8 @@ class OfferSender:
             await handle.signal(name, message)
         except (RPCError, RuntimeError) as error:  # RuntimeError: no connection was ever made
             _log.warning(
-                "offer.signal_failed",
-                action="offer.signal_failed",
+                "notice.failed",
+                action="notice.failed",
                 pipeline_id=pipeline_id,
                 signal=name,
                 error=str(error),
