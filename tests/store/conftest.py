@@ -15,3 +15,9 @@ async def store(store_url: str) -> AsyncIterator[GamePipelineStore]:
     store = await GamePipelineStore.open(store_url)
     yield store
     await store.close()
+
+
+@pytest.fixture
+async def other(store: GamePipelineStore) -> GamePipelineStore:
+    """Another process on the same database."""
+    return await GamePipelineStore.open(store._database.url.render_as_string(hide_password=False))

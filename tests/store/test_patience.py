@@ -10,8 +10,8 @@ from gamepipe.ports import NodeChange, OfferMade
 from gamepipe.scheduling.order_policy import OrderPolicy
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
+from tests.store.preempting import PREEMPTIBLE, submit
 from tests.store.shapes import registration, save_request
-from tests.store.test_preempting import PREEMPTIBLE, submit
 
 PLAYED = NOW + timedelta(minutes=5)
 

@@ -12,8 +12,8 @@ from store.store import GamePipelineStore
 from store.table import AllocationRow
 from store.transaction import Transaction
 from tests.store.conftest import NOW
+from tests.store.preempting import LATER, PREEMPTIBLE, come_back, full, leave, submit
 from tests.store.shapes import LIFE, place_request, registration, save_request, step
-from tests.store.test_preempting import LATER, PREEMPTIBLE, come_back, full, leave, submit
 
 
 async def preempted(store: GamePipelineStore) -> None:

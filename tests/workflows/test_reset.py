@@ -11,9 +11,9 @@ from gamepipe.wire import ReportKind, StepAssignment, StepResult
 from tests.waiting import eventually
 from tests.workflows.conftest import Stack
 from tests.workflows.node import ScriptedNode, done, now, until_stopped
+from tests.workflows.preempting import high, low, running, waits
 from tests.workflows.resetting import completed_tasks, reset, reset_to_first_task
 from tests.workflows.test_node_lost import _file, _lose, _silent
-from tests.workflows.test_preempting import high, low, running, waits
 from tests.workflows.test_run import THREE
 
 
