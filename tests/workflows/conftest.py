@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client, WorkflowHandle
 
+from gamepipe import searchattribute
 from gamepipe.definition import bind, content_digest, parse_pipeline
 from gamepipe.model.record import NewPipeline, PipelineRecord
 from gamepipe.starting import start_pipeline
@@ -65,6 +66,16 @@ class Stack:
 
     async def record(self, handle: WorkflowHandle[object, object]) -> PipelineRecord:
         return await self.store.pipelines.get(handle.id.removeprefix("pipeline-"))
+
+    async def listed_as(self, handle: WorkflowHandle[object, object], state: str) -> None:
+        """Temporal's lists show the state; they learn of it a moment after the store, with the end
+        of the workflow task."""
+
+        async def shown() -> bool:
+            attributes = (await handle.describe()).typed_search_attributes
+            return attributes.get(searchattribute.STATE) == state
+
+        await eventually(shown, what=f"{handle.id} to be listed as {state}")
 
     async def finish(
         self, handle: WorkflowHandle[object, object], *, seconds: float = 60

@@ -4,7 +4,6 @@ import asyncio
 
 from temporalio.client import WorkflowHandle
 
-from gamepipe import searchattribute
 from gamepipe.model.state import Connectivity, PipelineState, StepState
 from gamepipe.wire import NodeLost, ReportKind, StepAssignment, StepResult
 from tests.waiting import eventually
@@ -76,8 +75,7 @@ async def test_reschedule_waits_for_a_node_when_none_is_left(stack: Stack) -> No
 
     await eventually(pending)
     assert (await stack.record(handle)).generation == 2
-    shown = (await handle.describe()).typed_search_attributes
-    assert shown[searchattribute.STATE] == "pending"
+    await stack.listed_as(handle, "pending")
 
 
 async def test_fail_ends_the_pipeline_and_leaves_a_stop_order_for_the_node(stack: Stack) -> None:

@@ -195,9 +195,9 @@ async def test_the_queue_timeout_of_a_changed_definition_counts(stack: Stack) ->
 
 async def test_temporals_lists_show_a_pipeline_that_waits(stack: Stack) -> None:
     handle = await _queued(stack)
+    await stack.listed_as(handle, "pending")
     shown = (await handle.describe()).typed_search_attributes
     assert shown[searchattribute.NAME] == "placing"
-    assert shown[searchattribute.STATE] == "pending"
     assert shown[searchattribute.TENANT] == "default"
     await handle.cancel()
     await stack.finish(handle)

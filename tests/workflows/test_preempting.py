@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from gamepipe import searchattribute
 from gamepipe.model.state import Connectivity, PipelineState, StepState
 from gamepipe.notice import NoticeSender
 from gamepipe.wire import (
@@ -37,8 +36,7 @@ async def test_it_waits_again_runs_again_and_completes(stack: Stack) -> None:
     record = await waits(stack, victim)
     assert (record.generation, record.node_id) == (2, "")
     assert [step.state.value for step in record.steps] == ["pending"] * 3
-    shown = (await victim.describe()).typed_search_attributes
-    assert shown[searchattribute.STATE] == "pending"
+    await stack.listed_as(victim, "pending")
     gate.set()
     assert (await stack.finish(above)).state is PipelineState.COMPLETED
     finished = await stack.finish(victim)
