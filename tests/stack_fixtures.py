@@ -41,16 +41,20 @@ def stacks_of(kind: str, request: pytest.FixtureRequest) -> StartStack:
 
 @contextmanager
 def started(stack: RunningStack) -> Iterator[RunningStack]:
-    stack.start()
-    yield stack
-    stack.close()
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.close()
 
 
 @contextmanager
 def fleet_at(stack: RunningStack, folder: Path) -> Iterator[Fleet]:
     fleet = Fleet(stack, folder)
-    yield fleet
-    fleet.close()
+    try:
+        yield fleet
+    finally:
+        fleet.close()
 
 
 @pytest.fixture(scope="package")

@@ -1,7 +1,12 @@
 """Ports of the embedded stack: the usual one, or a free one when that is taken."""
 
+import secrets
 import socket
 from dataclasses import dataclass
+
+_QUIET = range(20_000, 32_000)
+"""Below the ports that Linux and macOS give to outgoing connections: what is free here stays free
+until it is bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,20 +23,20 @@ class Port:
 
 
 def pick_port(name: str, wanted: int, *, host: str = "127.0.0.1", taken: set[int]) -> Port:
-    """`wanted` if it is free, else one that the system chooses; never one in `taken`."""
-    for candidate in (wanted, *([0] * 20)):
-        number = _bindable(host, candidate)
-        if number and number not in taken:
+    """`wanted` if it is free, else one by chance; never one in `taken`. `wanted` 0: any."""
+    others = secrets.SystemRandom().sample(_QUIET, 100)
+    for number in (wanted, *others):
+        if number and number not in taken and _is_free(host, number):
             taken.add(number)
             return Port(name, number, wanted)
     raise OSError(f"no free port for {name} on {host}")
 
 
-def _bindable(host: str, port: int) -> int:
+def _is_free(host: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError:
-            return 0
-        return int(probe.getsockname()[1])
+            return False
+        return True

@@ -13,6 +13,7 @@ from gamepipe.agent import probe
 from gamepipe.agent.probe import ProbeTarget, parse_target
 from gamepipe.agent.prober import RoundTripProber
 from gamepipe.agent.settings import AgentSettings
+from gamepipe.embedded.port import pick_port
 from gamepipe.setting import BadSettings, read_settings
 from tests.agent.gateway import Gateway
 from tests.agent.link_rig import Rig, rig
@@ -29,9 +30,7 @@ async def place(port: int = 0) -> AsyncIterator[int]:
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    return pick_port("probe", 0, taken=set()).number
 
 
 def at(region: str, port: int, host: str = "127.0.0.1") -> ProbeTarget:

@@ -8,7 +8,6 @@ called beside what it fetched. The game serves its home folder over HTTP.
 import io
 import json
 import os
-import socket
 import stat
 import subprocess
 import tarfile
@@ -20,6 +19,7 @@ from typing import Any
 
 from aiodocker import Docker
 
+from gamepipe.embedded.port import pick_port
 from tests.docker_engine import which
 from tests.docker_fixtures import import_image, require
 
@@ -92,8 +92,7 @@ def _make(path: Path) -> bool:
 
 
 def free_port() -> int:
-    with socket.create_server(("0.0.0.0", 0)) as server:
-        return int(server.getsockname()[1])
+    return pick_port("game", 0, host="0.0.0.0", taken=set()).number
 
 
 @dataclass(frozen=True, kw_only=True)

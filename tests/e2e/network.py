@@ -1,15 +1,14 @@
 """A machine of its own on the network: a namespace behind a cable that can be cut."""
 
-import itertools
+import json
 import os
+import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.temporal_fixtures import require
-
-_numbers = itertools.count(1)
 
 
 def require_namespaces() -> None:
@@ -18,18 +17,18 @@ def require_namespaces() -> None:
         require("namespaces", "network namespaces need root, and Debian's iproute2 and iptables")
 
 
-def run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+def run(*command: str) -> bytes:
+    return subprocess.run(command, check=True, capture_output=True).stdout
 
 
 class Machine:
     """`exec` is the beginning of a command line that runs there; `here` is our address for it."""
 
     def __init__(self) -> None:
-        number = next(_numbers)
-        self.name = f"gamepipe-{os.getpid()}-{number}"
-        self._cable = f"gp{os.getpid() % 100_000}n{number}"
-        self.here, self.there = f"10.77.{number}.1", f"10.77.{number}.2"
+        self._cable = f"gp-{secrets.token_hex(4)}"
+        self.name = f"gamepipe-{self._cable}"
+        network = _free_network()
+        self.here, self.there = f"{network}.1", f"{network}.2"
         self.exec = ("ip", "netns", "exec", self.name)
 
     def start(self) -> None:
@@ -43,6 +42,8 @@ class Machine:
             run(*self.exec, "ip", "link", "set", device, "up")
 
     def stop(self) -> None:
+        """The cable goes by name: the namespace lives on for as long as a process is left in it."""
+        run("ip", "link", "delete", self._cable)
         run("ip", "netns", "delete", self.name)
 
     @contextmanager
@@ -57,3 +58,21 @@ class Machine:
     def _filter(self, action: str) -> None:
         for chain, flag in (("INPUT", "-i"), ("OUTPUT", "-o")):
             run(*self.exec, "iptables", action, chain, flag, "eth0", "-j", "DROP")
+
+
+@contextmanager
+def far_machine() -> Iterator[Machine]:
+    machine = Machine()
+    machine.start()
+    try:
+        yield machine
+    finally:
+        machine.stop()
+
+
+def _free_network() -> str:
+    """The first three numbers of an address range that nobody here uses, not even a run of these
+    tests that was killed and left its cables behind."""
+    links = json.loads(run("ip", "-json", "-4", "address"))
+    used = {address["local"].rpartition(".")[0] for link in links for address in link["addr_info"]}
+    return secrets.choice([free for n in range(256) if (free := f"10.77.{n}") not in used])

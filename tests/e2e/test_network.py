@@ -7,9 +7,9 @@ import pytest
 
 from tests.agent.making import processes_of
 from tests.e2e.fleet import Fleet, FleetNode
-from tests.e2e.network import Machine, require_namespaces
-from tests.e2e.stack import GAMEPIPE, RunningStack, wait_for
-from tests.stack_fixtures import StartStack, started
+from tests.e2e.network import Machine, far_machine, require_namespaces
+from tests.e2e.stack import GAMEPIPE, wait_for
+from tests.stack_fixtures import StartStack, fleet_at, started
 
 TTL_SECONDS = 6
 FILE = """
@@ -31,10 +31,9 @@ steps:
 class Far:
     """A stack that listens on the network, and a node that reaches it over a cable."""
 
-    def __init__(self, stack: RunningStack, machine: Machine, folder: Path) -> None:
-        self.stack, self.machine, self.folder = stack, machine, folder
-        self.fleet = Fleet(stack, folder)
-        port = stack.info["grpc_address"].rpartition(":")[2]
+    def __init__(self, fleet: Fleet, machine: Machine, folder: Path) -> None:
+        self.fleet, self.stack, self.machine, self.folder = fleet, fleet.stack, machine, folder
+        port = self.stack.info["grpc_address"].rpartition(":")[2]
         self.node = self.fleet.add(
             "far",
             *("--label", "far=yes", "--gateway", f"{machine.here}:{port}"),
@@ -73,13 +72,8 @@ def far(prepare_stack: StartStack, tmp_path_factory: pytest.TempPathFactory) -> 
         GAMEPIPE_GRPC_HOST="0.0.0.0",
         GAMEPIPE_INSECURE="true",
     )
-    with started(stack):
-        machine = Machine()
-        machine.start()
-        far = Far(stack, machine, folder)
-        yield far
-        far.fleet.close()
-        machine.stop()
+    with started(stack), far_machine() as machine, fleet_at(stack, folder) as fleet:
+        yield Far(fleet, machine, folder)
 
 
 def whole(lines: list[str]) -> bool:

@@ -41,6 +41,8 @@ class ReferenceNode:
         """Answers are lost."""
         self._sequence = itertools.count(1)
         self._answers: dict[int, asyncio.Future[node_pb2.Answered]] = {}
+        self._newest: dict[bytes, bytes] = {}
+        """The newest task token of each attempt."""
         self._changed = asyncio.Condition()
         self._saying = asyncio.Lock()
         self._channel: grpc.aio.Channel | None = None
@@ -119,6 +121,8 @@ class ReferenceNode:
                 waiting = self._answers.pop(message.answered.sequence, None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(message.answered)
+            if message.work.HasField("run_step"):
+                self._newest[_name_of(key_of(message.work))] = message.work.task_token
             if message.HasField("work") and self.accept:
                 await self.say(
                     work_accepted=node_pb2.WorkAccepted(task_token=message.work.task_token)
@@ -142,20 +146,36 @@ class ReferenceNode:
             await self._call.write(node_pb2.ConnectRequest(**message))  # type: ignore[arg-type]
 
     async def ask(self, **message: object) -> int:
-        """The outcome of a message that wants an answer; RETRY is sent again."""
-        while True:
-            sequence = next(self._sequence)
-            answer = asyncio.get_running_loop().create_future()
-            self._answers[sequence] = answer
-            await self.say(sequence=sequence, **message)
-            outcome = (await asyncio.wait_for(answer, 30)).outcome
-            if outcome != node_pb2.OUTCOME_RETRY:
-                return int(outcome)
-            await asyncio.sleep(0.2)
+        """The outcome of a message that wants an answer; RETRY is sent again, under the newest
+        token of its attempt."""
+        async with asyncio.timeout(60):
+            while (outcome := await self._ask_once(**message)) == node_pb2.OUTCOME_RETRY:
+                await asyncio.sleep(0.2)
+                for part in message.values():
+                    self._renew_token(part)
+        return outcome
+
+    async def _ask_once(self, **message: object) -> int:
+        sequence = next(self._sequence)
+        answer = asyncio.get_running_loop().create_future()
+        self._answers[sequence] = answer
+        await self.say(sequence=sequence, **message)
+        return int((await asyncio.wait_for(answer, 30)).outcome)
+
+    def _renew_token(self, part: object) -> None:
+        about_work = (node_pb2.WorkBeat, node_pb2.StepReported, node_pb2.WorkEnded)
+        if isinstance(part, about_work) and part.HasField("key"):
+            part.task_token = self._newest[_name_of(part.key)]
 
     async def take(self, kind: str = "run_step") -> node_pb2.Work:
         work = await asyncio.wait_for(self.work.get(), 30)
         assert work.WhichOneof("work") == kind, work
+        return work
+
+    async def take_of(self, pipeline_id: str) -> node_pb2.Work:
+        """Its step; others that are sent once more meanwhile are known already."""
+        while (work := await self.take()).run_step.pipeline_id != pipeline_id:
+            pass
         return work
 
     async def beat(self) -> None:
@@ -252,3 +272,7 @@ def key_of(work: node_pb2.Work) -> step_pb2.AttemptKey:
         step_index=assignment.step.index,
         attempt=assignment.attempt,
     )
+
+
+def _name_of(key: step_pb2.AttemptKey) -> bytes:
+    return key.SerializeToString(deterministic=True)

@@ -254,8 +254,7 @@ async def test_reports_that_come_reordered_repeated_and_late_count_once_each(
     dice = random.Random(7)
     works = []
     for name in string.ascii_lowercase[:4]:
-        await submit(gateway, f"mix-{name}")
-        works.append(await node.take())
+        works.append(await node.take_of(await submit(gateway, f"mix-{name}")))
     said = [
         one
         for number, work in enumerate(works)
