@@ -21,6 +21,7 @@ from temporalio.service import RPCError
 from gamepipe.agent.settings import AgentSettings
 from gamepipe.config import Settings
 from gamepipe.connecting import connect_temporal
+from gamepipe.leaving import leave
 from gamepipe.model.errors import GamePipeError
 from gamepipe.setting import read_settings
 from gamepipe.wire import CONTROL_QUEUE, node_queue
@@ -110,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    leave(main)

@@ -1,8 +1,9 @@
 """`python -m gateway`."""
 
+from gamepipe.leaving import leave
 from gamepipe.uncollected import uncollected
 
 with uncollected():
     from gateway.main import main
 
-main()
+leave(main)

@@ -5,13 +5,14 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.markup import escape
 
 from gamepipe.cli.failure import CommandFailed, ExitStatus
 from gamepipe.cli.show import plain
+from gamepipe.leaving import leave
 from gamepipe.uncollected import uncollected
 
 app = typer.Typer(
@@ -98,8 +99,12 @@ def _absent(name: str, extra: str) -> Callable[[], None]:
     return command
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Entry of `gamepipe`: exit status 0, 1 (failed), 2 (usage) or 130 (Ctrl-C)."""
+    leave(_main)
+
+
+def _main() -> None:
     wanted = sys.argv[1] if len(sys.argv) > 1 else None
     _register(wanted)
     try:

@@ -165,7 +165,7 @@ class ReferenceNode:
     def _renew_token(self, part: object) -> None:
         about_work = (node_pb2.WorkBeat, node_pb2.StepReported, node_pb2.WorkEnded)
         if isinstance(part, about_work) and part.HasField("key"):
-            part.task_token = self._newest[_name_of(part.key)]
+            part.task_token = self._newest.get(_name_of(part.key), part.task_token)
 
     async def take(self, kind: str = "run_step") -> node_pb2.Work:
         work = await asyncio.wait_for(self.work.get(), 30)
