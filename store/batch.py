@@ -39,10 +39,12 @@ class BatchSession(Session):
         self._rows[table].append(values)
 
     def change_row(self, row: SQLModel, values: Mapping[str, Any]) -> None:
-        """Change columns of a row that is loaded."""
-        _show(row, values)
-        table = type(row)
-        self._changes[table].setdefault(key_of(row), {}).update(values)
+        """Change columns of a row that is loaded, those that are not so already."""
+        known = vars(row)
+        changed = {name: value for name, value in values.items() if known.get(name, ...) != value}
+        if changed:
+            _show(row, changed)
+            self._changes[type(row)].setdefault(key_of(row), {}).update(changed)
 
     def flush(self, objects: Any = None) -> None:
         if self._rows or self._changes:

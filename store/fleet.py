@@ -38,13 +38,14 @@ OBSERVE_EVERY = timedelta(seconds=5)
 """How old measured load and failures may be."""
 FAILURE_HALF_LIFE = timedelta(minutes=15)
 FAILURES_KEPT = 4 * FAILURE_HALF_LIFE
+_CLOCK = col(FleetClockRow.value)
+_READ_CLOCK = select(FleetClockRow.value)
+_TICK = update(FleetClockRow).values(value=_CLOCK + 1).returning(_CLOCK)
 
 
 def next_revision(session: Session) -> int:
     """The number of this transaction, which holds the placement lock."""
-    value = col(FleetClockRow.value)
-    tick = update(FleetClockRow).values(value=value + 1).returning(value)
-    return int(session.connection().execute(tick).scalar_one())
+    return int(session.connection().execute(_TICK).scalar_one())
 
 
 def load_fleet(session: Session, capacity: Capacity) -> Fleet:
@@ -93,7 +94,7 @@ class FleetCache:
 
     def catch_up(self, session: Session, now: datetime) -> None:
         """See the fleet as the transaction does."""
-        value = session.exec(select(FleetClockRow.value)).one()
+        value = session.exec(_READ_CLOCK).one()
         if self._chooser is None:
             self._load(session)
         elif value != self._known:

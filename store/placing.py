@@ -57,6 +57,8 @@ class _Group:
 
     def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
         answer, made, self._notices = self._place(request, now=now), self._notices, []
+        if not made and not answer.notices:
+            return answer
         notices = dict.fromkeys((*made, *answer.notices))  # some are of this very pass
         return replace(
             answer, notices=tuple(one for one in notices if not _is_answer(one, request))

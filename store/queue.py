@@ -31,6 +31,7 @@ WITHOUT_LINE = (
     .where(QueueEntryRow.line == "")
 )
 """Entries from before there were lines."""
+_ANYBODY = select(QueueEntryRow.pipeline_id).limit(1)
 
 
 def line_of(need: Need) -> str:
@@ -40,7 +41,7 @@ def line_of(need: Need) -> str:
 
 
 def is_empty(tx: Transaction) -> bool:
-    return tx.session.exec(select(QueueEntryRow.pipeline_id).limit(1)).first() is None
+    return tx.session.exec(_ANYBODY).first() is None
 
 
 def put(

@@ -82,7 +82,7 @@ def _apply(tx: Transaction, row: PipelineRow, request: SaveRequest, *, now: date
         "revision": request.revision,
         "updated_at": now,
     }
-    tx.session.change_row(row, {k: v for k, v in values.items() if getattr(row, k) != v})
+    tx.session.change_row(row, values)
     for step in request.steps:
         tx.put_row(StepRow, step_values(row.id, step))
     making_room = request.reason == reasons.PREEMPTED  # and it stops the service, too

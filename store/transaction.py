@@ -3,10 +3,12 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import inspect, or_, text, tuple_
+from sqlalchemy import bindparam, inspect, or_, text, tuple_
 from sqlmodel import SQLModel, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from gamepipe.model.record import EventKind
 from gamepipe.scheduling.order_policy import OrderPolicy
@@ -72,23 +74,21 @@ class Transaction:
         """The row, held until the commit (SQLite holds the whole database anyway)."""
         if row := self._locked.get(pipeline_id):
             return row
-        query = select(PipelineRow).where(PipelineRow.id == pipeline_id).with_for_update()
-        if row := self.session.exec(query).one_or_none():
+        found = self.session.exec(_locking(PipelineRow), params={"keys": [pipeline_id]})
+        if row := found.one_or_none():
             self._locked[pipeline_id] = row
         return row
 
     def preload(self, table: type[SQLModel], keys: Collection[Any]) -> None:
         """Read rows by primary key in one query, so that `lock_pipeline` and `find` need none. For
         what is not there `find` then asks no more."""
-        columns = inspect(table).primary_key
-        key = columns[0] if len(columns) == 1 else tuple_(*columns)
-        query = select(table).where(key.in_(keys))
-        if table is PipelineRow:
-            query = query.with_for_update()
-        found = {key_of(row): row for row in self.session.exec(query.order_by(*columns))}
+        locks = table is PipelineRow
+        query = _locking(table) if locks else _by_key(table)
+        rows = self.session.exec(query, params={"keys": list(keys)})
+        found = {key_of(row): row for row in rows}
         self._held.extend(found.values())
         self.remember_absent(table, set(keys) - found.keys())
-        if table is PipelineRow:
+        if locks:
             self._locked.update(found)
 
     def remember_absent(self, table: type[SQLModel], keys: Collection[Any]) -> None:
@@ -193,6 +193,19 @@ class Transaction:
 
     def _execute(self, statement: str, **values: Any) -> None:
         self.session.connection().execute(text(statement), values)
+
+
+@lru_cache
+def _by_key(table: type[Row]) -> SelectOfScalar[Row]:
+    """Rows by `keys`, in their order: everybody locks them in the same one."""
+    columns = inspect(table).primary_key
+    key = columns[0] if len(columns) == 1 else tuple_(*columns)
+    return select(table).where(key.in_(bindparam("keys", expanding=True))).order_by(*columns)
+
+
+@lru_cache
+def _locking(table: type[Row]) -> SelectOfScalar[Row]:
+    return _by_key(table).with_for_update()
 
 
 def _columns(event: NewEvent) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain
 
 import numpy as np
 
@@ -116,17 +116,14 @@ class Chooser:
         self, rows: Rows, costs: Numbers, found: Mapping[str, Numbers], decimals: int = DECIMALS
     ) -> tuple[Scored, ...]:
         nodes = self.snapshot.fleet.nodes
-        columns = zip(*(term.tolist() for term in found.values()), strict=True)
+        parts = np.array([*found.values()], dtype=np.float64).reshape(len(found), len(rows))
         return tuple(
-            Scored(
-                node_id=nodes[row].id,
-                cost=round(cost, decimals),
-                terms={
-                    name: round(part, decimals) for name, part in zip(found, parts, strict=True)
-                },
-            )
-            for row, cost, parts in zip(
-                rows.tolist(), costs.tolist(), columns if found else repeat(()), strict=False
+            Scored(node_id=nodes[row].id, cost=cost, terms=dict(zip(found, some, strict=True)))
+            for row, cost, some in zip(
+                rows.tolist(),
+                costs.round(decimals).tolist(),
+                parts.T.round(decimals).tolist(),
+                strict=True,
             )
         )
 

@@ -1,7 +1,8 @@
 """GPUs as columns: what each device has, what is taken of it, and which of them suit a request."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
+from operator import add, sub
 from typing import TypeVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from gamepipe.model.gpu import ALL
 from gamepipe.model.node import GameNode, GpuFacts
 from gamepipe.model.spec import GpuRequest
 from gamepipe.scheduling.policy import Capacity, sold
-from gamepipe.scheduling.unit import MILLIONTHS, millionths
+from gamepipe.scheduling.unit import LEFT_STEP, MILLIONTHS, millionths
 from gamepipe.scheduling.values import ALL_ROWS, Amounts, Mask, Numbers, Rows, Some, numbered
 
 T = TypeVar("T")
@@ -20,10 +21,14 @@ NOTHING = -1
 """Less than whoever asks for none of it."""
 
 
-def shares_of(request: GpuRequest) -> Amounts:
+def share_of(request: GpuRequest) -> tuple[int, int, int]:
     """What a request for a part of a device takes of it."""
-    amounts = (millionths(request.share), request.vram_bytes, request.encoders)
-    return np.array(amounts, dtype=np.int64)
+    return millionths(request.share), request.vram_bytes, request.encoders
+
+
+def shares_of(request: GpuRequest) -> Amounts:
+    """[3]: `share_of` as a column."""
+    return np.array(share_of(request), dtype=np.int64)
 
 
 class Devices:
@@ -43,7 +48,7 @@ class Devices:
         """Index into `models`."""
         self.models: list[str] = []
         self.left: Numbers = np.zeros((count, width))
-        """0..1: what is left of the scarcest resource of each device."""
+        """0..1, in steps: what is left of the scarcest resource of each device."""
         self.kind = np.full(count, ABSENT, dtype=np.int64)
         """Index into `kinds`."""
         self.kinds: list[tuple[tuple[str, int, int], ...]] = []
@@ -60,6 +65,10 @@ class Devices:
     def index_of(self, row: int, slot: int) -> int:
         """The node's own number of a device."""
         return next(index for index, at in self._slots[row].items() if at == slot)
+
+    def count_on(self, row: int) -> int:
+        """Devices of a node."""
+        return len(self._slots[row])
 
     def slots_of(self, row: int, devices: Sequence[int]) -> list[int]:
         """The columns of those devices of a node that are there, by its own numbers of them."""
@@ -90,7 +99,7 @@ class Devices:
         self.model[row] = ABSENT
         self._slots[row] = {gpu.index: slot for slot, gpu in enumerate(gpus)}
         for slot, gpu in enumerate(gpus):
-            self.total[row, slot] = self._sold(gpu)
+            self.total[row, slot] = self._sold(gpu.memory_bytes, gpu.encoders)
             self.model[row, slot] = _number(self.models, gpu.model)
         kind = tuple(sorted({(gpu.model, gpu.memory_bytes, gpu.encoders) for gpu in gpus}))
         self.kind[row] = _number(self.kinds, kind) if gpus else ABSENT
@@ -98,20 +107,17 @@ class Devices:
 
     def count(self, row: int, request: GpuRequest, devices: Sequence[int], sign: int) -> None:
         """Take the devices, or (`sign` -1) give them back."""
-        slots = self.slots_of(row, devices)
-        if not slots:
-            return
-        if request.count:
-            self.whole[row, slots] += sign
-        else:
-            self.used[row, slots] += sign * shares_of(request)
-        for slot in slots:
+        asked = share_of(request)
+        for slot in self.slots_of(row, devices):
             total, used = self.total[row, slot].tolist(), self.used[row, slot].tolist()
+            if request.count:
+                self.whole[row, slot] += sign
+            else:
+                used = [had + sign * more for had, more in zip(used, asked, strict=True)]
+                self.used[row, slot] = used
             free = self.whole[row, slot] == 0
             self.left[row, slot] = _fraction_of_one(total, used) if free else 0.0
-            self.spare[row, slot] = (
-                self.total[row, slot] - self.used[row, slot] if free else NOTHING
-            )
+            self.spare[row, slot] = tuple(map(sub, total, used)) if free else NOTHING
 
     def _widen(self, count: int) -> None:
         """Make room for a node with more devices than any before."""
@@ -125,12 +131,12 @@ class Devices:
         self.model = np.pad(self.model, ((0, 0), (0, more)), constant_values=ABSENT)
         self.left = np.pad(self.left, ((0, 0), (0, more)))
 
-    def _sold(self, gpu: GpuFacts) -> tuple[int, int, int]:
+    def _sold(self, vram_bytes: int, encoders: int) -> tuple[int, int, int]:
         by = self._capacity
         return (
             sold(MILLIONTHS * by.share_factor),
-            sold(gpu.memory_bytes * by.vram_factor),
-            sold(gpu.encoders * by.encoder_factor),
+            sold(vram_bytes * by.vram_factor),
+            sold(encoders * by.encoder_factor),
         )
 
     def _weigh(self, row: int) -> None:
@@ -185,17 +191,12 @@ class Devices:
         picked = fit & (np.arange(self.width) == np.asarray(fullest).reshape(-1, 1))
         return picked, picked.any(axis=1)
 
-    def pick(self, request: GpuRequest, row: int) -> tuple[int, ...]:
-        """The node's own numbers of the devices that the request gets there."""
+    def enough(self, request: GpuRequest, rows: Some = ALL_ROWS) -> Mask:
+        """[n]: where there are as many devices as the request wants."""
+        fit = self.fit(request, rows)
         if request.is_empty:
-            return ()
-        rows = slice(row, row + 1)
-        slots = np.flatnonzero(self.fit(request, rows)[0]).tolist()
-        if request.count:
-            slots = slots[: int(self.wanted(request, rows)[0])]
-        elif slots:  # as `picked`, without columns for a single row
-            slots = [min(slots, key=self.left[row].tolist().__getitem__)]
-        return tuple(self.index_of(row, slot) for slot in slots)
+            return np.ones(len(fit), dtype=bool)
+        return fit.sum(axis=1) >= self.wanted(request, rows)
 
     def left_behind(self, request: GpuRequest, picked: Mask, rows: Some = ALL_ROWS) -> Numbers:
         """[n, d]: `left` once the request has got what it picked."""
@@ -215,19 +216,69 @@ class Devices:
         """[n]: by how much less would be left."""
         return (self.left[rows] - self.left_behind(request, picked, rows)).sum(axis=1)
 
+    def most_taken(self, request: GpuRequest) -> float:
+        """By how much less would be left on any node at most."""
+        if request.count:
+            return float(self.width if request.count == ALL else request.count)
+        parts = [
+            want / have
+            for kind in self.kinds
+            for _, vram_bytes, encoders in kind
+            for want, have in zip(share_of(request), self._sold(vram_bytes, encoders), strict=True)
+            if want and have
+        ]
+        return min(max(parts, default=0.0), 1.0)
+
+    # --- questions about one node: numpy takes longer there ---------------------------------------
+
+    def pick(self, request: GpuRequest, row: int) -> tuple[int, ...]:
+        """The node's own numbers of the devices that the request gets there, as `picked`."""
+        return tuple(self.index_of(row, slot) for slot in self._slots_for(request, row))
+
+    def left_after(self, request: GpuRequest, row: int) -> list[float]:
+        """`left_behind` of one node on which the request fits."""
+        left: list[float] = self.left[row].tolist()
+        asked = share_of(request)
+        for slot in self._slots_for(request, row):
+            if request.count:
+                left[slot] = 0.0
+            else:
+                used = map(add, self.used[row, slot].tolist(), asked)
+                left[slot] = _fraction_of_one(self.total[row, slot].tolist(), used)
+        return left
+
+    def _slots_for(self, request: GpuRequest, row: int) -> list[int]:
+        if request.is_empty:
+            return []
+        if request.count:
+            rows = slice(row, row + 1)
+            fit = np.flatnonzero(self.fit(request, rows)[0]).tolist()
+            return list(fit[: int(self.wanted(request, rows)[0])])
+        share, vram, encoders = share_of(request)
+        suits = self.suit(request, slice(row, row + 1))[0].tolist() if request.models else None
+        fit = [
+            slot
+            for slot, (free, memory, sessions) in enumerate(self.spare[row].tolist())
+            if share <= free and vram <= memory and encoders <= sessions
+            if suits is None or suits[slot]
+        ]
+        left = self.left[row].tolist()
+        return [min(fit, key=left.__getitem__)] if fit else []
+
 
 def fraction_left(total: Amounts, used: Amounts, there: Mask) -> Numbers:
-    """[..., d] of [..., d, 3]: of each device the scarcest resource; what nobody counted is left
-    out. A device that is not there has nothing."""
+    """[..., d] of [..., d, 3]: of each device the scarcest resource, to the nearest step; what
+    nobody counted is left out. A device that is not there has nothing."""
     parts = 1.0 - used / np.where(total > 0, total, np.inf)
     least = np.minimum.reduce(parts, axis=-1)
-    return np.where(there, np.minimum(np.maximum(least, 0.0), 1.0), 0.0)
+    steps = np.rint(np.minimum(np.maximum(least, 0.0), 1.0) / LEFT_STEP)
+    return np.where(there, steps * LEFT_STEP, 0.0)
 
 
-def _fraction_of_one(total: Sequence[int], used: Sequence[int]) -> float:
+def _fraction_of_one(total: Iterable[int], used: Iterable[int]) -> float:
     """`fraction_left` of a device that is there: for one, numpy takes longer."""
     parts = [1.0 - taken / there for there, taken in zip(total, used, strict=True) if there > 0]
-    return min(max(min(parts, default=1.0), 0.0), 1.0)
+    return round(min(max(min(parts, default=1.0), 0.0), 1.0) / LEFT_STEP) * LEFT_STEP
 
 
 def _number(known: list[T], value: T) -> int:

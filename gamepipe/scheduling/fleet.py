@@ -26,10 +26,14 @@ LOGGED = 4_096
 """As many changes at least can be told one by one."""
 
 
-def amounts_of(resources: Resources) -> Amounts:
+def amounts_in(resources: Resources) -> tuple[int, int, int]:
     """Millionths of a core, bytes of memory, bytes of disk."""
-    amounts = (millionths(resources.cpu), resources.memory_bytes, resources.disk_bytes)
-    return np.array(amounts, dtype=np.int64)
+    return millionths(resources.cpu), resources.memory_bytes, resources.disk_bytes
+
+
+def amounts_of(resources: Resources) -> Amounts:
+    """[3]: `amounts_in` as a column."""
+    return np.array(amounts_in(resources), dtype=np.int64)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -76,6 +80,8 @@ class Fleet:
         self._node_changed = np.zeros(count, dtype=np.int64)
         self._log: list[int] = []
         """Rows as they changed, the last ones: the clock counts them."""
+        self._since: tuple[int, int, Rows] = (0, 0, np.zeros(0, dtype=np.int64))
+        """Between two times of the clock what changed, as it was asked last."""
         self._columns: dict[str, object] = {}
         self._before: _Before | None = None
         self._counting = False
@@ -205,8 +211,8 @@ class Fleet:
         """[node, 3]: what is not held; below zero where a node shrank."""
         return self.left_of()
 
-    def left_of(self, rows: Some = ALL_ROWS) -> Amounts:
-        """`left` of some rows."""
+    def left_of(self, rows: Some | int = ALL_ROWS) -> Amounts:
+        """`left` of some rows, or of one: [3]."""
         return self.total[rows] - self.used[rows]
 
     def port_taken(self, port: str) -> Mask:
@@ -242,7 +248,13 @@ class Fleet:
         return self.column(name, make)[rows]
 
     def changed_since(self, clock: int) -> Rows:
-        """Rows that changed behind a `clock` of before, in order."""
+        """Rows that changed behind a `clock` of before, in order. Only to be read: who asks next is
+        told the same."""
+        if self._since[:2] != (clock, self.clock):
+            self._since = clock, self.clock, self._rows_since(clock)
+        return self._since[2]
+
+    def _rows_since(self, clock: int) -> Rows:
         since = self.clock - clock
         if since > len(self._log):
             return np.flatnonzero(self._changed > clock)

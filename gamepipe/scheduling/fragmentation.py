@@ -11,16 +11,22 @@ Scheduling GPU-Sharing Workloads with Fragmentation Gradient Descent" (USENIX AT
 either can run on a node or cannot, here it counts how often.
 """
 
+from collections.abc import Sequence
+from operator import sub
+
 import numpy as np
 from numpy.typing import NDArray
 
 from gamepipe.model.gpu import ALL
 from gamepipe.model.spec import Resources
-from gamepipe.scheduling.fleet import Fleet, amounts_of
+from gamepipe.scheduling.fleet import Fleet, amounts_in, amounts_of
 from gamepipe.scheduling.mix import Profile
-from gamepipe.scheduling.values import ALL_ROWS, FEW, Amounts, Mask, Numbers, Rows, Some, numbered
+from gamepipe.scheduling.unit import LEFT_STEP
+from gamepipe.scheduling.usable import TIMES_STEP, UsableOfOne, parts_in_steps, weights_of
+from gamepipe.scheduling.values import ALL_ROWS, FEW, Amounts, Numbers, Rows, Some, numbered
 
-_NOISE = 1e-6
+ONE_BY_ONE = 6
+"""As many nodes at most take less time each for itself than as columns."""
 
 
 class Fragmentation:
@@ -28,11 +34,12 @@ class Fragmentation:
 
     def __init__(self, profile: Profile, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._weights = profile.weights.astype(np.float32)
+        self._weights = weights_of(profile)
         self._counts = profile.counts
         self._single = np.isin(self._counts, (0, 1))
         self._profile = profile
-        self._parts = np.zeros((0, 0), dtype=np.float32)
+        self._parts: Numbers = np.zeros((0, 0))
+        self._one: UsableOfOne | None = None
         with np.errstate(divide="ignore"):
             amounts = profile.amounts
             self._per_unit = np.where(amounts > 0, 1 / amounts, 0.0)
@@ -45,11 +52,9 @@ class Fragmentation:
     def growth(self, resources: Resources, rows: Some = ALL_ROWS) -> Numbers:
         """[n]: by how many GPUs what is unusable grows if the node takes the request; only for
         nodes where it fits does the figure mean anything."""
+        if not isinstance(rows, slice) and len(rows) <= ONE_BY_ONE:
+            return np.array([self._growth_of_one(resources, row) for row in rows.tolist()])
         picked, _ = self._fleet.devices.picked(resources.gpu, rows)
-        return self.behind(resources, picked, rows)
-
-    def behind(self, resources: Resources, picked: Mask, rows: Some) -> Numbers:
-        """`growth` with the devices that are picked for it."""
         left = self._fleet.devices.left_behind(resources.gpu, picked, rows)
         spare = self._fleet.left_of(rows) - amounts_of(resources)
         unknown = self._unknown(rows)
@@ -74,13 +79,36 @@ class Fragmentation:
             self._known[unknown] = True
         return self._present[rows]
 
+    def _growth_of_one(self, resources: Resources, row: int) -> float:
+        fleet, devices = self._fleet, self._fleet.devices
+        self._follow()
+        spare = fleet.left_of(row).tolist()
+        if not self._known[row]:
+            self._present[row] = self._of_one(devices.left[row].tolist(), spare, row)
+            self._known[row] = True
+        left = devices.left_after(resources.gpu, row)
+        after = self._of_one(left, tuple(map(sub, spare, amounts_in(resources))), row)
+        return after - float(self._present[row])
+
+    def _of_one(self, left: Sequence[float], spare: Sequence[int], row: int) -> float:
+        devices, unusable = self._fleet.devices, sum(left)
+        if not unusable or not len(self._weights):
+            return unusable
+        parts = self._known_parts()
+        if self._one is None:
+            self._one = UsableOfOne(self._profile, parts)
+        kind, there = int(devices.kind[row]), devices.count_on(row)
+        return unusable - self._one.of(left, spare, kind=kind, there=there)
+
     def _unknown(self, rows: Some) -> Rows:
         """Of which it is not known what is present."""
-        fleet = self._fleet
-        if self._clock != fleet.clock:
-            self._known[fleet.changed_since(self._clock)] = False
-            self._clock = fleet.clock
-        return numbered(rows, len(fleet))[~self._known[rows]]
+        self._follow()
+        return numbered(rows, len(self._fleet))[~self._known[rows]]
+
+    def _follow(self) -> None:
+        if self._clock != self._fleet.clock:
+            self._known[self._fleet.changed_since(self._clock)] = False
+            self._clock = self._fleet.clock
 
     def of(self, left: Numbers, spare: Amounts, rows: Some = ALL_ROWS) -> Numbers:
         """[n]: GPUs that would be left and not usable.
@@ -103,32 +131,38 @@ class Fragmentation:
         single, several = self._single, ~self._single
         if not several.any():
             return (_single(left, part, times) * self._weights).sum(axis=1)
-        usable = np.empty(times.shape, dtype=np.float32)
+        usable = np.empty(times.shape)
         usable[:, single] = _single(left, part[:, single], times[:, single])
         usable[:, several] = self._several(left, part[:, several], times[:, several], rows)
         return (usable * self._weights).sum(axis=1)
 
     def _part(self, rows: Rows) -> Numbers:
         """[n, m]: of a device of each node what a request of each class takes."""
+        return self._known_parts()[self._fleet.devices.kind[rows]]
+
+    def _known_parts(self) -> Numbers:
         devices = self._fleet.devices
         if len(self._parts) != len(devices.kinds) + 1:
-            self._parts = self._profile.parts(devices).astype(np.float32) - _NOISE
-        return self._parts[devices.kind[rows]]
+            self._parts = parts_in_steps(self._profile.parts(devices))
+            self._one = None
+        return self._parts
 
     def _times(self, spare: Amounts) -> Numbers:
         """[n, m]: how many requests of each class the rest of the node carries, up to one for each
         device; parts of one count only behind a first."""
-        width = self._fleet.devices.width
-        times = np.full((len(spare), len(self._weights)), width, dtype=np.float32)
+        times = np.full((len(spare), len(self._weights)), float(self._fleet.devices.width))
         for kind in self._kinds:
             each = np.multiply.outer(spare[:, kind], self._per_unit[:, kind])
             np.minimum(times, each + self._at_least[:, kind], out=times)
+        times /= TIMES_STEP
+        np.floor(times, out=times)
+        times *= TIMES_STEP
         times *= times >= 1
         return times
 
     def _several(self, left: Numbers, part: Numbers, times: Numbers, rows: Rows) -> Numbers:
         """Classes that take several whole devices, or all that there are."""
-        free = (left >= 1 - _NOISE).sum(axis=1)[:, None]
+        free = (left >= 1 - LEFT_STEP).sum(axis=1)[:, None]
         there = np.maximum((self._fleet.devices.model[rows] >= 0).sum(axis=1), 1)[:, None]
         counts = self._counts[~self._single]
         size = np.where(counts == ALL, there, counts)
@@ -140,7 +174,7 @@ def _single(left: Numbers, part: Numbers, times: Numbers) -> Numbers:
     """Classes that take one device, or a part of one: of the devices that could take one the
     emptiest, as many as the rest carries, the last of them in part."""
     count, width = left.shape
-    ordered = np.zeros((count, width + 1), dtype=np.float32)
+    ordered = np.zeros((count, width + 1))
     ordered[:, :width] = -np.sort(-left, axis=1)
     able = _able(ordered[:, :-1], part)
     before = np.zeros_like(ordered)

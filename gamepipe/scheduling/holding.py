@@ -5,7 +5,7 @@ from collections.abc import Hashable
 import numpy as np
 
 from gamepipe.model.spec import GpuRequest, Resources
-from gamepipe.scheduling.device import shares_of
+from gamepipe.scheduling.device import share_of
 from gamepipe.scheduling.unit import MILLIONTHS, millionths
 from gamepipe.scheduling.values import Amounts
 
@@ -30,8 +30,9 @@ def gpus_held(request: GpuRequest, totals: Amounts) -> int:
         return len(totals) * MILLIONTHS
     if request.is_empty or not len(totals):
         return 0
-    parts = np.divide(shares_of(request), totals[0], where=totals[0] > 0, out=np.zeros(3))
-    return min(millionths(float(parts.max())), MILLIONTHS)
+    pairs = zip(share_of(request), totals[0].tolist(), strict=True)
+    part = max((want / have for want, have in pairs if have > 0), default=0.0)
+    return min(millionths(part), MILLIONTHS)
 
 
 class Holdings:

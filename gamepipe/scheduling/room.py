@@ -38,6 +38,10 @@ class Room:
     """[n]: of what is unusable, in GPUs; what it is at least, where it is not `known`."""
     known: Mask
     """[n]"""
+    most: float = 0.0
+    """GPUs: what its growth can be below zero."""
+    kinds: int = -1
+    """Of nodes that there were when `most` was found."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -56,9 +60,6 @@ class Rooms:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        policy = snapshot.policy
-        weights = (policy.weights, *policy.templates.values())
-        self._wanted = any(one.fragmentation for one in weights)
         self._rooms: OrderedDict[Resources, Room] = OrderedDict()
         self._slots: OrderedDict[GpuRequest, Slots] = OrderedDict()
 
@@ -82,18 +83,24 @@ class Rooms:
         if room.clock == fleet.clock:
             return
         rows = ALL_ROWS if room.clock < 0 else fleet.changed_since(room.clock)
-        room.clock = fleet.clock
-        enough = (fleet.left_of(rows) >= room.amounts).all(axis=1)
-        if self._wanted and are_few(rows):  # known whole at once that costs no more
-            picked, had = fleet.devices.picked(room.resources.gpu, rows)
-            room.growth[rows] = self._snapshot.fragmentation.behind(room.resources, picked, rows)
-            room.fits[rows], room.known[rows] = enough & had, True
-            return
-        slots = self._slots_of(room.resources.gpu)
-        room.fits[rows] = enough & slots.enough[rows]
+        room.clock, request = fleet.clock, room.resources.gpu
+        enough = np.logical_and.reduce(fleet.left_of(rows) >= room.amounts, axis=1)
         # Who takes so much of the devices makes no more than that of it usable.
-        room.growth[rows] = -slots.taken[rows] - _NOISE
+        if are_few(rows):
+            room.fits[rows] = enough & fleet.devices.enough(request, rows)
+            room.growth[rows] = -self._most(room) - _NOISE
+        else:
+            slots = self._slots_of(request)
+            room.fits[rows] = enough & slots.enough[rows]
+            room.growth[rows] = -slots.taken[rows] - _NOISE
         room.known[rows] = False
+
+    def _most(self, room: Room) -> float:
+        devices = self._snapshot.fleet.devices
+        if room.kinds != len(devices.kinds):
+            room.most = devices.most_taken(room.resources.gpu)
+            room.kinds = len(devices.kinds)
+        return room.most
 
     def learn(self, room: Room, rows: Rows) -> None:
         """Work out what would be unusable on these nodes."""

@@ -23,6 +23,8 @@ KEPT_CELLS = 4_000_000
 """Needs times nodes that are kept; the need that was asked for the longest ago goes."""
 DECIMALS = 9
 """Costs that differ by less are equal: float noise decides nothing."""
+LITTLE = 4
+"""So many nodes are worked out without a thought about who may be leading."""
 PROMISING = 256
 """As many nodes are worked out first; then more at a time."""
 _TIE = 2 * 10.0**-DECIMALS
@@ -40,7 +42,7 @@ class Standing:
     open: Mask
     """[n]: it fits."""
     cost: Numbers
-    """[n], without the term `fragmentation`."""
+    """[n], without the term `fragmentation`; infinite where it does not fit."""
     terms: dict[str, Numbers] = field(default_factory=dict)
     """[n] each: what the cost is made of, in single precision, for people."""
     fitting: int = 0
@@ -97,7 +99,7 @@ class Standings:
         if closed:
             open_ = open_.copy()
             open_[list(closed)] = False
-        besides = np.where(open_, besides, np.inf)
+            besides = np.where(open_, besides, np.inf)
         costs = self._promising(need, room, ALL_ROWS, besides, count)
         rounded = costs.round(DECIMALS)
         if alone:
@@ -122,8 +124,7 @@ class Standings:
     def _in_front(self, need: Need, standing: Standing, room: Room, count: int) -> Leading | None:
         """If they are there for sure."""
         front, rows = standing.front, standing.front.rows
-        besides = np.where(standing.open[rows], standing.cost[rows], np.inf)
-        costs = self._promising(need, room, rows, besides, count)
+        costs = self._promising(need, room, rows, standing.cost[rows], count)
         rounded = costs.round(DECIMALS)
         wanted = min(count, standing.fitting)
         if int(np.isfinite(rounded).sum()) < wanted:
@@ -141,9 +142,10 @@ class Standings:
         weight, more = self._weight(need), PROMISING
         if not weight:
             return besides
-        if weight < 0:
-            at = np.flatnonzero(~room.known[rows] & np.isfinite(besides))
-            self.rooms.learn(room, _some(rows, at))
+        unknown = np.flatnonzero(~room.known[rows] & np.isfinite(besides))
+        if weight < 0 or len(unknown) <= LITTLE:
+            self.rooms.learn(room, _some(rows, unknown))
+            return besides + weight * room.growth[rows]
         while True:
             cost, known = besides + weight * room.growth[rows], room.known[rows]
             if known.all():
@@ -206,7 +208,7 @@ class Standings:
         costs = terms(need, self._snapshot, rows, only=OF_HELD)
         standing.fitting += int(open_.sum()) - int(standing.open[rows].sum())
         standing.open[rows] = open_
-        standing.cost[rows] = standing.base[rows] + sum(costs.values())
+        standing.cost[rows] = np.where(open_, standing.base[rows] + sum(costs.values()), np.inf)
         standing.tell(costs, rows)
 
     def _with_crowding(self, need: Need, open_: Mask, cost: Numbers) -> tuple[Mask, Numbers]:
@@ -216,7 +218,7 @@ class Standings:
             open_ = open_ & ~obstacle.where
         for more in crowding(need, self._snapshot).values():
             cost = cost + more
-        return open_, cost
+        return open_, np.where(open_, cost, np.inf)
 
 
 def _unknown(count: int) -> Standing:
