@@ -1,4 +1,4 @@
-"""A fast start: nothing that is imported is garbage."""
+"""What is there to stay: looking at it for garbage finds nothing, and takes long."""
 
 import gc
 from collections.abc import Iterator
@@ -20,3 +20,11 @@ def uncollected() -> Iterator[None]:
         if collecting:
             gc.freeze()
             gc.enable()
+
+
+def set_aside() -> None:
+    """What is there by now stays: no collection looks at it again before this is called anew. So
+    one takes as long as what is new, and not as long as a large fleet."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

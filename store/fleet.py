@@ -27,6 +27,7 @@ from gamepipe.scheduling.place import regions_of
 from gamepipe.scheduling.policy import Capacity, Policy
 from gamepipe.scheduling.snapshot import Snapshot
 from gamepipe.scheduling.values import Numbers
+from gamepipe.uncollected import set_aside
 from store.known import LatencyCache
 from store.process import FleetClockRow
 from store.record import allocation_record, load_nodes
@@ -34,6 +35,8 @@ from store.table import AllocationRow, NodeRow, PipelineRow
 
 RECENT = 1_000
 """Allocations that a process learns the mix of the work from when it starts."""
+LARGE = 1_000
+"""Nodes of a fleet that collections should not look at again and again."""
 OBSERVE_EVERY = timedelta(seconds=5)
 """How old measured load and failures may be."""
 FAILURE_HALF_LIFE = timedelta(minutes=15)
@@ -153,6 +156,8 @@ class FleetCache:
         )
         self._middles = regions_of(fleet)
         self._observed_at = None
+        if len(fleet) >= LARGE:
+            set_aside()
 
     def _learn_from_recent(self, session: Session) -> None:
         recent = select(col(AllocationRow.resources)).order_by(col(AllocationRow.created_at).desc())

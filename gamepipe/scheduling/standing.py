@@ -127,7 +127,7 @@ class Standings:
         costs = self._promising(need, room, rows, standing.cost[rows], count)
         rounded = costs.round(DECIMALS)
         wanted = min(count, standing.fitting)
-        if int(np.isfinite(rounded).sum()) < wanted:
+        if len(rows) < wanted:
             return None
         at = _least(rounded, wanted)
         if wanted and not front.settles((float(rounded[at[-1]]), int(rows[at[-1]]))):
@@ -142,7 +142,7 @@ class Standings:
         weight, more = self._weight(need), PROMISING
         if not weight:
             return besides
-        unknown = np.flatnonzero(~room.known[rows] & np.isfinite(besides))
+        unknown = np.flatnonzero((besides < np.inf) > room.known[rows])
         if weight < 0 or len(unknown) <= LITTLE:
             self.rooms.learn(room, _some(rows, unknown))
             return besides + weight * room.growth[rows]
@@ -174,8 +174,7 @@ class Standings:
             nodes = self._snapshot.fleet.with_new_node(changed, standing.clock)
             if len(nodes):
                 self._renew_nodes(need, standing, nodes)
-            self._renew_held(need, standing, room, changed)
-            standing.front.add(changed)
+            standing.front.add(self._renew_held(need, standing, room, changed))
         standing.clock = clock
         return standing, room
 
@@ -201,15 +200,19 @@ class Standings:
         standing.base[rows] = sum(costs.values())
         standing.tell(costs, rows)
 
-    def _renew_held(self, need: Need, standing: Standing, room: Room, rows: Some) -> None:
+    def _renew_held(self, need: Need, standing: Standing, room: Room, rows: Some) -> Rows:
+        """Those of the rows where the need fits."""
         open_ = standing.suits[rows] & room.fits[rows]
         for taken in taken_ports(need, self._snapshot.fleet, rows):
             open_ &= ~taken.where
-        costs = terms(need, self._snapshot, rows, only=OF_HELD)
         standing.fitting += int(open_.sum()) - int(standing.open[rows].sum())
-        standing.open[rows] = open_
-        standing.cost[rows] = np.where(open_, standing.base[rows] + sum(costs.values()), np.inf)
-        standing.tell(costs, rows)
+        standing.open[rows], standing.cost[rows] = open_, np.inf
+        fitting = np.flatnonzero(open_) if isinstance(rows, slice) else rows[open_]
+        if len(fitting):
+            costs = terms(need, self._snapshot, fitting, only=OF_HELD)
+            standing.cost[fitting] = standing.base[fitting] + sum(costs.values())
+            standing.tell(costs, fitting)
+        return fitting
 
     def _with_crowding(self, need: Need, open_: Mask, cost: Numbers) -> tuple[Mask, Numbers]:
         if not need.placement.spread:
