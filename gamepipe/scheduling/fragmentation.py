@@ -57,18 +57,7 @@ class Fragmentation:
         picked, _ = self._fleet.devices.picked(resources.gpu, rows)
         left = self._fleet.devices.left_behind(resources.gpu, picked, rows)
         spare = self._fleet.left_of(rows) - amounts_of(resources)
-        unknown = self._unknown(rows)
-        if not len(unknown):
-            return self.of(left, spare, rows) - self._present[rows]
-        there = numbered(rows, len(self._fleet))
-        both = self.of(
-            np.concatenate([left, self._fleet.devices.left[unknown]]),
-            np.concatenate([spare, self._fleet.left_of(unknown)]),
-            np.concatenate([there, unknown]),
-        )
-        self._present[unknown] = both[len(there) :]
-        self._known[unknown] = True
-        return both[: len(there)] - self._present[rows]
+        return self.of(left, spare, rows) - self.present(rows)
 
     def present(self, rows: Some = ALL_ROWS) -> Numbers:
         """[n]: GPUs that are left and not usable, as things stand."""

@@ -127,7 +127,7 @@ class Standings:
         costs = self._promising(need, room, rows, standing.cost[rows], count)
         rounded = costs.round(DECIMALS)
         wanted = min(count, standing.fitting)
-        if len(rows) < wanted:
+        if int((rounded < np.inf).sum()) < wanted:
             return None
         at = _least(rounded, wanted)
         if wanted and not front.settles((float(rounded[at[-1]]), int(rows[at[-1]]))):
