@@ -15,21 +15,24 @@ from typing import NoReturn
 def leave(main: Callable[[], None]) -> NoReturn:
     """Run `main` and end the process with the status that it gives to `sys.exit`; 0 if it returns.
 
-    Nothing that is registered for the end of the interpreter runs. Other exceptions go their way.
+    Nothing that is registered for the end of the interpreter runs, and threads that still work are
+    cut off. Other exceptions go their way.
     """
     status = 0
     try:
         main()
     except SystemExit as end:
         status = _told(end.code)
-    with suppress(BrokenPipeError):  # whoever read it has enough
-        sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # it is where the process was started without
+            with suppress(BrokenPipeError):  # whoever read it has enough
+                stream.flush()
     os._exit(status)
 
 
 def _told(code: object) -> int:
     if code is None or isinstance(code, int):
         return int(code or 0)
-    sys.stderr.write(f"{code}\n")
+    if sys.stderr is not None:
+        sys.stderr.write(f"{code}\n")
     return 1

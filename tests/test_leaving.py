@@ -55,3 +55,13 @@ def test_output_that_cannot_be_written_is_no_success() -> None:
         )
     assert ended.returncode != 0
     assert "No space left on device" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("last", "status"), [("pass", 0), ("sys.exit(3)", 3), ("sys.exit('no')", 1)]
+)
+def test_who_is_started_without_output_ends_as_well(last: str, status: int) -> None:
+    program = BEGIN.replace('sys.stdout.write("said")', last) + "\nleave(main)\n"
+    closed = [sys.executable, "-c", program]
+    ended = subprocess.run(["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *closed], check=False)
+    assert ended.returncode == status

@@ -5,8 +5,8 @@ import socket
 from dataclasses import dataclass
 
 _QUIET = range(20_000, 32_000)
-"""Below the ports that Linux and macOS give to outgoing connections: what is free here stays free
-until it is bound."""
+"""Below the ports that Linux and macOS give to outgoing connections by default: none of these takes
+one between its choice and its use."""
 
 
 @dataclass(frozen=True, slots=True)

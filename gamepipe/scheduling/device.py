@@ -62,6 +62,11 @@ class Devices:
     def width(self) -> int:
         return self.total.shape[1]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Kinds, and devices of a node at most: both only grow."""
+        return len(self.kinds), self.width
+
     def index_of(self, row: int, slot: int) -> int:
         """The node's own number of a device."""
         return next(index for index, at in self._slots[row].items() if at == slot)
@@ -217,7 +222,8 @@ class Devices:
         return (self.left[rows] - self.left_behind(request, picked, rows)).sum(axis=1)
 
     def most_taken(self, request: GpuRequest) -> float:
-        """By how much less would be left on any node at most."""
+        """[GPUs]: less than this is left on no node once it serves the request, by the kinds of
+        devices that there are, and the most that are on one node. It holds while `shape` does."""
         if request.count:
             return float(self.width if request.count == ALL else request.count)
         parts = [
@@ -236,7 +242,7 @@ class Devices:
         return tuple(self.index_of(row, slot) for slot in self._slots_for(request, row))
 
     def left_after(self, request: GpuRequest, row: int) -> list[float]:
-        """`left_behind` of one node on which the request fits."""
+        """`left_behind` of one node; where the request does not fit, what is left now."""
         left: list[float] = self.left[row].tolist()
         asked = share_of(request)
         for slot in self._slots_for(request, row):

@@ -38,10 +38,10 @@ class Room:
     """[n]: of what is unusable, in GPUs; what it is at least, where it is not `known`."""
     known: Mask
     """[n]"""
-    most: float = 0.0
-    """GPUs: what its growth can be below zero."""
-    kinds: int = -1
-    """Of nodes that there were when `most` was found."""
+    most_taken: float = 0.0
+    """GPUs: by so much what is unusable can shrink."""
+    shape: tuple[int, int] = (-1, -1)
+    """Of the devices when `most_taken` was found."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -88,19 +88,19 @@ class Rooms:
         # Who takes so much of the devices makes no more than that of it usable.
         if are_few(rows):
             room.fits[rows] = enough & fleet.devices.enough(request, rows)
-            room.growth[rows] = -self._most(room) - _NOISE
+            room.growth[rows] = -self._most_taken(room) - _NOISE
         else:
             slots = self._slots_of(request)
             room.fits[rows] = enough & slots.enough[rows]
             room.growth[rows] = -slots.taken[rows] - _NOISE
         room.known[rows] = False
 
-    def _most(self, room: Room) -> float:
+    def _most_taken(self, room: Room) -> float:
         devices = self._snapshot.fleet.devices
-        if room.kinds != len(devices.kinds):
-            room.most = devices.most_taken(room.resources.gpu)
-            room.kinds = len(devices.kinds)
-        return room.most
+        if room.shape != devices.shape:
+            room.most_taken = devices.most_taken(room.resources.gpu)
+            room.shape = devices.shape
+        return room.most_taken
 
     def learn(self, room: Room, rows: Rows) -> None:
         """Work out what would be unusable on these nodes."""

@@ -23,8 +23,8 @@ KEPT_CELLS = 4_000_000
 """Needs times nodes that are kept; the need that was asked for the longest ago goes."""
 DECIMALS = 9
 """Costs that differ by less are equal: float noise decides nothing."""
-LITTLE = 4
-"""So many nodes are worked out without a thought about who may be leading."""
+FEW_UNKNOWN = 4
+"""So many nodes are worked out whether they may be leading or not."""
 PROMISING = 256
 """As many nodes are worked out first; then more at a time."""
 _TIE = 2 * 10.0**-DECIMALS
@@ -142,8 +142,8 @@ class Standings:
         weight, more = self._weight(need), PROMISING
         if not weight:
             return besides
-        unknown = np.flatnonzero((besides < np.inf) > room.known[rows])
-        if weight < 0 or len(unknown) <= LITTLE:
+        unknown = np.flatnonzero((besides < np.inf) & ~room.known[rows])
+        if weight < 0 or len(unknown) <= FEW_UNKNOWN:
             self.rooms.learn(room, _some(rows, unknown))
             return besides + weight * room.growth[rows]
         while True:

@@ -99,5 +99,6 @@ def weights_of(profile: Profile) -> Numbers:
 
 
 def parts_in_steps(parts: Numbers) -> Numbers:
-    """A step less than is asked for, as `left` is rounded; of what is all gone nobody gets any."""
+    """A step less than is asked for, as `left` is rounded; but a step at least, so that a device of
+    which nothing is left serves nobody."""
     return np.maximum(np.floor(parts / LEFT_STEP) - 1, 1) * LEFT_STEP

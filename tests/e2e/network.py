@@ -42,9 +42,10 @@ class Machine:
             run(*self.exec, "ip", "link", "set", device, "up")
 
     def stop(self) -> None:
-        """The cable goes by name: the namespace lives on for as long as a process is left in it."""
-        run("ip", "link", "delete", self._cable)
-        run("ip", "netns", "delete", self.name)
+        """The cable goes by name, too: the namespace lives for as long as a process is in it."""
+        for what in (("link", self._cable), ("netns", self.name)):
+            kind, name = what
+            subprocess.run(["ip", kind, "delete", name], check=False, capture_output=True)
 
     @contextmanager
     def cut_off(self) -> Iterator[None]:
@@ -63,8 +64,8 @@ class Machine:
 @contextmanager
 def far_machine() -> Iterator[Machine]:
     machine = Machine()
-    machine.start()
     try:
+        machine.start()
         yield machine
     finally:
         machine.stop()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gamepipe.model.node import GameNode
+from gamepipe.model.node import GameNode, GpuFacts, NodeFacts
 from gamepipe.model.spec import GpuRequest, Resources
 from gamepipe.scheduling import front
 from gamepipe.scheduling.choose import EXPLAINED, Choice, Chooser, Refusal
@@ -153,3 +153,25 @@ def test_a_front_of_all_that_fit_settles_everything() -> None:
     assert found.rows.tolist() == [10, 11]
     assert found.settles((2.0, 11))
     assert found.settles((np.inf, -2))
+
+
+def test_nodes_that_got_more_devices_of_a_known_kind_are_weighed_anew() -> None:
+    """A request for all devices can make more usable there than on any node before."""
+    card = GpuFacts(index=0, model="NVIDIA L4", memory_bytes=24 << 30)
+
+    def node(row: int, gpus: int, cpu: int) -> GameNode:
+        devices = tuple(replace(card, index=index) for index in range(gpus))
+        facts = NodeFacts(cpu=cpu, memory_bytes=1 << 40, disk_bytes=1 << 40, gpus=devices)
+        return GameNode(id=f"n{row:02}", facts=facts)
+
+    fleet = Fleet(node(row, 2, 4 if row < 10 else 64) for row in range(20))
+    profile = learned([Resources(cpu=8.0, gpu=GpuRequest(count=1))]).profile
+    snapshot = Snapshot(fleet=fleet, profile=profile)
+    need, kept = Need(resources=Resources(cpu=1.0, gpu=GpuRequest(count=-1))), Chooser(snapshot)
+    kept.choose(need)
+    fleet.put(replace(fleet.nodes[0], labels={"moved": "yes"}))
+    kept.choose(need)
+    for row in range(12, 20):
+        fleet.put(node(row, 8, 4))
+    assert kept.choose(need) == Chooser(snapshot).choose(need)
+    assert kept.explain(need) == Chooser(snapshot).explain(need)
