@@ -70,6 +70,10 @@ class LeaseFolder:
     async def _in_turn(self, work: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
+    async def close(self) -> None:
+        """Once what was begun is on the disk, also what nobody waits for any more."""
+        await asyncio.to_thread(self._thread.shutdown)
+
     def all(self) -> Iterator[Lease]:
         """What an earlier agent left; a file that cannot be read is passed over: its dispatch will
         be given up by the server, and sent again."""

@@ -113,6 +113,7 @@ class GamePipelineAgent:
         finally:
             orders.close()
             await runner.close()
+            await stream.close()
 
     async def _take_part(self, runner: StepRunner, link: GatewayLink, stream: StreamServer) -> None:
         """Register, then serve."""

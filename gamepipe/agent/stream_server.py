@@ -56,6 +56,10 @@ class StreamServer:
         finally:
             await self._let_go([*self._orders, *(task for _, task in self._steps.values())])
 
+    async def close(self) -> None:
+        """Behind the end of `run`."""
+        await self._leases.close()
+
     def take(self, work: node_pb2.Work) -> None:
         """Accept a piece of work and do it."""
         match work.WhichOneof("work"):

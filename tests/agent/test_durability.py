@@ -1,6 +1,8 @@
 """What the agent promises to remember has reached the disk, with the name it is found by."""
 
+import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,29 @@ async def test_a_lease_is_on_the_disk_before_it_is_accepted(tmp_path: Path, sync
     await leases.keep(Lease(task_token="00", run_id="r", assignment=assignment("true")))
     assert synced[-1] == tmp_path / "leases"
     assert synced[-2].parent == tmp_path / "leases"
+
+
+async def test_what_was_begun_with_leases_is_done_before_the_agent_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases, held = LeaseFolder(tmp_path), threading.Event()
+    kept = Lease(task_token="00", run_id="r", assignment=assignment("true"))
+    await leases.keep(kept)
+    unlink = Path.unlink
+
+    def slow(path: Path, *, missing_ok: bool = False) -> None:
+        held.wait(20)
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", slow)
+    dropping = asyncio.create_task(leases.drop(kept.key))
+    await asyncio.sleep(0)
+    dropping.cancel()
+    closing = asyncio.create_task(leases.close())
+    await asyncio.sleep(0)
+    held.set()
+    await closing
+    assert list(leases.all()) == []
 
 
 async def test_a_spool_is_on_the_disk_segment_by_segment(tmp_path: Path, synced: list[Path]):
