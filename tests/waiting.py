@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 async def eventually(
-    probe: Callable[[], T | Awaitable[T]], *, seconds: float = 30.0, what: str = ""
+    probe: Callable[[], T | Awaitable[T]], *, seconds: float = 60.0, what: str = ""
 ) -> T:
     """The first truthy answer of `probe`; fails with what it saw last."""
     deadline = asyncio.get_running_loop().time() + seconds

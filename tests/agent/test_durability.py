@@ -57,18 +57,19 @@ async def test_a_lease_is_on_the_disk_before_it_is_accepted(tmp_path: Path, sync
 async def test_what_was_begun_with_leases_is_done_before_the_agent_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leases, held = LeaseFolder(tmp_path), threading.Event()
+    leases, begun, held = LeaseFolder(tmp_path), threading.Event(), threading.Event()
     kept = Lease(task_token="00", run_id="r", assignment=assignment("true"))
     await leases.keep(kept)
     unlink = Path.unlink
 
     def slow(path: Path, *, missing_ok: bool = False) -> None:
+        begun.set()
         held.wait(20)
         unlink(path, missing_ok=missing_ok)
 
     monkeypatch.setattr(Path, "unlink", slow)
     dropping = asyncio.create_task(leases.drop(kept.key))
-    await asyncio.sleep(0)
+    assert await asyncio.to_thread(begun.wait, 20)
     dropping.cancel()
     closing = asyncio.create_task(leases.close())
     await asyncio.sleep(0)

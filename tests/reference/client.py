@@ -168,7 +168,10 @@ class ReferenceNode:
             part.task_token = self._newest.get(_name_of(part.key), part.task_token)
 
     async def take(self, kind: str = "run_step") -> node_pb2.Work:
+        """The next piece of work; before an order a step may come that is sent once more."""
         work = await asyncio.wait_for(self.work.get(), 30)
+        while kind != "run_step" and work.HasField("run_step"):
+            work = await asyncio.wait_for(self.work.get(), 30)
         assert work.WhichOneof("work") == kind, work
         return work
 
