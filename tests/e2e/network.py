@@ -43,8 +43,7 @@ class Machine:
 
     def stop(self) -> None:
         """The cable goes by name, too: the namespace lives for as long as a process is in it."""
-        for what in (("link", self._cable), ("netns", self.name)):
-            kind, name = what
+        for kind, name in (("link", self._cable), ("netns", self.name)):  # it may lack either
             subprocess.run(["ip", kind, "delete", name], check=False, capture_output=True)
 
     @contextmanager
