@@ -13,6 +13,7 @@ import pytest
 
 from gamepipe.agent.container_engine import connect_docker
 from tests.docker_engine import OwnEngine, start_own_engine, which
+from tests.required import require
 
 BUSYBOX = "gamepipe-test/busybox:latest"
 _HOW = (
@@ -44,12 +45,11 @@ def _own_engine() -> Iterator[OwnEngine]:
     missing = [name for name in ("dockerd", "docker", "ip", "busybox") if not which(name)]
     if missing or os.geteuid() != 0:
         lack = f"no {', '.join(missing)}" if missing else "not root"
-        require(f"no Docker engine can be started here ({lack}): {_HOW}")
+        require("docker", f"no Docker engine can be started here ({lack}): {_HOW}")
     try:
         engine = start_own_engine()
     except RuntimeError as error:
-        require(f"dockerd does not start here ({error}): {_HOW}")
-        raise
+        require("docker", f"dockerd does not start here ({error}): {_HOW}")
     try:
         yield engine
     finally:
@@ -132,10 +132,3 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode = len(content), 0o755
     archive.addfile(entry, io.BytesIO(content))
-
-
-def require(reason: str) -> None:
-    """Skip with a reason; fail instead when `GAMEPIPE_REQUIRE` names docker."""
-    if "docker" in os.environ.get("GAMEPIPE_REQUIRE", "").split(","):
-        pytest.fail(f"docker is required here: {reason}")
-    pytest.skip(reason)

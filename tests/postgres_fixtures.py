@@ -17,7 +17,7 @@ import pytest
 from gamepipe.embedded.port import pick_port
 from store.database import parse_url
 from store.migration import migrate
-from tests.temporal_fixtures import require
+from tests.required import require
 
 _databases = itertools.count(1)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.temporal_fixtures import require
+from tests.required import require
 
 _BEAGLE = Path(__file__).parents[2] / "shared" / "pipelines" / "beagle-start-platform.yaml"
 

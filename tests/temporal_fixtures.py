@@ -1,6 +1,5 @@
 """One real Temporal server for the whole test run, on free ports, in memory."""
 
-import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,13 +9,6 @@ from temporalio.client import Client
 
 from gamepipe.connecting import connect_temporal
 from gamepipe.embedded.temporal import TemporalServer
-
-
-def require(what: str, reason: str) -> None:
-    """Skip with a reason; fail instead when `GAMEPIPE_REQUIRE` names it."""
-    if what in os.environ.get("GAMEPIPE_REQUIRE", "").split(","):
-        pytest.fail(f"{what} is required here: {reason}")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

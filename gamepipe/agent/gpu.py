@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pynvml
 import structlog
@@ -122,9 +122,18 @@ def _use(index: int) -> GpuUse:
     return GpuUse(
         index=index,
         share=busy / 100.0,
-        memory_used_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(device).used),
+        memory_used_bytes=_memory_used(device),
         encoder_sessions=int(encoder),
     )
+
+
+def _memory_used(device: Any) -> int:
+    """Bytes that processes hold, as `nvidia-smi` says. What the driver keeps for itself counts as
+    used for drivers before 510, which do not know the difference."""
+    try:
+        return int(pynvml.nvmlDeviceGetMemoryInfo(device, version=pynvml.nvmlMemory_v2).used)
+    except (pynvml.NVMLError_FunctionNotFound, pynvml.NVMLError_NotSupported):
+        return int(pynvml.nvmlDeviceGetMemoryInfo(device).used)
 
 
 def _asked(question: Callable[[], _T], otherwise: _T) -> _T:

@@ -1,4 +1,4 @@
-"""A stand-in for NVIDIA's library behind `pynvml`: no machine of these tests has a GPU."""
+"""A stand-in for NVIDIA's library behind `pynvml`, for what a real GPU cannot be made to do."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +16,9 @@ class Card:
     name: str = "NVIDIA GeForce RTX 4090"
     memory: int = 24 << 30
     used: int = 1 << 30
+    """By processes."""
+    reserved: int = 300 << 20
+    """By the driver."""
     busy: int = 25
     sessions: int = 2
     broken: dict[str, type[pynvml.NVMLError]] = field(default_factory=dict)
@@ -29,12 +32,10 @@ class Nvml:
 
     def install(self, patch: pytest.MonkeyPatch) -> "Nvml":
         """Put it in the place of the functions of `pynvml`."""
-        answers: dict[str, Callable[[int], Any]] = {
+        answers: dict[str, Callable[..., Any]] = {
             "nvmlDeviceGetName": lambda index: self.cards[index].name.encode(),
             "nvmlDeviceGetUUID": lambda index: f"GPU-{index}",
-            "nvmlDeviceGetMemoryInfo": lambda index: SimpleNamespace(
-                total=self.cards[index].memory, used=self.cards[index].used
-            ),
+            "nvmlDeviceGetMemoryInfo": self._memory,
             "nvmlDeviceGetUtilizationRates": lambda index: SimpleNamespace(
                 gpu=self.cards[index].busy
             ),
@@ -52,10 +53,20 @@ class Nvml:
     def _count(self, change: int) -> None:
         self.opened += change
 
-    def _checked(self, name: str, answer: Callable[[int], Any]) -> Callable[[int], Any]:
-        def call(index: int) -> Any:
-            if (error := self.cards[index].broken.get(name)) is not None:
-                raise error
-            return answer(index)
+    def _memory(self, index: int, version: int | None = None) -> SimpleNamespace:
+        """The first version of the call counts what the driver reserved as used."""
+        card = self.cards[index]
+        self._check("nvmlDeviceGetMemoryInfo_v2" if version else "", card)
+        used = card.used if version else card.used + card.reserved
+        return SimpleNamespace(total=card.memory, used=used)
+
+    def _checked(self, name: str, answer: Callable[..., Any]) -> Callable[..., Any]:
+        def call(index: int, **options: Any) -> Any:
+            self._check(name, self.cards[index])
+            return answer(index, **options)
 
         return call
+
+    def _check(self, name: str, card: Card) -> None:
+        if (error := card.broken.get(name)) is not None:
+            raise error

@@ -1,4 +1,5 @@
-"""GPUs by NVML. There is none here: a stand-in answers in the place of `pynvml`'s functions."""
+"""GPUs by NVML: a stand-in answers in the place of `pynvml`'s functions (`test_gpu_real` asks
+the real one)."""
 
 import pynvml
 import pytest
@@ -102,6 +103,15 @@ def test_what_a_device_does_not_know_is_0(monkeypatch: pytest.MonkeyPatch) -> No
     with capture_logs() as logs:
         assert GpuMeter().sample() == (GpuUse(index=0, memory_used_bytes=1 << 30),)
     assert logs == []
+
+
+def test_an_old_driver_counts_what_it_keeps_for_itself_as_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old = {"nvmlDeviceGetMemoryInfo_v2": pynvml.NVMLError_FunctionNotFound}
+    Nvml([Card(), Card(broken=old)]).install(monkeypatch)
+    new, old_card = GpuMeter().sample()
+    assert (new.memory_used_bytes, old_card.memory_used_bytes) == (1 << 30, 1324 << 20)
 
 
 def test_a_device_that_is_lost_is_told_once_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:

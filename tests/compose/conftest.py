@@ -16,7 +16,7 @@ from tests.compose.composefile import ROOT, load_raw, required_variables
 from tests.compose.database import ask_for_passwords, binaries, run_init
 from tests.compose.deployment import Deployment, run_script
 from tests.postgres_fixtures import PostgresServer
-from tests.temporal_fixtures import require
+from tests.required import require
 
 
 @pytest.fixture(scope="session")

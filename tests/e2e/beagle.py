@@ -21,7 +21,8 @@ from aiodocker import Docker
 
 from gamepipe.embedded.port import pick_port
 from tests.docker_engine import which
-from tests.docker_fixtures import import_image, require
+from tests.docker_fixtures import import_image
+from tests.required import require
 
 REGISTRY = "registry.cn-qingdao.aliyuncs.com/wod"
 MINIO, ALPINE = f"{REGISTRY}/devops-minio:1.0", f"{REGISTRY}/alpine:3"
@@ -78,7 +79,7 @@ def node_devices() -> Iterator[None]:
         try:
             os.mknod(made[-1], stat.S_IFCHR | 0o660, _RENDER_NODE)
         except PermissionError:
-            require("/dev/dri cannot be made here: run the tests with CAP_MKNOD")
+            require("docker", "/dev/dri cannot be made here: run the tests with CAP_MKNOD")
     yield
     for path in reversed(made):
         path.rmdir() if path.is_dir() else path.unlink()

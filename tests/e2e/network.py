@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.temporal_fixtures import require
+from tests.required import require
 
 
 def require_namespaces() -> None:

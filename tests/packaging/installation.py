@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.temporal_fixtures import require
+from tests.required import require
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements.lock"
