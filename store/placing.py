@@ -1,5 +1,6 @@
 """Placing pipelines inside one transaction that holds the placement lock: many at once."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -32,16 +33,42 @@ Asked = tuple[PlaceRequest, datetime]
 
 def place_all(tx: Transaction, asked: Sequence[Asked]) -> Sequence[PlaceAnswer]:
     """One after the other, in one transaction: what all need is read with one query for each table,
-    and what they write is written together."""
+    and what they write is written together.
+
+    They asked at the same time. So those of a higher class go first, then those of the tenants who
+    ask for the fewest; and one after the other those of a template, which need the same: that is
+    much less to work out than for everybody something else.
+    """
     ids = sorted({request.pipeline_id for request, _ in asked})
-    tx.preload(PipelineRow, ids)
+    rows = tx.preload(PipelineRow, ids)
     tx.preload(AllocationRow, [(request.pipeline_id, request.generation) for request, _ in asked])
     group = _Group(tx, asked[-1][1])
     if group.nobody_waits:
         tx.remember_absent(QueueEntryRow, ids)
     else:
         tx.preload(QueueEntryRow, ids)
-    return [group.place(request, now=now) for request, now in asked]
+    answers: dict[int, PlaceAnswer] = {}
+    for number in _in_turn([rows.get(request.pipeline_id) for request, _ in asked]):
+        request, now = asked[number]
+        answers[number] = group.place(request, now=now)
+    return [answers[number] for number in range(len(asked))]
+
+
+def _in_turn(rows: Sequence[PipelineRow | None]) -> Sequence[int]:
+    """Their places in the sequence; those of one pipeline keep their order."""
+    asks = Counter(row.tenant for row in rows if row)
+    first: dict[tuple[str, str, str], int] = {}
+    for number, row in enumerate(rows):
+        if row:
+            first.setdefault((row.tenant, row.template, row.name), number)
+
+    def turn(number: int) -> tuple[int, int, int]:
+        row = rows[number]
+        if row is None:  # it is gone
+            return 0, 0, 0
+        return -row.priority, asks[row.tenant], first[row.tenant, row.template, row.name]
+
+    return sorted(range(len(rows)), key=turn)
 
 
 class _Group:

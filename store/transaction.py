@@ -1,6 +1,6 @@
 """One write transaction: its session, and the events that are written at its very end."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -79,7 +79,7 @@ class Transaction:
             self._locked[pipeline_id] = row
         return row
 
-    def preload(self, table: type[SQLModel], keys: Collection[Any]) -> None:
+    def preload(self, table: type[Row], keys: Collection[Any]) -> Mapping[Any, Row]:
         """Read rows by primary key in one query, so that `lock_pipeline` and `find` need none. For
         what is not there `find` then asks no more."""
         locks = table is PipelineRow
@@ -90,6 +90,7 @@ class Transaction:
         self.remember_absent(table, set(keys) - found.keys())
         if locks:
             self._locked.update(found)
+        return found
 
     def remember_absent(self, table: type[SQLModel], keys: Collection[Any]) -> None:
         """There are no such rows, until this transaction puts them there."""

@@ -208,7 +208,7 @@ async def test_one_that_is_placed_by_the_same_transaction_may_be_asked(
     await store.pipelines.add(new("low", placement=PREEMPTIBLE), now=NOW)
     await store.pipelines.add(new("high", priority=5), now=NOW)
     low, high = await store._database.write(
-        lambda tx: place_all(tx, [(place_request(name), NOW) for name in ("low", "high")]),
+        lambda tx: [place_all(tx, [(place_request(name), NOW)])[0] for name in ("low", "high")],
         placing=True,
     )
     assert (low.status, high.status) == (PlaceStatus.PLACED, PlaceStatus.QUEUED)
