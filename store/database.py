@@ -40,6 +40,8 @@ TRIES = 4
 _REMEDY = (
     "set GAMEPIPE_STORE_URL to sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 )
+_PLAN_ANEW = "SET plan_cache_mode = force_custom_plan"
+"""A plan that PostgreSQL made while a table was small would read all of it once it is large."""
 _RETRIED_STATES = {"40001", "40P01"}
 
 
@@ -188,6 +190,12 @@ def _postgres_engine(url: URL) -> Engine:
         connect_args={"connect_timeout": 5},
     )
     clean_statements(engine)
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _: Any) -> None:
+        connection.execute(_PLAN_ANEW)
+        connection.commit()
+
     return engine
 
 

@@ -6,20 +6,22 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import bindparam, inspect, or_, text, tuple_
-from sqlmodel import SQLModel, col, select
-from sqlmodel.sql.expression import SelectOfScalar
+from sqlalchemy import inspect, or_, text
+from sqlmodel import SQLModel, col
 
 from gamepipe.model.record import EventKind
 from gamepipe.scheduling.order_policy import OrderPolicy
-from store.batch import BatchSession, insert_into, key_in, key_of
+from store.batch import BatchSession, key_in, key_of
+from store.bulk import insert_into, insert_of, insert_rows
 from store.fleet import FleetCache, next_revision
+from store.keyed import read_rows
 from store.table import EventRow, PipelineRow
 
 Row = TypeVar("Row", bound=SQLModel)
 EVENT_LOCK = 0x67616D65_0002
 """Held from the first event to the commit, so that events commit in the order of their ids."""
 NOTIFY_CHANNEL = "gamepipe"
+_EVENT = ("kind", "at", "pipeline_id", "node_id", "instance_id", "run_id", "number", "data")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,18 +76,15 @@ class Transaction:
         """The row, held until the commit (SQLite holds the whole database anyway)."""
         if row := self._locked.get(pipeline_id):
             return row
-        found = self.session.exec(_locking(PipelineRow), params={"keys": [pipeline_id]})
-        if row := found.one_or_none():
+        for row in read_rows(self.session, PipelineRow, [pipeline_id], lock=True):
             self._locked[pipeline_id] = row
-        return row
+        return self._locked.get(pipeline_id)
 
     def preload(self, table: type[Row], keys: Collection[Any]) -> Mapping[Any, Row]:
         """Read rows by primary key in one query, so that `lock_pipeline` and `find` need none. For
         what is not there `find` then asks no more."""
         locks = table is PipelineRow
-        query = _locking(table) if locks else _by_key(table)
-        rows = self.session.exec(query, params={"keys": list(keys)})
-        found = {key_of(row): row for row in rows}
+        found = {key_of(row): row for row in read_rows(self.session, table, keys, lock=locks)}
         self._held.extend(found.values())
         self.remember_absent(table, set(keys) - found.keys())
         if locks:
@@ -173,50 +172,42 @@ class Transaction:
         self.session.flush()
         if self.is_postgres and self._events:
             self._execute("SELECT pg_advisory_xact_lock(:key)", key=EVENT_LOCK)
-        self._put_events([_columns(event) for event in self._events])
+        self._put_events()
         if self.is_postgres and (self._events or self._wakes):
             self._execute("SELECT pg_notify(:channel, '')", channel=NOTIFY_CHANNEL)
 
-    def _put_events(self, rows: list[dict[str, Any]]) -> None:
+    def _put_events(self) -> None:
         """A number of a run that is there already stays, unless the run means something else by it:
         a workflow task that is repeated behind new signals tells anew what it told too early."""
-        if not rows:
-            return
-        insert = insert_into(EventRow, postgres=self.is_postgres)
-        new = insert.excluded
-        differs = or_(col(EventRow.kind) != new.kind, col(EventRow.data) != new["data"])
-        statement = insert.on_conflict_do_update(
-            index_elements=["pipeline_id", "run_id", "number"],
-            set_={name: new[name] for name in ("kind", "at", "node_id", "data")},
-            where=differs,
-        )
-        self.session.connection().execute(statement, rows)
+        if self._events:
+            statement = _put_event(self.is_postgres)
+            rows = [_columns(event) for event in _last_of_each(self._events)]
+            insert_rows(self.session.connection(), EventRow, rows, statement)
 
     def _execute(self, statement: str, **values: Any) -> None:
         self.session.connection().execute(text(statement), values)
 
 
-@lru_cache
-def _by_key(table: type[Row]) -> SelectOfScalar[Row]:
-    """Rows by `keys`, in their order: everybody locks them in the same one."""
-    columns = inspect(table).primary_key
-    key = columns[0] if len(columns) == 1 else tuple_(*columns)
-    return select(table).where(key.in_(bindparam("keys", expanding=True))).order_by(*columns)
-
-
-@lru_cache
-def _locking(table: type[Row]) -> SelectOfScalar[Row]:
-    return _by_key(table).with_for_update()
-
-
 def _columns(event: NewEvent) -> dict[str, Any]:
-    return {
-        "kind": event.kind.value,
-        "at": event.at,
-        "pipeline_id": event.pipeline_id,
-        "node_id": event.node_id,
-        "instance_id": event.instance_id,
-        "run_id": event.run_id,
-        "number": event.number,
-        "data": event.data,
-    }
+    values = {name: getattr(event, name) for name in _EVENT}
+    return values | {"kind": event.kind.value}
+
+
+def _last_of_each(events: Iterable[NewEvent]) -> Iterable[NewEvent]:
+    """What a number of a run means in the end; one without a number is only itself."""
+    found = {}
+    for place, event in enumerate(events, 1):
+        number = -place if event.number is None else event.number
+        found[event.pipeline_id, event.run_id, number] = event
+    return found.values()
+
+
+@lru_cache
+def _put_event(postgres: bool) -> Any:
+    insert = insert_of(EventRow, _EVENT, postgres=postgres)
+    new = insert.excluded
+    return insert.on_conflict_do_update(
+        index_elements=["pipeline_id", "run_id", "number"],
+        set_={name: new[name] for name in ("kind", "at", "node_id", "data")},
+        where=or_(col(EventRow.kind) != new.kind, col(EventRow.data) != new["data"]),
+    )

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 from sqlmodel import select
 
-from gamepipe.model.record import StepRecord
+from gamepipe.model.record import EventKind, StepRecord
 from gamepipe.model.state import StepState
 from store.record import step_values
 from store.store import GamePipelineStore
 from store.table import PipelineRow, StepRow
-from store.transaction import Transaction
+from store.transaction import NewEvent, Transaction
 from tests.store.conftest import NOW
 from tests.store.shapes import new
 
@@ -76,3 +76,33 @@ async def test_of_two_changes_of_a_column_the_later_one_stands(store: GamePipeli
     await store._database.write(work)
     record = await store.pipelines.get("p1")
     assert (record.message, record.reason) == ("second", "SECOND")
+
+
+async def test_of_a_row_that_is_put_twice_the_later_one_stands(store: GamePipelineStore) -> None:
+    await store.pipelines.add(new("p1"), now=NOW)
+
+    def work(tx: Transaction) -> None:
+        for attempt in (1, 2):
+            tx.put_row(StepRow, step_values("p1", replace(STEP, attempt=attempt)))
+
+    await store._database.write(work)
+    assert (await store.pipelines.get("p1")).steps[0].attempt == 2
+
+
+async def test_of_two_events_with_a_number_in_one_transaction_the_later_one_stands(
+    store: GamePipelineStore,
+) -> None:
+    await store.pipelines.add(new("p1"), now=NOW)
+    told = NewEvent(
+        kind=EventKind.STEP_PROGRESSED, at=NOW, pipeline_id="p1", run_id="run-1", number=7
+    )
+
+    def work(tx: Transaction) -> None:
+        tx.add_event(told)
+        tx.add_event(replace(told, number=None, data={"own": "first"}))
+        tx.add_event(replace(told, number=None, data={"own": "second"}))
+        tx.add_event(replace(told, data={"percent": 7}))
+
+    await store._database.write(work)
+    events = await store.events.read(kinds=(EventKind.STEP_PROGRESSED,))
+    assert [one.data for one in events] == [{"percent": 7}, {"own": "first"}, {"own": "second"}]

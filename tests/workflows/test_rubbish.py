@@ -1,5 +1,6 @@
 """An agent that answers rubbish fails a step, and hangs no pipeline."""
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,14 @@ from temporalio import activity
 from gamepipe.model.record import EventKind
 from gamepipe.model.state import InstanceState, PipelineState, StepState
 from gamepipe.stopping import Stopper
-from gamepipe.wire import CancelOrder, CleanWorkspace, StepAssignment, StepResult, StopStep
+from gamepipe.wire import (
+    CancelOrder,
+    CleanWorkspace,
+    ReportKind,
+    StepAssignment,
+    StepResult,
+    StopStep,
+)
 from tests.waiting import eventually
 from tests.workflows.conftest import Stack
 from tests.workflows.node import Behaviour, ScriptedNode, done, now, register, until_stopped
@@ -65,6 +73,22 @@ async def test_an_end_that_is_none_fails_the_attempt_and_the_next_one_runs(
     assert ended.data["reason"] == "RUNNER_ERROR"
     assert ended.data["message"].startswith("the agent failed: ")
     assert node.names() == ["one", "one", "two"]
+
+
+@pytest.mark.parametrize("percent", [math.nan, math.inf, -1.0, 100.5])
+async def test_a_progress_that_is_none_leaves_the_last_one(stack: Stack, percent: float) -> None:
+    async def run(node: ScriptedNode, assignment: StepAssignment) -> StepResult:
+        await node.report(assignment, ReportKind.RUNNING)
+        await node.report(assignment, ReportKind.PROGRESS, 40.0)
+        await node.report(assignment, ReportKind.PROGRESS, percent)
+        return done()
+
+    await stack.node(one=run)
+    record = await stack.finish(await stack.submit(FILE))
+    assert record.state is PipelineState.COMPLETED
+    events = await stack.store.events.read(pipeline_id=record.id, after_id=0, limit=100)
+    told = [one.data["percent"] for one in events if one.kind is EventKind.STEP_PROGRESSED]
+    assert told == [40.0, 40.0]
 
 
 @pytest.mark.parametrize("other", [{"pipeline_id": "another"}, {"id": "another.g1.s1"}])
