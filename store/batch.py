@@ -40,7 +40,7 @@ class BatchSession(Session):
         changed = {name: value for name, value in values.items() if known.get(name, ...) != value}
         if changed:
             _show(row, changed)
-            key = {name: known[name] for name in key_names(type(row))}
+            key = {name: getattr(row, name) for name in key_names(type(row))}
             self._changes[type(row)].setdefault(tuple(key.values()), key).update(changed)
 
     def flush(self, objects: Any = None) -> None:

@@ -8,6 +8,7 @@ process, where one for each row costs less than that.
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, cast
 
@@ -161,8 +162,14 @@ def _pack(kind: type[SQLModel], rows: Iterable[Values]) -> dict[str, str]:
     """The parameter that says these rows."""
     encoded = _encoders(kind)
     values = [{name: encoded[name](value) for name, value in row.items()} for row in rows]
-    text = json.dumps(values, ensure_ascii=False, default=str)
-    return {_ROWS: json.dumps(clean_value(values), default=str) if _NUL in text else text}
+    text = _dumped(values)
+    return {_ROWS: _dumped(clean_value(values)) if _NUL in text else text}
+
+
+def _dumped(values: Any) -> str:
+    """Raises `ValueError` for a number that is none, and `TypeError` for bytes, which name no
+    value; PostgreSQL would quote the rows in its error."""
+    return json.dumps(values, ensure_ascii=False, allow_nan=False, default=datetime.isoformat)
 
 
 @lru_cache

@@ -44,5 +44,11 @@ def clean_statements(engine: Engine) -> None:
 
 def _clean_row(row: Any) -> Any:
     if isinstance(row, dict):
-        return {name: clean(one) if isinstance(one, str) else one for name, one in row.items()}
-    return tuple([clean(one) if isinstance(one, str) else one for one in row])
+        return {name: _clean_parameter(one) for name, one in row.items()}
+    return tuple([_clean_parameter(one) for one in row])
+
+
+def _clean_parameter(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    return clean_value(value) if isinstance(value, list) else value

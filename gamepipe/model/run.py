@@ -164,13 +164,13 @@ class RunBook:
     def progress_step(
         self, index: int, *, percent: float | None, message: str, outputs: Mapping[str, str]
     ) -> None:
-        """`outputs` are new ones. With neither percent (of 0 to 100) nor message, the last ones
-        stand."""
+        """`outputs` are new ones. With neither percent nor message, the last ones stand, and so
+        does the last percent where the new one is none of 0 to 100."""
         step = self.steps[index]
         if step.state is not StepState.RUNNING:
             return
         if percent is not None and not 0.0 <= percent <= 100.0:
-            percent = None
+            percent = step.percent if message else None
         if percent is None and not message:
             percent, message = step.percent, step.message
         known = {**step.outputs, **outputs}

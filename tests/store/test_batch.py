@@ -1,7 +1,9 @@
 """Rows that a transaction writes by the many are there for whoever asks, inside it and behind."""
 
+import math
 from dataclasses import replace
 
+import pytest
 from sqlmodel import select
 
 from gamepipe.model.record import EventKind, StepRecord
@@ -106,3 +108,28 @@ async def test_of_two_events_with_a_number_in_one_transaction_the_later_one_stan
     await store._database.write(work)
     events = await store.events.read(kinds=(EventKind.STEP_PROGRESSED,))
     assert [one.data for one in events] == [{"percent": 7}, {"own": "first"}, {"own": "second"}]
+
+
+async def test_a_row_that_is_expired_can_be_changed(store: GamePipelineStore) -> None:
+    await store.pipelines.add(new("p1"), now=NOW)
+
+    def work(tx: Transaction) -> None:
+        row = tx.lock_pipeline("p1")
+        assert row is not None
+        tx.session.expire_all()
+        tx.session.change_row(row, {"message": "changed"})
+
+    await store._database.write(work)
+    assert (await store.pipelines.get("p1")).message == "changed"
+
+
+async def test_a_number_that_is_none_is_refused_without_a_word_about_the_others(
+    store: GamePipelineStore,
+) -> None:
+    await store.pipelines.add(new("p1"), now=NOW)
+    if not store._database.is_postgres:
+        pytest.skip("SQLite keeps it as no number")
+    bad = replace(STEP, percent=math.nan, message="MARKED")
+    with pytest.raises(ValueError, match="JSON") as failure:
+        await store._database.write(lambda tx: tx.put_row(StepRow, step_values("p1", bad)))
+    assert "MARKED" not in str(failure.value)

@@ -10,7 +10,9 @@ from gamepipe.model.state import PipelineState, StepState
 from gamepipe.ports import PipelineFilter
 from gamepipe.wire import SaveStatus
 from store.store import GamePipelineStore
+from store.table import AllocationRow
 from store.text import clean
+from store.transaction import Transaction
 from tests.store.conftest import NOW
 from tests.store.shapes import new, save_request, step
 
@@ -41,6 +43,17 @@ async def test_what_steps_say_is_stored_whatever_is_in_it(store: GamePipelineSto
 async def test_what_nobody_can_be_called_is_found_nowhere(store: GamePipelineStore) -> None:
     await store.pipelines.add(new("p"), now=NOW)
     assert (await store.pipelines.list(PipelineFilter(name=ODD))).total == 0
+
+
+@pytest.mark.parametrize("odd", ["p\0", "p\ud800"])
+async def test_nobody_is_locked_by_what_nobody_can_be_called(
+    store: GamePipelineStore, odd: str
+) -> None:
+    def work(tx: Transaction) -> None:
+        assert tx.lock_pipeline(odd) is None
+        assert not tx.preload(AllocationRow, [(odd, 1)])
+
+    await store._database.write(work)
 
 
 async def test_an_error_of_the_database_shows_no_values(store: GamePipelineStore) -> None:

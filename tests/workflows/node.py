@@ -131,6 +131,7 @@ class ScriptedNode:
         kind: ReportKind,
         percent: float | None = None,
         outputs: dict[str, str] | None = None,
+        message: str = "",
     ) -> None:
         handle = self.client.get_workflow_handle(f"pipeline-{assignment.pipeline_id}")
         await handle.signal(
@@ -143,6 +144,7 @@ class ScriptedNode:
                 at=now(),
                 percent=percent,
                 outputs=outputs or {},
+                message=message,
             ),
         )
 

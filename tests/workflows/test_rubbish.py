@@ -81,14 +81,19 @@ async def test_a_progress_that_is_none_leaves_the_last_one(stack: Stack, percent
         await node.report(assignment, ReportKind.RUNNING)
         await node.report(assignment, ReportKind.PROGRESS, 40.0)
         await node.report(assignment, ReportKind.PROGRESS, percent)
+        await node.report(assignment, ReportKind.PROGRESS, percent, message="unpacking")
         return done()
 
     await stack.node(one=run)
     record = await stack.finish(await stack.submit(FILE))
     assert record.state is PipelineState.COMPLETED
     events = await stack.store.events.read(pipeline_id=record.id, after_id=0, limit=100)
-    told = [one.data["percent"] for one in events if one.kind is EventKind.STEP_PROGRESSED]
-    assert told == [40.0, 40.0]
+    told = [
+        (one.data["percent"], one.data["message"])
+        for one in events
+        if one.kind is EventKind.STEP_PROGRESSED
+    ]
+    assert told == [(40.0, ""), (40.0, ""), (40.0, "unpacking")]
 
 
 @pytest.mark.parametrize("other", [{"pipeline_id": "another"}, {"id": "another.g1.s1"}])
