@@ -12,6 +12,7 @@ from store.record import step_values
 from store.store import GamePipelineStore
 from store.table import PipelineRow, StepRow
 from store.transaction import NewEvent, Transaction
+from tests.postgres_fixtures import PostgresServer
 from tests.store.conftest import NOW
 from tests.store.shapes import new
 
@@ -123,13 +124,14 @@ async def test_a_row_that_is_expired_can_be_changed(store: GamePipelineStore) ->
     assert (await store.pipelines.get("p1")).message == "changed"
 
 
-async def test_a_number_that_is_none_is_refused_without_a_word_about_the_others(
-    store: GamePipelineStore,
+@pytest.mark.postgres
+async def test_postgresql_gets_no_number_that_is_none_and_the_error_names_no_value(
+    postgres: PostgresServer,
 ) -> None:
+    store = await GamePipelineStore.open(postgres.create_database())
     await store.pipelines.add(new("p1"), now=NOW)
-    if not store._database.is_postgres:
-        pytest.skip("SQLite keeps it as no number")
     bad = replace(STEP, percent=math.nan, message="MARKED")
     with pytest.raises(ValueError, match="JSON") as failure:
         await store._database.write(lambda tx: tx.put_row(StepRow, step_values("p1", bad)))
+    await store.close()
     assert "MARKED" not in str(failure.value)

@@ -1,0 +1,37 @@
+"""Pipelines that ask at the same time share a transaction: who of them goes first."""
+
+import asyncio
+
+from gamepipe.wire import PlaceStatus
+from store.store import GamePipelineStore
+from tests.store.conftest import NOW
+from tests.store.shapes import new, place_request, registration
+
+
+async def place_at_once(
+    store: GamePipelineStore, **shapes: dict[str, object]
+) -> dict[str, PlaceStatus]:
+    """All in one transaction, in this order."""
+    for name, shape in shapes.items():
+        await store.pipelines.add(new(name, **shape), now=NOW)
+    asked = (store.placements.place(place_request(name), now=NOW) for name in shapes)
+    answers = await asyncio.gather(*asked)
+    return {name: answer.status for name, answer in zip(shapes, answers, strict=True)}
+
+
+async def test_of_those_who_ask_at_the_same_time_a_higher_class_goes_first(
+    store: GamePipelineStore,
+) -> None:
+    await store.nodes.register(registration("n1", cpu=1), now=NOW)
+    found = await place_at_once(store, low={"priority": 1}, high={"priority": 2})
+    assert found == {"low": PlaceStatus.QUEUED, "high": PlaceStatus.PLACED}
+
+
+async def test_one_of_a_small_tenant_is_not_behind_a_flood_that_asks_at_the_same_time(
+    store: GamePipelineStore,
+) -> None:
+    await store.nodes.register(registration("n1", cpu=3), now=NOW)
+    flood = {f"f{number}": {"tenant": "flood", "name": f"t{number % 2}"} for number in range(4)}
+    found = await place_at_once(store, **flood, one={"tenant": "small"})
+    placed = {name for name, status in found.items() if status is PlaceStatus.PLACED}
+    assert placed == {"one", "f0", "f2"}
