@@ -148,7 +148,7 @@ def _request(pipeline_id: str) -> PlaceRequest:
 
 @contextmanager
 def _stores(folder: Path) -> Iterator[dict[str, str]]:
-    with running_postgres() as server:
+    with running_postgres(durable=True) as server:
         database = server.create_database()
         yield {"SQLite": f"sqlite:///{folder / 'bench.db'}", "PostgreSQL": database}
 

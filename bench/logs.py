@@ -169,7 +169,7 @@ async def run(options: argparse.Namespace) -> None:
     figures = {}
     with tempfile.TemporaryDirectory(prefix="gamepipe-bench-") as folder:
         for name in options.stores:
-            postgres = running_postgres() if name == "postgresql" else nullcontext()
+            postgres = running_postgres(durable=True) if name == "postgresql" else nullcontext()
             with postgres as server:
                 url = server.create_database() if server else f"sqlite:///{folder}/store.db"
                 figures[name] = await measure(url, options)

@@ -160,8 +160,10 @@ def _given(kind: type[SQLModel], names: Names) -> TableValuedAlias:
 
 def _pack(kind: type[SQLModel], rows: Iterable[Values]) -> dict[str, str]:
     """The parameter that says these rows."""
-    encoded = _encoders(kind)
-    values = [{name: encoded[name](value) for name, value in row.items()} for row in rows]
+    encoders = _encoders(kind)
+    values = [
+        row | {name: encode(row[name]) for name, encode in encoders if name in row} for row in rows
+    ]
     text = _dumped(values)
     return {_ROWS: _dumped(clean_value(values)) if _NUL in text else text}
 
@@ -173,12 +175,9 @@ def _dumped(values: Any) -> str:
 
 
 @lru_cache
-def _encoders(kind: type[SQLModel]) -> Mapping[str, Callable[[Any], Any]]:
-    """By column what its type makes of a value, as it would for a parameter of its own."""
+def _encoders(kind: type[SQLModel]) -> Sequence[tuple[str, Callable[[Any], Any]]]:
+    """By column what its type makes of a value, as it would for a parameter of its own; most take
+    it as it is."""
     columns = _table(kind).c
     made = ((c.name, c.type.dialect_impl(_DIALECT).bind_processor(_DIALECT)) for c in columns)
-    return {name: encode or _as_it_is for name, encode in made}
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
+    return [(name, encode) for name, encode in made if encode is not None]

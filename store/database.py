@@ -40,8 +40,10 @@ TRIES = 4
 _REMEDY = (
     "set GAMEPIPE_STORE_URL to sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 )
+_BY_INDEX = "SET enable_seqscan = off"
 _PLAN_ANEW = "SET plan_cache_mode = force_custom_plan"
-"""A plan that PostgreSQL made while a table was small would read all of it once it is large."""
+"""A plan that PostgreSQL made while a table was small would read all of it once it is large. What
+writes finds its rows by an index at any size, so its plans are kept; what reads is planned anew."""
 _RETRIED_STATES = {"40001", "40P01"}
 
 
@@ -73,7 +75,8 @@ class Database:
         """Held with the placement lock, and for the fleet in memory."""
         self.is_postgres = self.url.get_backend_name() == "postgresql"
         if self.is_postgres:
-            self._writer = self._reader = _postgres_engine(self.url)
+            self._writer = _postgres_engine(self.url, _BY_INDEX)
+            self._reader = _postgres_engine(self.url, _PLAN_ANEW)
             self._write_threads = self._read_threads = ThreadPoolExecutor(
                 POSTGRES_THREADS, thread_name_prefix="store"
             )
@@ -180,11 +183,11 @@ class Database:
         return error
 
 
-def _postgres_engine(url: URL) -> Engine:
+def _postgres_engine(url: URL, planned: str) -> Engine:
     engine = create_engine(
         url,
-        pool_size=POSTGRES_THREADS,
-        max_overflow=0,
+        pool_size=POSTGRES_THREADS // 2,
+        max_overflow=POSTGRES_THREADS - POSTGRES_THREADS // 2,
         pool_pre_ping=True,
         hide_parameters=True,  # they hold values of envs and secrets
         connect_args={"connect_timeout": 5},
@@ -193,7 +196,7 @@ def _postgres_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _: Any) -> None:
-        connection.execute(_PLAN_ANEW)
+        connection.execute(planned)
         connection.commit()
 
     return engine

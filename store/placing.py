@@ -7,6 +7,7 @@ from datetime import datetime
 
 from gamepipe.model import reason as reasons
 from gamepipe.model.record import Allocation
+from gamepipe.model.spec import PipelineSpec
 from gamepipe.scheduling.choose import Choice
 from gamepipe.scheduling.need import Need, need_of
 from gamepipe.scheduling.order import Line, Turns, Waiting
@@ -18,7 +19,6 @@ from gamepipe.wire import (
     Placement,
     PlaceRequest,
     PlaceStatus,
-    SaveRequest,
     SaveStatus,
 )
 from store import capacity, preemption, queue, serving
@@ -29,6 +29,8 @@ from store.transaction import Transaction
 
 Asked = tuple[PlaceRequest, datetime]
 """A request, and the time at which it came."""
+Asking = tuple[PipelineSpec, dict[str, str], tuple[str, ...]]
+"""A definition, its args and the nodes that it avoids: what a need is read from."""
 
 
 def place_all(tx: Transaction, asked: Sequence[Asked]) -> Sequence[PlaceAnswer]:
@@ -81,6 +83,8 @@ class _Group:
         self._notices: list[Notice] = []
         self._opened = False
         """An offer was taken that may be preempted from now on."""
+        self._needed: tuple[Asking, Need] | None = None
+        """By the last one that was asked for."""
 
     def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
         answer, made, self._notices = self._place(request, now=now), self._notices, []
@@ -110,7 +114,7 @@ class _Group:
         if isinstance(held, PlaceAnswer):
             return held
         capacity.dequeue(tx, row.id)
-        save(tx, _filled_in(request.placed, held.node_id), now=now)
+        save(tx, request.placed, now=now, chosen=held.node_id)
         if self._opened:
             self._serve_above(held.priority, now=now)
         answer = PlaceAnswer(status=PlaceStatus.PLACED, placement=self._placement(held))
@@ -138,7 +142,7 @@ class _Group:
         node that is reserved. Usually nobody is, for what frees is offered in the transaction
         that frees it."""
         tx, entry = self._tx, self._tx.find(QueueEntryRow, row.id)
-        need = need_of(row.spec, row.args, avoid=request.avoid)
+        need = self._need_of(row.spec, row.args, request.avoid)
         waits = entry is not None and entry.generation == request.generation
         freed = not waits and capacity.leave_queue(tx, row.id, now=now)
         if not waits:
@@ -154,6 +158,13 @@ class _Group:
         decided = held or self._decide_behind(row, request, turns, need, waiting, now=now)
         turns.lift()
         return decided
+
+    def _need_of(self, spec: PipelineSpec, args: dict[str, str], avoid: tuple[str, ...]) -> Need:
+        """Those of a template come one after the other, and need the same."""
+        asked = spec, args, avoid
+        if self._needed is None or self._needed[0] != asked:
+            self._needed = asked, need_of(spec, args, avoid=avoid)
+        return self._needed[1]
 
     def _serve(self, least: int | None, *, now: datetime) -> Turns:
         """Those before, if there are any."""
@@ -225,14 +236,6 @@ class _Group:
 def _is_answer(notice: Notice, request: PlaceRequest) -> bool:
     """An offer to whoever asks needs no signal."""
     return isinstance(notice, OfferMade) and notice.pipeline_id == request.pipeline_id
-
-
-def _filled_in(placed: SaveRequest, node_id: str) -> SaveRequest:
-    """The workflow did not know the node when it wrote this."""
-    events = tuple(
-        replace(event, data=event.data | {"node_id": node_id}) for event in placed.events
-    )
-    return replace(placed, node_id=node_id, events=events)
 
 
 def _with_definition(

@@ -16,12 +16,13 @@ from store.transaction import NewEvent, Transaction
 Saved = tuple[SaveAck, tuple[Notice, ...]]
 
 
-def save(tx: Transaction, request: SaveRequest, *, now: datetime) -> Saved:
-    """Events first, whoever sends them; then the state, if this run owns the row."""
+def save(tx: Transaction, request: SaveRequest, *, now: datetime, chosen: str = "") -> Saved:
+    """Events first, whoever sends them; then the state, if this run owns the row. `chosen`: the
+    node, which the workflow did not know when it wrote this."""
     row = tx.lock_pipeline(request.pipeline_id)
     if row is None or row.incarnation != request.incarnation:
         return SaveAck(status=SaveStatus.DELETED), ()
-    _add_events(tx, request)
+    _add_events(tx, request, chosen)
     if (known := _known(row, request)) is not None:
         return known, ()
     notices: tuple[Notice, ...] = ()
@@ -31,7 +32,7 @@ def save(tx: Transaction, request: SaveRequest, *, now: datetime) -> Saved:
         notices = takeover.begin(tx, row, request, now=now)
         if PipelineState(row.state).is_terminal:
             return SaveAck(status=SaveStatus.CLOSED, state=PipelineState(row.state)), notices
-    if _apply(tx, row, request, now=now):
+    if _apply(tx, row, request, chosen, now=now):
         tx.session.flush()
         notices += capacity.offer_queue(tx, now=now)
     return SaveAck(status=SaveStatus.SAVED), notices + _release(tx, request, now=now)
@@ -50,22 +51,24 @@ def _known(row: PipelineRow, request: SaveRequest) -> SaveAck | None:
     return None
 
 
-def _add_events(tx: Transaction, request: SaveRequest) -> None:
+def _add_events(tx: Transaction, request: SaveRequest, chosen: str) -> None:
     for event in request.events:
         tx.add_event(
             NewEvent(
                 kind=event.kind,
                 at=event.at,
                 pipeline_id=request.pipeline_id,
-                node_id=request.node_id,
+                node_id=chosen or request.node_id,
                 run_id=request.run_id,
                 number=event.number,
-                data=event.data,
+                data=event.data | {"node_id": chosen} if chosen else event.data,
             )
         )
 
 
-def _apply(tx: Transaction, row: PipelineRow, request: SaveRequest, *, now: datetime) -> bool:
+def _apply(
+    tx: Transaction, row: PipelineRow, request: SaveRequest, chosen: str, *, now: datetime
+) -> bool:
     """Whether it was to make room, and does not any more."""
     total = len(row.spec.steps)
     progress = request.progress
@@ -74,7 +77,7 @@ def _apply(tx: Transaction, row: PipelineRow, request: SaveRequest, *, now: date
         "reason": request.reason,
         "message": request.message,
         "generation": request.generation,
-        "node_id": request.node_id,
+        "node_id": chosen or request.node_id,
         "progress": progress if progress.total == total else replace(progress, total=total),
         "started_at": request.started_at,
         "ended_at": request.ended_at,

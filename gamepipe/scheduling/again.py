@@ -7,7 +7,8 @@ import numpy as np
 from gamepipe.model.node import GameNode
 from gamepipe.model.record import Allocation
 from gamepipe.model.state import Connectivity, NodeState
-from gamepipe.scheduling.fleet import Fleet, amounts_of
+from gamepipe.scheduling.amount import amounts_column
+from gamepipe.scheduling.fleet import Fleet
 
 
 def has_room_again(
@@ -31,7 +32,7 @@ def _has_room(allocation: Allocation, fleet: Fleet) -> bool:
     row = fleet.row_of.get(allocation.node_id)
     if row is None or not _is_settled(fleet.nodes[row]):
         return False
-    if (amounts_of(allocation.resources) > fleet.left_of(np.array([row]))).any():
+    if (amounts_column(allocation.resources) > fleet.left[row]).any():
         return False
     if any(row in fleet.ports.get(port, {}) for port in allocation.host_ports):
         return False

@@ -187,6 +187,6 @@ def _open(need: Need, snapshot: Snapshot) -> Mask:
 def _without(fleet: Fleet, rows: Rows, held: Held) -> Fleet:
     """Some nodes, with less held of each. It is only read."""
     less = copy(fleet)
-    less.total, less.used = fleet.total[rows], fleet.used[rows] - held.amounts
+    less.total, less.left = fleet.total[rows], fleet.left[rows] + held.amounts
     less.devices = fleet.devices.without(rows, held.shares, held.whole)
     return less

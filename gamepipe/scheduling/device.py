@@ -10,8 +10,9 @@ import numpy as np
 from gamepipe.model.gpu import ALL
 from gamepipe.model.node import GameNode, GpuFacts
 from gamepipe.model.spec import GpuRequest
+from gamepipe.scheduling.amount import share_column, share_of
 from gamepipe.scheduling.policy import Capacity, sold
-from gamepipe.scheduling.unit import LEFT_STEP, MILLIONTHS, millionths
+from gamepipe.scheduling.unit import LEFT_STEP, MILLIONTHS
 from gamepipe.scheduling.values import ALL_ROWS, Amounts, Mask, Numbers, Rows, Some, numbered
 
 T = TypeVar("T")
@@ -19,16 +20,6 @@ SHARE, VRAM, ENCODERS = range(3)
 ABSENT = -1
 NOTHING = -1
 """Less than whoever asks for none of it."""
-
-
-def share_of(request: GpuRequest) -> tuple[int, int, int]:
-    """What a request for a part of a device takes of it."""
-    return millionths(request.share), request.vram_bytes, request.encoders
-
-
-def shares_of(request: GpuRequest) -> Amounts:
-    """[3]: `share_of` as a column."""
-    return np.array(share_of(request), dtype=np.int64)
 
 
 class Devices:
@@ -79,9 +70,9 @@ class Devices:
         """The columns of those devices of a node that are there, by its own numbers of them."""
         return [self._slots[row][index] for index in devices if index in self._slots[row]]
 
-    def totals_of(self, row: int, devices: Sequence[int]) -> Amounts:
+    def totals_of(self, row: int, devices: Sequence[int]) -> list[list[int]]:
         """[d, 3]: what these devices of a node have, by its own numbers of them."""
-        return self.total[row, self.slots_of(row, devices)]
+        return [self.total[row, slot].tolist() for slot in self.slots_of(row, devices)]
 
     def without(self, rows: Rows, shares: Amounts, whole: Amounts) -> "Devices":
         """Those of some nodes, which may come more than once, with less taken of each: [c, d, 3] of
@@ -173,7 +164,7 @@ class Devices:
         """[n, d]: devices that the request can have, or have a share of."""
         if request.count:
             return self.suit(request, rows) & self.free(rows)
-        fits = np.logical_and.reduce(self.spare[rows] >= shares_of(request), axis=-1)
+        fits = np.logical_and.reduce(self.spare[rows] >= share_column(request), axis=-1)
         return fits & self.suit(request, rows) if request.models else fits
 
     def wanted(self, request: GpuRequest, rows: Some = ALL_ROWS) -> Amounts:
@@ -198,9 +189,11 @@ class Devices:
 
     def enough(self, request: GpuRequest, rows: Some = ALL_ROWS) -> Mask:
         """[n]: where there are as many devices as the request wants."""
-        fit = self.fit(request, rows)
         if request.is_empty:
-            return np.ones(len(fit), dtype=bool)
+            return np.ones(len(self.kind[rows]), dtype=bool)
+        fit = self.fit(request, rows)
+        if not request.count:
+            return np.logical_or.reduce(fit, axis=1)
         return fit.sum(axis=1) >= self.wanted(request, rows)
 
     def left_behind(self, request: GpuRequest, picked: Mask, rows: Some = ALL_ROWS) -> Numbers:
@@ -212,7 +205,7 @@ class Devices:
             return np.where(picked, 0.0, left)
         here, slot = np.nonzero(picked)  # at most one of a node
         at = numbered(rows, len(self.left))[here]
-        used = self.used[at, slot] + shares_of(request)
+        used = self.used[at, slot] + share_column(request)
         after = left.copy()
         after[here, slot] = fraction_left(self.total[at, slot], used, np.ones(len(at), dtype=bool))
         return after

@@ -9,13 +9,13 @@ import numpy as np
 
 from gamepipe.model.node import GameNode, NodeMetrics
 from gamepipe.model.record import Allocation
-from gamepipe.model.spec import Resources
+from gamepipe.scheduling.amount import amounts_column
 from gamepipe.scheduling.device import Devices
 from gamepipe.scheduling.holding import Holdings, amounts_held, gpus_held
 from gamepipe.scheduling.policy import Capacity
 from gamepipe.scheduling.preemptible import Key, Preemptibles
-from gamepipe.scheduling.unit import MILLIONTHS, millionths
-from gamepipe.scheduling.values import ALL_ROWS, Amounts, Mask, Numbers, Rows, Some, are_few
+from gamepipe.scheduling.unit import MILLIONTHS
+from gamepipe.scheduling.values import ALL_ROWS, Mask, Numbers, Rows, Some, are_few
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -24,16 +24,6 @@ LOAD_GRAIN = 0.02
 """Load that moved by less is not looked at anew."""
 LOGGED = 4_096
 """As many changes at least can be told one by one."""
-
-
-def amounts_in(resources: Resources) -> tuple[int, int, int]:
-    """Millionths of a core, bytes of memory, bytes of disk."""
-    return millionths(resources.cpu), resources.memory_bytes, resources.disk_bytes
-
-
-def amounts_of(resources: Resources) -> Amounts:
-    """[3]: `amounts_in` as a column."""
-    return np.array(amounts_in(resources), dtype=np.int64)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -59,7 +49,8 @@ class Fleet:
         self.row_of = {node.id: row for row, node in enumerate(self.nodes)}
         count = len(self.nodes)
         self.total = np.zeros((count, 3), dtype=np.int64)
-        self.used = np.zeros((count, 3), dtype=np.int64)
+        self.left = np.zeros((count, 3), dtype=np.int64)
+        """What is not held; below zero where a node shrank."""
         self.pipelines = np.zeros(count, dtype=np.int64)
         """Live allocations."""
         self.undeclared = np.zeros(count, dtype=np.int64)
@@ -175,14 +166,16 @@ class Fleet:
     def _set_total(self, row: int) -> None:
         facts = self.nodes[row].facts
         whole = (facts.cpu * MILLIONTHS, facts.memory_bytes, facts.disk_bytes)
-        self.total[row] = self.capacity.of(whole)
+        total = self.capacity.of(whole)
+        self.left[row] += total - self.total[row]
+        self.total[row] = total
 
     def _count(self, allocation: Allocation, sign: int) -> None:
         row = self.row_of.get(allocation.node_id)
         if row is None:
             return
         self._counting = True
-        self.used[row] += sign * amounts_of(allocation.resources)
+        self.left[row] -= sign * amounts_column(allocation.resources)
         self.pipelines[row] += sign
         self.undeclared[row] += sign * (not allocation.resources.cpu)
         self.devices.count(row, allocation.resources.gpu, allocation.gpu_devices, sign)
@@ -205,15 +198,6 @@ class Fleet:
         self.holdings.take(key, allocation.tenant, amounts_held(allocation.resources, gpus))
 
     # --- columns --------------------------------------------------------------------------------
-
-    @property
-    def left(self) -> Amounts:
-        """[node, 3]: what is not held; below zero where a node shrank."""
-        return self.left_of()
-
-    def left_of(self, rows: Some | int = ALL_ROWS) -> Amounts:
-        """`left` of some rows, or of one: [3]."""
-        return self.total[rows] - self.used[rows]
 
     def port_taken(self, port: str) -> Mask:
         taken = np.zeros(len(self), dtype=bool)

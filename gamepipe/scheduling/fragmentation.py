@@ -11,7 +11,7 @@ Scheduling GPU-Sharing Workloads with Fragmentation Gradient Descent" (USENIX AT
 either can run on a node or cannot, here it counts how often.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import sub
 
 import numpy as np
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from gamepipe.model.gpu import ALL
 from gamepipe.model.spec import Resources
-from gamepipe.scheduling.fleet import Fleet, amounts_in, amounts_of
+from gamepipe.scheduling.amount import amounts_column, amounts_of
+from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.mix import Profile
 from gamepipe.scheduling.unit import LEFT_STEP
 from gamepipe.scheduling.usable import TIMES_STEP, UsableOfOne, parts_in_steps, weights_of
@@ -56,7 +57,7 @@ class Fragmentation:
             return np.array([self._growth_of_one(resources, row) for row in rows.tolist()])
         picked, _ = self._fleet.devices.picked(resources.gpu, rows)
         left = self._fleet.devices.left_behind(resources.gpu, picked, rows)
-        spare = self._fleet.left_of(rows) - amounts_of(resources)
+        spare = self._fleet.left[rows] - amounts_column(resources)
         return self.of(left, spare, rows) - self.present(rows)
 
     def present(self, rows: Some = ALL_ROWS) -> Numbers:
@@ -64,22 +65,22 @@ class Fragmentation:
         unknown = self._unknown(rows)
         if len(unknown):
             left = self._fleet.devices.left[unknown]
-            self._present[unknown] = self.of(left, self._fleet.left_of(unknown), unknown)
+            self._present[unknown] = self.of(left, self._fleet.left[unknown], unknown)
             self._known[unknown] = True
         return self._present[rows]
 
     def _growth_of_one(self, resources: Resources, row: int) -> float:
         fleet, devices = self._fleet, self._fleet.devices
         self._follow()
-        spare = fleet.left_of(row).tolist()
+        spare = fleet.left[row].tolist()
         if not self._known[row]:
             self._present[row] = self._of_one(devices.left[row].tolist(), spare, row)
             self._known[row] = True
         left = devices.left_after(resources.gpu, row)
-        after = self._of_one(left, tuple(map(sub, spare, amounts_in(resources))), row)
+        after = self._of_one(left, map(sub, spare, amounts_of(resources)), row)
         return after - float(self._present[row])
 
-    def _of_one(self, left: Sequence[float], spare: Sequence[int], row: int) -> float:
+    def _of_one(self, left: Sequence[float], spare: Iterable[int], row: int) -> float:
         devices, unusable = self._fleet.devices, sum(left)
         if not unusable or not len(self._weights):
             return unusable
@@ -87,7 +88,7 @@ class Fragmentation:
         if self._one is None:
             self._one = UsableOfOne(self._profile, parts)
         kind, there = int(devices.kind[row]), devices.count_on(row)
-        return unusable - self._one.of(left, spare, kind=kind, there=there)
+        return unusable - self._one.of(tuple(left), tuple(spare), kind, there)
 
     def _unknown(self, rows: Some) -> Rows:
         """Of which it is not known what is present."""

@@ -30,9 +30,12 @@ class Front:
 
     def add(self, changed: Rows) -> None:
         """Rows whose rank is another now."""
-        if self.rest != _FIRST and len(changed):
-            rows = np.sort(np.concatenate([self.rows, changed]))
-            self.rows = rows[np.append(rows[1:] != rows[:-1], True)]
+        if self.rest == _FIRST or not len(changed):
+            return
+        there = np.append(self.rows, -1).take(self.rows.searchsorted(changed)) == changed
+        new = changed[~there]
+        if len(new):
+            self.rows = np.sort(np.concatenate([self.rows, new]))
             if len(self.rows) > LONGEST:
                 self.rest = _FIRST
 

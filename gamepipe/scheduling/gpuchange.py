@@ -6,7 +6,8 @@ import numpy as np
 
 from gamepipe.model.gpu import ALL
 from gamepipe.model.spec import GpuRequest
-from gamepipe.scheduling.device import Devices, shares_of
+from gamepipe.scheduling.amount import share_column
+from gamepipe.scheduling.device import Devices
 from gamepipe.scheduling.quantity import Change, counted
 from gamepipe.scheduling.share import lacking, parts, said
 from gamepipe.scheduling.values import Amounts
@@ -58,7 +59,7 @@ def _any_model(request: GpuRequest, devices: Devices, rows: slice) -> Iterator[C
 
 def _shared(request: GpuRequest, devices: Devices, row: int) -> Iterator[Change]:
     """Of the device that needs the least."""
-    asked = shares_of(request)
+    asked = share_column(request)
     suitable = [int(slot) for slot in np.flatnonzero(devices.suit(request, slice(row, row + 1)))]
     large = [slot for slot in suitable if (asked <= devices.total[row, slot]).all()]
     if large:

@@ -1,26 +1,27 @@
 """What each tenant holds of the whole fleet."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
+from operator import add, sub
 
 import numpy as np
 
 from gamepipe.model.spec import GpuRequest, Resources
-from gamepipe.scheduling.device import share_of
+from gamepipe.scheduling.amount import amounts_of, share_of
 from gamepipe.scheduling.unit import MILLIONTHS, millionths
 from gamepipe.scheduling.values import Amounts
 
-KINDS = 4
+Holding = tuple[int, int, int, int]
 """Millionths of cores, bytes of memory, bytes of disk, millionths of GPUs."""
+NOTHING: Holding = (0, 0, 0, 0)
 NAMES = ("cores", "memory", "disk", "GPUs")
 
 
-def amounts_held(resources: Resources, gpu_millionths: int) -> Amounts:
-    """[4]"""
-    cores, memory, disk = millionths(resources.cpu), resources.memory_bytes, resources.disk_bytes
-    return np.array((cores, memory, disk, gpu_millionths), dtype=np.int64)
+def amounts_held(resources: Resources, gpu_millionths: int) -> Holding:
+    """By kind."""
+    return *amounts_of(resources), gpu_millionths
 
 
-def gpus_held(request: GpuRequest, totals: Amounts) -> int:
+def gpus_held(request: GpuRequest, totals: Sequence[Sequence[int]]) -> int:
     """Millionths of GPUs: whole ones, or of one the part of what is scarcest for the request.
 
     Args:
@@ -28,9 +29,9 @@ def gpus_held(request: GpuRequest, totals: Amounts) -> int:
     """
     if request.count:
         return len(totals) * MILLIONTHS
-    if request.is_empty or not len(totals):
+    if request.is_empty or not totals:
         return 0
-    pairs = zip(share_of(request), totals[0].tolist(), strict=True)
+    pairs = zip(share_of(request), totals[0], strict=True)
     part = max((want / have for want, have in pairs if have > 0), default=0.0)
     return min(millionths(part), MILLIONTHS)
 
@@ -39,8 +40,8 @@ class Holdings:
     """By tenant the sums of what it holds, kept as it changes."""
 
     def __init__(self) -> None:
-        self._of: dict[str, Amounts] = {}
-        self._taken: dict[Hashable, Amounts] = {}
+        self._of: dict[str, Holding] = {}
+        self._taken: dict[Hashable, Holding] = {}
         """What each allocation was counted with: facts of its node may change meanwhile."""
 
     def copy(self) -> "Holdings":
@@ -51,11 +52,15 @@ class Holdings:
 
     def of(self, tenant: str) -> Amounts:
         """[4]"""
-        return self._of.get(tenant, np.zeros(KINDS, dtype=np.int64))
+        return np.array(self._of.get(tenant, NOTHING), dtype=np.int64)
 
-    def take(self, key: Hashable, tenant: str, amounts: Amounts) -> None:
+    def take(self, key: Hashable, tenant: str, amounts: Holding) -> None:
         self._taken[key] = amounts
-        self._of[tenant] = self.of(tenant) + amounts
+        self._change(tenant, amounts, add)
 
     def give(self, key: Hashable, tenant: str) -> None:
-        self._of[tenant] = self.of(tenant) - self._taken.pop(key, np.int64(0))
+        self._change(tenant, self._taken.pop(key, NOTHING), sub)
+
+    def _change(self, tenant: str, amounts: Holding, by: Callable[[int, int], int]) -> None:
+        cores, memory, disk, gpus = map(by, self._of.get(tenant, NOTHING), amounts)
+        self._of[tenant] = cores, memory, disk, gpus

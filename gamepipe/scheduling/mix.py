@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from gamepipe.model.spec import GpuRequest, Resources
-from gamepipe.scheduling.device import Devices, shares_of
-from gamepipe.scheduling.fleet import amounts_of
+from gamepipe.scheduling.amount import amounts_column, share_column
+from gamepipe.scheduling.device import Devices
 from gamepipe.scheduling.unit import MILLIONTHS
 from gamepipe.scheduling.values import Amounts, Numbers
 
@@ -32,7 +32,7 @@ class Profile:
     @property
     def amounts(self) -> Amounts:
         """[m, 3]"""
-        rows = [amounts_of(resources) for resources in self.resources]
+        rows = [amounts_column(resources) for resources in self.resources]
         return np.array(rows, dtype=np.int64).reshape(len(rows), 3)
 
     @property
@@ -55,7 +55,7 @@ def _part(request: GpuRequest, model: str, vram_bytes: int, encoders: int) -> fl
         return np.inf
     if request.count:
         return 1.0
-    pairs = zip(shares_of(request), (MILLIONTHS, vram_bytes, encoders), strict=True)
+    pairs = zip(share_column(request), (MILLIONTHS, vram_bytes, encoders), strict=True)
     parts = [want / have if have else np.inf for want, have in pairs if want]
     part = max(parts)
     return float(part) if part <= 1 else np.inf

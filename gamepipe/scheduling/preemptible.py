@@ -8,8 +8,8 @@ from datetime import datetime
 import numpy as np
 
 from gamepipe.model.record import Allocation
-from gamepipe.scheduling.device import Devices, shares_of
-from gamepipe.scheduling.holding import amounts_held
+from gamepipe.scheduling.amount import amounts_column, share_column
+from gamepipe.scheduling.device import Devices
 from gamepipe.scheduling.values import Amounts, Mask, Rows
 
 Key = tuple[str, int]
@@ -39,11 +39,11 @@ class Held:
 
     def count(self, at: int, allocation: Allocation, slots: list[int], sign: int = 1) -> None:
         """Add an allocation, whose devices are at `slots`; or (`sign` -1) take it away."""
-        self.amounts[at] += sign * amounts_held(allocation.resources, 0)[:3]
+        self.amounts[at] += sign * amounts_column(allocation.resources)
         if allocation.resources.gpu.count:
             self.whole[at, slots] += sign
         else:
-            self.shares[at, slots] += sign * shares_of(allocation.resources.gpu)
+            self.shares[at, slots] += sign * share_column(allocation.resources.gpu)
 
     def widened(self, width: int) -> "Held":
         """With room for as many devices."""

@@ -10,8 +10,9 @@ import numpy as np
 
 from gamepipe.model.record import Allocation
 from gamepipe.model.spec import GpuRequest
+from gamepipe.scheduling.amount import amounts_column
 from gamepipe.scheduling.device import NOTHING, Devices
-from gamepipe.scheduling.fleet import Fleet, amounts_of
+from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.preemptible import Key
 from gamepipe.scheduling.rule import crowding, obstacles
@@ -156,7 +157,7 @@ def keep(
 
 def lacking(need: Need, fleet: Fleet) -> Numbers:
     """[n]: the part of each node that would still have to become free, summed over resources."""
-    short = np.maximum(amounts_of(need.resources) - fleet.left, 0) / np.maximum(fleet.total, 1)
+    short = np.maximum(amounts_column(need.resources) - fleet.left, 0) / np.maximum(fleet.total, 1)
     ports = np.sum([fleet.port_taken(port) for port in need.host_ports], axis=0)
     return short.sum(axis=1) + _gpus_lacking(need.resources.gpu, fleet.devices) + ports
 
@@ -194,7 +195,7 @@ def _would_fit(need: Need, snapshot: Snapshot) -> Mask:
 def _emptied(fleet: Fleet) -> Fleet:
     """The same nodes with nothing on them; it shares their columns, and is only read."""
     empty = copy(fleet)
-    empty.used = np.zeros_like(fleet.used)
+    empty.left = fleet.total
     empty.ports, empty.groups = {}, {}
     empty.devices = _unused(fleet.devices)
     return empty

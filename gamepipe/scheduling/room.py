@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from gamepipe.model.spec import GpuRequest, Resources
-from gamepipe.scheduling.fleet import amounts_of
+from gamepipe.scheduling.amount import amounts_column
 from gamepipe.scheduling.snapshot import Snapshot
 from gamepipe.scheduling.values import ALL_ROWS, Amounts, Mask, Numbers, Rows, are_few
 
@@ -84,7 +84,7 @@ class Rooms:
             return
         rows = ALL_ROWS if room.clock < 0 else fleet.changed_since(room.clock)
         room.clock, request = fleet.clock, room.resources.gpu
-        enough = np.logical_and.reduce(fleet.left_of(rows) >= room.amounts, axis=1)
+        enough = np.logical_and.reduce(fleet.left[rows] >= room.amounts, axis=1)
         # Who takes so much of the devices makes no more than that of it usable.
         if are_few(rows):
             room.fits[rows] = enough & fleet.devices.enough(request, rows)
@@ -119,7 +119,7 @@ class Rooms:
         return slots
 
     def _room(self, resources: Resources) -> Room:
-        count, asked = len(self._snapshot.fleet), amounts_of(resources)
+        count, asked = len(self._snapshot.fleet), amounts_column(resources)
         fits, known = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
         return Room(
             resources=resources,

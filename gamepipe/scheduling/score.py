@@ -55,7 +55,7 @@ def _fragmentation(need: Need, snapshot: Snapshot, rows: Some) -> Numbers:
 
 def _packing(_: Need, snapshot: Snapshot, rows: Some) -> Numbers:
     """What is free now: little is good, for what is large needs a node that is empty."""
-    left = snapshot.fleet.left_of(rows)
+    left = snapshot.fleet.left[rows]
     cores, memory = (left[:, kind] / LARGE_NODE[kind] for kind in (CPU, MEMORY))
     return snapshot.fleet.devices.left[rows].sum(axis=1) / LARGE_GPUS + cores / 2 + memory / 4
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from gamepipe.model.spec import GpuRequest
-from gamepipe.scheduling.device import ENCODERS, SHARE, VRAM, Devices, shares_of
+from gamepipe.scheduling.amount import share_column
+from gamepipe.scheduling.device import ENCODERS, SHARE, VRAM, Devices
 from gamepipe.scheduling.quantity import size_down, size_up
 from gamepipe.scheduling.unit import MILLIONTHS
 from gamepipe.scheduling.values import Amounts
@@ -16,7 +17,7 @@ def lacking(asked: Amounts, devices: Devices, row: int, slot: int) -> Amounts:
 
 def shortage(request: GpuRequest, devices: Devices, row: int) -> str:
     """Of the device of a node that lacks the least; empty where all are held whole."""
-    asked = shares_of(request)
+    asked = share_column(request)
     suitable = devices.suit(request, slice(row, row + 1))[0] & (devices.whole[row] == 0)
     if not suitable.any():
         return ""

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from gamepipe.model.gpu import ALL
 from gamepipe.model.node import GpuFacts
 from gamepipe.model.spec import GpuRequest, Resources
-from gamepipe.scheduling.fleet import CPU, DISK, MEMORY, Fleet, amounts_of
+from gamepipe.scheduling.amount import amounts_column
+from gamepipe.scheduling.fleet import CPU, DISK, MEMORY, Fleet
 from gamepipe.scheduling.obstacle import Obstacle
 from gamepipe.scheduling.share import shortage
 from gamepipe.scheduling.unit import MILLIONTHS
@@ -16,7 +17,7 @@ GIB = 1 << 30
 
 def obstacles(resources: Resources, fleet: Fleet, rows: Some) -> Iterator[Obstacle]:
     """Cores, memory, disk; then GPUs. Who asks for nothing of a thing is not short of it."""
-    asked = amounts_of(resources)
+    asked = amounts_column(resources)
     for kind, code in ((CPU, "CPU"), (MEMORY, "MEMORY"), (DISK, "DISK")):
         if asked[kind]:
             yield _amount(fleet, rows, code, kind, int(asked[kind]))
@@ -34,8 +35,7 @@ def _amount(fleet: Fleet, rows: Some, code: str, kind: int, asked: int) -> Obsta
             return f"has {free / MILLIONTHS:g} of {asked / MILLIONTHS:g} cores free"
         return f"has {free / GIB:.1f} of {asked / GIB:.1f} GiB {code.lower()} free"
 
-    left = fleet.total[rows, kind] - fleet.used[rows, kind]
-    return Obstacle(code=f"{code}_SHORT", where=left < asked, say=say)
+    return Obstacle(code=f"{code}_SHORT", where=fleet.left[rows, kind] < asked, say=say)
 
 
 def _gpu(request: GpuRequest, fleet: Fleet, row: int) -> str:

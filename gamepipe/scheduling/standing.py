@@ -205,7 +205,8 @@ class Standings:
         open_ = standing.suits[rows] & room.fits[rows]
         for taken in taken_ports(need, self._snapshot.fleet, rows):
             open_ &= ~taken.where
-        standing.fitting += int(open_.sum()) - int(standing.open[rows].sum())
+        before = np.count_nonzero(standing.open[rows])
+        standing.fitting += int(np.count_nonzero(open_) - before)
         standing.open[rows], standing.cost[rows] = open_, np.inf
         fitting = np.flatnonzero(open_) if isinstance(rows, slice) else rows[open_]
         if len(fitting):

@@ -14,7 +14,7 @@ from gamepipe.model.forecast import Turn
 from gamepipe.model.spec import GpuRequest
 from gamepipe.scheduling.choose import NONE_CLOSED, Choice, Chooser, Closed
 from gamepipe.scheduling.device import Devices
-from gamepipe.scheduling.holding import NAMES, amounts_held, gpus_held
+from gamepipe.scheduling.holding import NAMES, Holding, amounts_held, gpus_held
 from gamepipe.scheduling.limit import Limits
 from gamepipe.scheduling.lineup import Lineup
 from gamepipe.scheduling.need import Need
@@ -22,7 +22,6 @@ from gamepipe.scheduling.order import Grant, Line, Turns
 from gamepipe.scheduling.present import Present
 from gamepipe.scheduling.snapshot import Snapshot
 from gamepipe.scheduling.unit import MILLIONTHS
-from gamepipe.scheduling.values import Amounts
 
 
 def turn_of(pipeline_id: str, present: Present) -> Turn | None:
@@ -65,7 +64,7 @@ def _in_turn(lineup: Lineup, present: Present) -> Iterator[Grant]:
     """Each is held by its tenant, though on no node."""
     snapshot = _with_own_holdings(present.chooser.snapshot)
     policy = replace(present.policy, limits=Limits())
-    held: dict[Need, Amounts] = {}
+    held: dict[Need, Holding] = {}
     for grant in Turns(lineup.lines(), _Roomy(snapshot), policy, now=present.now):
         need, waiting = grant.line.need, grant.waiting
         if need not in held:
@@ -100,4 +99,4 @@ def _gpus(request: GpuRequest, devices: Devices) -> int:
         return max(request.count, 1) * MILLIONTHS
     row = slice(rows[0], rows[0] + 1)
     slots = np.flatnonzero(suitable[rows[0]])[: int(devices.wanted(request, row)[0])]
-    return gpus_held(request, devices.total[rows[0], slots])
+    return gpus_held(request, devices.total[rows[0], slots].tolist())

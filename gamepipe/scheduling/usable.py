@@ -5,6 +5,7 @@ All that goes in is in whole steps, so the sums are exact and both say the very 
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate
 from math import floor, isfinite
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from gamepipe.scheduling.values import Numbers
 
 TIMES_STEP = 2.0**-10
 """Of how many requests the rest of a node carries."""
+KEPT = 4_096
+"""States of nodes of which it is remembered what is usable."""
 WEIGHT_STEP = 2.0**-18
 """Of the weight of a class. The steps of a weight, of requests and of what is left of a device make
 48 bits: sums over 32 devices keep within the 53 of a number."""
@@ -45,17 +48,19 @@ class UsableOfOne:
             tuple((what, 1 / amount) for what, amount in enumerate(amounts) if amount)
             for amounts in profile.amounts.tolist()
         ]
+        self.of = lru_cache(KEPT)(self._of)
         self._kinds = [
-            [
+            sorted(
                 _Class(*one)
                 for one in zip(row, counts, weights, per_unit, strict=True)
                 if isfinite(one[0])
-            ]
+            )
             for row in parts.tolist()
         ]
+        """The smallest part first."""
 
-    def of(self, left: Sequence[float], spare: Sequence[int], *, kind: int, there: int) -> float:
-        """GPUs.
+    def _of(self, left: Sequence[float], spare: Sequence[int], kind: int, there: int) -> float:
+        """GPUs. Nodes that are alike are worked out once: what a choice left of one, too.
 
         Args:
             left: of each device, 0..1.
@@ -65,17 +70,18 @@ class UsableOfOne:
         """
         ordered = sorted(left, reverse=True)
         before = list(accumulate(ordered, initial=0.0))
-        ordered.append(0.0)  # nobody's part is so small
-        usable = 0.0
+        able, usable = len(ordered), 0.0
+        ordered.append(0.0)
         for part, devices, weight, per_unit in self._kinds[kind]:
-            able = 0
-            while ordered[able] >= part:
-                able += 1
-            if able and devices in (0, 1):
+            while able and ordered[able - 1] < part:
+                able -= 1
+            if not able:
+                break
+            if devices in (0, 1):
                 served = _carried(able, per_unit, spare)
                 whole = int(served)
                 usable += weight * (before[whole] + (served - whole) * ordered[whole])
-            elif able:
+            else:
                 size = max(there, 1) if devices == ALL else devices
                 usable += weight * _carried(able // size, per_unit, spare) * size
         return usable

@@ -54,7 +54,7 @@ def _picture(fleet: Fleet) -> dict[str, object]:
         "nodes": list(fleet.nodes),
         "held": dict(fleet.held),
         "total": fleet.total.tolist(),
-        "used": fleet.used.tolist(),
+        "left": fleet.left.tolist(),
         "pipelines": fleet.pipelines.tolist(),
         "undeclared": fleet.undeclared.tolist(),
         "shares": [[one.tolist() for one in fleet.devices.used]],

@@ -33,7 +33,7 @@ def _picture(fleet: Fleet) -> object:
             for node in fleet.nodes
         ],
         fleet.held,
-        fleet.used.tolist(),
+        fleet.left.tolist(),
         fleet.devices.used.tolist(),
         fleet.devices.whole.tolist(),
         fleet.ports,
