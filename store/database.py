@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlmodel import Session
 
 from gamepipe.model.errors import InvalidRequest, StoreUnavailable
+from gamepipe.scheduling.choose import Chooser
 from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.scheduling.policy import Policy
 from store.batch import BatchSession
@@ -71,6 +73,9 @@ class Database:
         self.order = order or OrderPolicy()
         self.latencies = LatencyCache()
         self._fleet = FleetCache(self.policy, self.latencies)
+        self._asked = FleetCache(self.policy, self.latencies)
+        """Behind what is placed on by no more than what is being committed: for who only asks."""
+        self._ask_thread = ThreadPoolExecutor(1, thread_name_prefix="store-ask")
         self._placing = threading.Lock()
         """Held with the placement lock, and for the fleet in memory."""
         self.is_postgres = self.url.get_backend_name() == "postgresql"
@@ -102,8 +107,18 @@ class Database:
         """Run `work` in one read transaction."""
         return await self._run(self._read_threads, partial(self._read, work))
 
+    async def ask(self, work: Callable[[Session, Chooser], T], *, now: datetime) -> T:
+        """Run `work` in one read transaction with the fleet as it is there. It may hold there what
+        it likes, nothing of it stays; one asks at a time."""
+
+        def asked(session: Session) -> T:
+            with self._asked.lent(session, now) as chooser:
+                return work(session, chooser)
+
+        return await self._run(self._ask_thread, partial(self._read, asked))
+
     async def close(self) -> None:
-        for pool in {self._write_threads, self._read_threads}:
+        for pool in {self._write_threads, self._read_threads, self._ask_thread}:
             await asyncio.to_thread(pool.shutdown)
         for engine in {self._writer, self._reader}:
             engine.dispose()
@@ -187,7 +202,7 @@ def _postgres_engine(url: URL, planned: str) -> Engine:
     engine = create_engine(
         url,
         pool_size=POSTGRES_THREADS // 2,
-        max_overflow=POSTGRES_THREADS - POSTGRES_THREADS // 2,
+        max_overflow=POSTGRES_THREADS // 2 + 1,  # who only asks has a thread of its own
         pool_pre_ping=True,
         hide_parameters=True,  # they hold values of envs and secrets
         connect_args={"connect_timeout": 5},

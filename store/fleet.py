@@ -6,7 +6,8 @@ commits. Whoever holds that lock needs to read only what has a higher number tha
 Rows that were deleted show in the number of live allocations.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from sqlalchemy.orm import defer
 from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from gamepipe.model.node import GameNode
 from gamepipe.model.state import PipelineState
 from gamepipe.scheduling.choose import Chooser
 from gamepipe.scheduling.distance import Spot
@@ -36,7 +38,8 @@ from store.table import AllocationRow, NodeRow, PipelineRow
 RECENT = 1_000
 """Allocations that a process learns the mix of the work from when it starts."""
 LARGE = 1_000
-"""Nodes of a fleet that collections should not look at again and again."""
+"""Nodes of a fleet that collections should not look at again and again; if more than that many are
+others now, all is read anew."""
 OBSERVE_EVERY = timedelta(seconds=5)
 """How old measured load and failures may be."""
 FAILURE_HALF_LIFE = timedelta(minutes=15)
@@ -75,7 +78,8 @@ class _Committed:
 
 
 class FleetCache:
-    """One process's copy. Only who holds the placement lock may touch it."""
+    """One process's copy. Only who holds the placement lock may touch that which is placed on; a
+    process has another one, which is `lent` to those who only ask."""
 
     def __init__(self, policy: Policy, latencies: LatencyCache) -> None:
         self._policy = policy
@@ -86,6 +90,8 @@ class FleetCache:
         self._known = -1
         self._chooser: Chooser | None = None
         self._observed_at: datetime | None = None
+        self._learned_at: datetime | None = None
+        """If it hears of no request."""
         self._committed: _Committed | None = None
         """None: what is here was never committed."""
 
@@ -101,12 +107,27 @@ class FleetCache:
         if self._chooser is None:
             self._load(session)
         elif value != self._known:
-            self._catch_up(session, self._chooser.snapshot.fleet)
+            self._catch_up(session, now)
         self._known = value
         self._observe(session, now)
         latencies = self._latencies.known(session, self._middles, now=now)
         if latencies is not self.chooser.snapshot.latencies:
             self._renew(latencies=latencies)
+
+    @contextmanager
+    def lent(self, session: Session, now: datetime) -> Iterator[Chooser]:
+        """To one who only asks: nothing stays of what becomes of the fleet. No lock is needed, but
+        one may have it at a time; it hears of no request, so the mix of work is that of late."""
+        try:
+            self.catch_up(session, now)
+            if self._learned_at is None or abs(now - self._learned_at) >= OBSERVE_EVERY:
+                self._learned_at, self._mix = now, Mix()
+                self._learn_from_recent(session)
+                self._renew(profile=self._mix.profile)
+            self.mark()
+            yield self.chooser
+        finally:
+            self.go_back()
 
     def learn(self, need: Need) -> None:
         """One more request: from now on it counts in the mix of the work."""
@@ -165,12 +186,17 @@ class FleetCache:
             self._mix.learn(resources)
 
     def _renew(self, **changes: Any) -> None:
+        """Decide over another snapshot."""
         self._chooser = Chooser(replace(self.chooser.snapshot, **changes), self.chooser)
 
-    def _catch_up(self, session: Session, fleet: Fleet) -> None:
-        if not self._put_nodes(session, fleet):
+    def _catch_up(self, session: Session, now: datetime) -> None:
+        fleet = self.chooser.snapshot.fleet
+        ids = session.exec(select(NodeRow.id).where(col(NodeRow.revision) > self._known)).all()
+        if len(ids) > LARGE:
             self._load(session)
             return
+        if ids:
+            fleet = self._put_nodes(session, load_nodes(session, *ids), now)
         newer = col(AllocationRow.revision) > self._known
         for row in session.exec(_allocations().where(newer)):
             if row.released_at is None:
@@ -179,17 +205,17 @@ class FleetCache:
                 fleet.free(row.pipeline_id, row.generation)
         self._drop_deleted(session, fleet)
 
-    def _put_nodes(self, session: Session, fleet: Fleet) -> bool:
-        """False when a node has joined: rows are in the order of ids."""
-        newer = select(NodeRow.id).where(col(NodeRow.revision) > self._known)
-        ids = session.exec(newer).all()
-        if not all(node_id in fleet.row_of for node_id in ids):
-            return False
-        for node in load_nodes(session, *ids) if ids else ():
-            fleet.put(node)
-        if ids:
-            self._middles = regions_of(fleet)
-        return True
+    def _put_nodes(self, session: Session, nodes: Sequence[GameNode], now: datetime) -> Fleet:
+        """The fleet with these as they are now; it is another one when some have joined."""
+        fleet = self.chooser.snapshot.fleet
+        for node in nodes:
+            if node.id in fleet.row_of:
+                fleet.put(node)
+        if joining := [node for node in nodes if node.id not in fleet.row_of]:
+            fleet = fleet.joined(joining)
+            self._renew(fleet=fleet, failures=_failures(session, fleet, now))
+        self._middles = regions_of(fleet)
+        return fleet
 
     @staticmethod
     def _drop_deleted(session: Session, fleet: Fleet) -> None:
@@ -206,7 +232,7 @@ class FleetCache:
     def _observe(self, session: Session, now: datetime) -> None:
         """Load and failures change all the time; they are read again when they are old."""
         since = self._observed_at
-        if since is not None and now - since < OBSERVE_EVERY:
+        if since is not None and abs(now - since) < OBSERVE_EVERY:
             return
         self._observed_at = now
         snapshot = self.chooser.snapshot

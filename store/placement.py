@@ -1,16 +1,18 @@
 """Placements: one transaction under the lock reads what is live, decides and writes."""
 
-import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from gamepipe.groupcommit import GroupCommit
 from gamepipe.model.forecast import Forecast
 from gamepipe.model.record import Allocation, QueueEntry
 from gamepipe.model.spec import PipelineSpec
 from gamepipe.ports import Notice, OfferMade
+from gamepipe.scheduling.choose import Chooser
 from gamepipe.scheduling.forecast import forecast, newcomer, outlook
 from gamepipe.scheduling.need import need_of
 from gamepipe.scheduling.present import Present
@@ -25,6 +27,7 @@ from store.record import allocation_record, queue_record
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
 from store.transaction import Transaction
 
+T = TypeVar("T")
 AT_ONCE = 256
 """Requests that share one transaction at most."""
 REPORTS_AT_ONCE = 10_000
@@ -156,20 +159,24 @@ class PlacementStore:
         count: int = 1,
         created: bool = False,
     ) -> Forecast:
-        found = await self._present(now, newcomer="" if created else spec.tenant)
-        labels = spec.labels.items()
-        line = newcomer(need_of(spec, args), found, priority=spec.priority, labels=labels)
-        return await asyncio.to_thread(forecast, line, found, count=count)
+        def work(found: Present) -> Forecast:
+            labels = spec.labels.items()
+            line = newcomer(need_of(spec, args), found, priority=spec.priority, labels=labels)
+            return forecast(line, found, count=count)
+
+        return await self._ask(work, now=now, newcomer="" if created else spec.tenant)
 
     async def outlook(self, pipeline_id: str, *, now: datetime) -> Forecast | None:
-        found = await self._present(now)
-        return await asyncio.to_thread(outlook, pipeline_id, found)
+        return await self._ask(partial(outlook, pipeline_id), now=now)
 
-    async def _present(self, now: datetime, *, newcomer: str = "") -> Present:
-        policy, order = self._database.policy, self._database.order
-        return await self._database.read(
-            lambda session: present(session, policy, order, now=now, newcomer=newcomer)
-        )
+    async def _ask(self, work: Callable[[Present], T], *, now: datetime, newcomer: str = "") -> T:
+        """What `work` finds out about things as they are."""
+        order = self._database.order
+
+        def ask(session: Session, chooser: Chooser) -> T:
+            return work(present(session, chooser, order, now=now, newcomer=newcomer))
+
+        return await self._database.ask(ask, now=now)
 
     async def queue_entry(self, pipeline_id: str) -> QueueEntry | None:
         row = await self._database.read(lambda session: session.get(QueueEntryRow, pipeline_id))

@@ -4,35 +4,33 @@ from datetime import datetime
 
 from sqlmodel import Session
 
+from gamepipe.scheduling.choose import Chooser
 from gamepipe.scheduling.limit import Label
 from gamepipe.scheduling.lineup import Lineup
 from gamepipe.scheduling.need import need_of
 from gamepipe.scheduling.order import Waiting
 from gamepipe.scheduling.order_policy import OrderPolicy
-from gamepipe.scheduling.policy import Policy
 from gamepipe.scheduling.present import Present
 from store import preemption, queue
 from store.adding import left_in_queue
-from store.fleet import FleetCache
-from store.known import LatencyCache
 
 
 def present(
-    session: Session, policy: Policy, order: OrderPolicy, *, now: datetime, newcomer: str = ""
+    session: Session, chooser: Chooser, order: OrderPolicy, *, now: datetime, newcomer: str = ""
 ) -> Present:
-    """What a placement would be decided on now. It is the caller's own: who plans changes it.
+    """What a placement would be decided on now.
 
     Args:
+        chooser: the asker's own, for who plans changes its fleet.
         newcomer: the tenant of one that is not created yet.
     """
-    fleet = FleetCache(policy, session.info[LatencyCache])
-    fleet.catch_up(session, now)
+    fleet = chooser.snapshot.fleet
     return Present(
-        chooser=fleet.chooser,
+        chooser=chooser,
         lineup=_lineup(session, order.limits.label_keys),
         policy=order,
         labelled=queue.count_labels(session, order.limits.label_keys),
-        claims=tuple(preemption.claims(session, fleet.chooser.snapshot.fleet)),
+        claims=tuple(preemption.claims(session, fleet)),
         now=now,
         left_in_queue=left_in_queue(session, order, newcomer) if newcomer else None,
     )

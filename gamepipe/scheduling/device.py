@@ -11,6 +11,7 @@ from gamepipe.model.gpu import ALL
 from gamepipe.model.node import GameNode, GpuFacts
 from gamepipe.model.spec import GpuRequest
 from gamepipe.scheduling.amount import share_column, share_of
+from gamepipe.scheduling.move import Move
 from gamepipe.scheduling.policy import Capacity, sold
 from gamepipe.scheduling.unit import LEFT_STEP, MILLIONTHS
 from gamepipe.scheduling.values import ALL_ROWS, Amounts, Mask, Numbers, Rows, Some, numbered
@@ -84,6 +85,18 @@ class Devices:
         less.left = fraction_left(less.total, less.used, there)
         less.spare = np.where(there[..., None], less.total - less.used, NOTHING)
         return less
+
+    def moved(self, move: Move) -> "Devices":
+        """Those of a fleet that nodes join; the new ones have none yet."""
+        devices = copy(self)
+        for name in ("total", "used", "whole", "left"):
+            setattr(devices, name, move.column(getattr(self, name)))
+        devices.spare = move.column(self.spare, NOTHING)
+        devices.model = move.column(self.model, ABSENT)
+        devices.kind = move.column(self.kind, ABSENT)
+        devices.models, devices.kinds = [*self.models], [*self.kinds]
+        devices._slots = move.places(self._slots, {})
+        return devices
 
     # --- changes --------------------------------------------------------------------------------
 

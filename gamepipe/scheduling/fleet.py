@@ -1,7 +1,9 @@
 """The fleet as columns: a row a node, sorted by id. What is taken is derived from the allocations
 that are held; whoever decides only reads, and only `hold`, `free` and `put` change anything."""
 
+from bisect import bisect
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -12,6 +14,8 @@ from gamepipe.model.record import Allocation
 from gamepipe.scheduling.amount import amounts_column
 from gamepipe.scheduling.device import Devices
 from gamepipe.scheduling.holding import Holdings, amounts_held, gpus_held
+from gamepipe.scheduling.load import LOAD_GRAIN, load_of, standing_of
+from gamepipe.scheduling.move import Move
 from gamepipe.scheduling.policy import Capacity
 from gamepipe.scheduling.preemptible import Key, Preemptibles
 from gamepipe.scheduling.unit import MILLIONTHS
@@ -20,10 +24,12 @@ from gamepipe.scheduling.values import ALL_ROWS, Mask, Numbers, Rows, Some, are_
 T = TypeVar("T")
 K = TypeVar("K")
 CPU, MEMORY, DISK = range(3)
-LOAD_GRAIN = 0.02
-"""Load that moved by less is not looked at anew."""
 LOGGED = 4_096
 """As many changes at least can be told one by one."""
+
+
+_COLUMNS = ("total", "left", "pipelines", "undeclared", "load", "_changed", "_node_changed")
+"""Arrays with a row for each node, besides those of the devices."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -119,7 +125,7 @@ class Fleet:
                 if held.node_id == node.id:
                     self.devices.count(row, held.resources.gpu, held.gpu_devices, 1)
             self.preemptibles.recount(row)
-        if _standing(before) != _standing(node):
+        if standing_of(before) != standing_of(node):
             self._columns.clear()
         self._touch_node(row)
         self._counting = False
@@ -132,6 +138,40 @@ class Fleet:
         if abs(load - self.load[row]) > LOAD_GRAIN:
             self.load[row] = load
             self._touch_node(row)
+
+    def joined(self, nodes: Iterable[GameNode]) -> "Fleet":
+        """Another fleet, with nodes that are not here, too; whoever knew this one knows nothing of
+        that one."""
+        new = sorted(nodes, key=lambda node: node.id)
+        ids = [node.id for node in self.nodes]
+        move = Move(count=len(ids), before=[bisect(ids, node.id) for node in new])
+        fleet = copy(self)
+        fleet.nodes = sorted([*self.nodes, *new], key=lambda node: node.id)
+        fleet.row_of = {node.id: row for row, node in enumerate(fleet.nodes)}
+        for name in _COLUMNS:
+            setattr(fleet, name, move.column(getattr(self, name)))
+        fleet.devices = self.devices.moved(move)
+        fleet.preemptibles = self.preemptibles.moved(move, fleet.devices)
+        fleet.ports = {port: move.keys(rows) for port, rows in self.ports.items()}
+        fleet.groups = {group: move.keys(rows) for group, rows in self.groups.items()}
+        fleet.held, fleet.holdings = dict(self.held), self.holdings.copy()
+        fleet._log, fleet._columns, fleet._before = [], {}, None
+        fleet._receive(new)
+        return fleet
+
+    def _receive(self, nodes: Iterable[GameNode]) -> None:
+        """They are here from now on; what is held of them was only remembered."""
+        rows = {node.id: self.row_of[node.id] for node in nodes}
+        for row in rows.values():
+            self._set_total(row)
+            self.load[row] = load_of(self.nodes[row])
+            self.devices.put(row, self.nodes[row].facts.gpus)
+        for held in self.held.values():
+            if held.node_id in rows:
+                self._count(held, 1)
+        self.clock += 1
+        self._changed[:] = self._node_changed[:] = self.clock
+        self._log.clear()
 
     def mark(self) -> None:
         """From here `go_back` goes back."""
@@ -247,18 +287,6 @@ class Fleet:
     def with_new_node(self, rows: Rows, clock: int) -> Rows:
         """Those of the rows whose node itself changed since, not only what is held on it."""
         return rows[self._node_changed[rows] > clock]
-
-
-def load_of(node: GameNode) -> float:
-    """0..1: the share of the busiest of CPU, memory and each GPU, as its agent measured it."""
-    metrics, facts = node.metrics, node.facts
-    shares = [metrics.cpu_share, metrics.memory_used_bytes / max(facts.memory_bytes, 1)]
-    return min(max([*shares, *(gpu.share for gpu in metrics.gpus)]), 1.0)
-
-
-def _standing(node: GameNode) -> GameNode:
-    """What of a node is not measured anew by every heartbeat."""
-    return replace(node, metrics=NodeMetrics(), last_seen_at=None, session=0, stream=0)
 
 
 def _tally(table: dict[K, dict[int, int]], key: K, row: int, sign: int) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from gamepipe.model.record import Allocation
 from gamepipe.scheduling.amount import amounts_column, share_column
 from gamepipe.scheduling.device import Devices
+from gamepipe.scheduling.move import Move
 from gamepipe.scheduling.values import Amounts, Mask, Rows
 
 Key = tuple[str, int]
@@ -53,6 +54,13 @@ class Held:
             self.whole = np.pad(self.whole, ((0, 0), (0, more)))
         return self
 
+    def moved(self, move: Move) -> "Held":
+        return Held(
+            amounts=move.column(self.amounts),
+            shares=move.column(self.shares),
+            whole=move.column(self.whole),
+        )
+
     def at(self, rows: Rows) -> "Held":
         return Held(amounts=self.amounts[rows], shares=self.shares[rows], whole=self.whole[rows])
 
@@ -84,6 +92,15 @@ class Preemptibles:
         self._held: dict[int, Held] = {}
         self._enough: OrderedDict[Hashable, Enough] = OrderedDict()
         self.leaving: dict[Key, Allocation] = {}
+
+    def moved(self, move: Move, devices: Devices) -> "Preemptibles":
+        """Those of a fleet that nodes join."""
+        moved = Preemptibles(devices)
+        moved.leaving = dict(self.leaving)
+        for priority, rows in self._of.items():
+            moved._of[priority] = move.keys({row: dict(held) for row, held in rows.items()})
+        moved._held = {priority: held.moved(move) for priority, held in self._held.items()}
+        return moved
 
     def take(self, row: int, allocation: Allocation) -> None:
         """Count an allocation, if it is any of these. An offer that nobody took runs nothing."""

@@ -11,6 +11,7 @@ from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.snapshot import Snapshot
 from gamepipe.simulation.fleet import made_nodes, made_requests
 from gamepipe.simulation.replay import BEGIN, held
+from tests.scheduling.picture import picture
 
 NODES = 8
 TASKS = list(dict.fromkeys(one.task for one in made_requests(made_nodes(NODES, 3), 200, 1.0, 3)))[
@@ -45,27 +46,6 @@ def _preemptible(allocation: Allocation, row: int) -> Allocation:
     return replace(allocation, preemptible=row % 2 == 0, taken_at=BEGIN, priority=row)
 
 
-def _picture(fleet: Fleet) -> dict[str, object]:
-    rows = {
-        priority: {row: dict(some) for row, some in by_row.items()}
-        for priority, by_row in fleet.preemptibles._of.items()
-    }
-    return {
-        "nodes": list(fleet.nodes),
-        "held": dict(fleet.held),
-        "total": fleet.total.tolist(),
-        "left": fleet.left.tolist(),
-        "pipelines": fleet.pipelines.tolist(),
-        "undeclared": fleet.undeclared.tolist(),
-        "shares": [[one.tolist() for one in fleet.devices.used]],
-        "whole": [[one.tolist() for one in fleet.devices.whole]],
-        "ports": {port: dict(some) for port, some in fleet.ports.items()},
-        "groups": {group: dict(some) for group, some in fleet.groups.items()},
-        "preemptible": rows,
-        "leaving": dict(fleet.preemptibles.leaving),
-    }
-
-
 @settings(max_examples=100, deadline=None)
 @given(before=st.lists(STEP, max_size=15), since=st.lists(STEP, max_size=15))
 def test_it_is_what_it_was_at_the_mark(
@@ -76,12 +56,12 @@ def test_it_is_what_it_was_at_the_mark(
     kept = Chooser(snapshot)
     for step in before:
         _do(fleet, kept, step)
-    was = _picture(fleet)
+    was = picture(fleet)
     fleet.mark()
     for step in since:
         _do(fleet, kept, step)
     assert fleet.go_back()
-    assert _picture(fleet) == was
+    assert picture(fleet) == was
     for task in TASKS:
         assert kept.choose(task.need) == Chooser(snapshot).choose(task.need)
     assert not fleet.go_back(), "there is no mark any more"

@@ -1,5 +1,8 @@
 """Placing pipelines, and the fleet in memory beside what the database says."""
 
+from sqlmodel import Session
+
+from gamepipe.scheduling.choose import Chooser
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.policy import Capacity
 from gamepipe.wire import PlaceStatus
@@ -24,6 +27,15 @@ async def check(store: GamePipelineStore) -> None:
         assert _picture(cached) == _picture(fresh)
 
     await store._database.write(compare, placing=True)
+
+
+async def check_asked(store: GamePipelineStore) -> None:
+    """The fleet of those who only ask, so."""
+
+    def compare(session: Session, chooser: Chooser) -> None:
+        assert _picture(chooser.snapshot.fleet) == _picture(load_fleet(session, Capacity()))
+
+    await store._database.ask(compare, now=NOW)
 
 
 def _picture(fleet: Fleet) -> object:

@@ -1,5 +1,6 @@
 """The fleet in memory is what the database says, whoever changed it."""
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -11,12 +12,15 @@ from gamepipe.wire import PlaceStatus, WithdrawRequest
 from store.fleet import FleetCache
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
-from tests.store.placing import check, place
+from tests.store.placing import check, check_asked, place
 from tests.store.shapes import LIFE, new, place_request, registration, save_request
 
+Check = Callable[[GamePipelineStore], Awaitable[None]]
 
+
+@pytest.mark.parametrize("check", [check, check_asked])
 async def test_it_follows_all_that_two_processes_do(
-    store: GamePipelineStore, other: GamePipelineStore
+    store: GamePipelineStore, other: GamePipelineStore, check: Check
 ) -> None:
     for name in ("n1", "n2"):
         await store.nodes.register(registration(name, cpu=2, gpus=1), now=NOW)
