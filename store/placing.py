@@ -198,7 +198,7 @@ class _Group:
         answer = turns.place(newcomer)
         if isinstance(answer, Choice):
             return serving.allocate(
-                tx, row, request.generation, need, answer, now=now, chooser=turns.chooser
+                tx, row, waiting, need, answer, now=now, chooser=turns.chooser, taken=True
             )
         if answer.reason != reasons.LIMIT_REACHED:
             answer = turns.make_room(newcomer)

@@ -62,23 +62,7 @@ def instance_row(instance: Instance) -> InstanceRow:
 
 
 def allocation_record(row: AllocationRow) -> Allocation:
-    return Allocation(
-        pipeline_id=row.pipeline_id,
-        generation=row.generation,
-        node_id=row.node_id,
-        resources=row.resources,
-        gpu_devices=tuple(row.gpu_devices),
-        host_ports=tuple(row.host_ports),
-        created_at=row.created_at,
-        taken_at=row.taken_at,
-        released_at=row.released_at,
-        tenant=row.tenant,
-        template=row.template,
-        priority=row.priority,
-        preemptible=row.preemptible,
-        preempted_for=row.preempted_for,
-        preempted_at=row.preempted_at,
-    )
+    return Allocation(**{name: getattr(row, name) for name in _ALLOCATION_FIELDS})
 
 
 def allocation_values(held: Allocation) -> dict[str, Any]:

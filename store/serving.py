@@ -9,7 +9,7 @@ from gamepipe.model.state import PipelineState
 from gamepipe.ports import Notice, OfferMade
 from gamepipe.scheduling.choose import RESERVED, Choice, Chooser, Refusal
 from gamepipe.scheduling.need import Need
-from gamepipe.scheduling.order import Grant, Line, Turns
+from gamepipe.scheduling.order import Grant, Line, Turns, Waiting
 from store import preemption, queue
 from store.record import allocation_values
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
@@ -30,19 +30,18 @@ def explain(turns: Turns, line: Line, why: Refusal) -> tuple[Verdict, ...]:
 def allocate(
     tx: Transaction,
     row: PipelineRow,
-    generation: int,
+    waiting: Waiting,
     need: Need,
     choice: Choice,
     *,
     now: datetime,
     chooser: Chooser,
-    queued_at: datetime | None = None,
+    taken: bool = False,
 ) -> Allocation:
-    """Hold a node for a generation: an offer for one who waits since `queued_at`; who asks, and
-    does not wait, takes it."""
+    """Hold a node for a generation: an offer for one who waits; who asks takes it at once."""
     held = Allocation(
         pipeline_id=row.id,
-        generation=generation,
+        generation=waiting.generation,
         node_id=choice.node_id,
         resources=need.resources,
         gpu_devices=choice.gpu_devices,
@@ -52,10 +51,10 @@ def allocate(
         priority=row.priority,
         preemptible=need.placement.preemptible,
         created_at=now,
-        taken_at=None if queued_at else now,
+        taken_at=now if taken else None,
+        queued_at=waiting.queued_at,
     )
     besides = {
-        "queued_at": queued_at,
         "avoid": need.avoid,
         "explanation": chooser.explain_last(),
         "preempted_at": None,  # a released row, of a run that was reset, is replaced
@@ -113,11 +112,10 @@ def _offer(tx: Transaction, grant: Grant, chooser: Chooser, *, now: datetime) ->
     held = allocate(
         tx,
         row,
-        waiting.generation,
+        waiting,
         need,
         grant.choice,
         now=now,
         chooser=chooser,
-        queued_at=waiting.queued_at,
     )
     return OfferMade(pipeline_id=row.id, generation=waiting.generation, node_id=held.node_id)

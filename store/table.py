@@ -125,7 +125,7 @@ class AllocationRow(SQLModel, table=True):
     taken_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
     released_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
     queued_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
-    """Of an offer: its place in the queue, should it be withdrawn; so with `avoid`."""
+    """Its place in the queue, should an offer be withdrawn, or should it be preempted."""
     avoid: tuple[str, ...] = Field(
         default=(), sa_column=json_column(tuple[str, ...], server_default="[]")
     )

@@ -196,6 +196,8 @@ class Allocation:
     taken_at: datetime | None = None
     """None: an offer that the workflow has not taken yet."""
     released_at: datetime | None = None
+    queued_at: datetime | None = None
+    """Its place in the queue: when it asked first, if it was preempted since; None: unknown."""
     tenant: str = "default"
     template: str = ""
     priority: int = 0

@@ -90,6 +90,7 @@ def allocation_of(grant: Grant) -> Allocation:
         gpu_devices=grant.choice.gpu_devices,
         host_ports=need.host_ports,
         created_at=waiting.queued_at,
+        queued_at=waiting.queued_at,
         tenant=need.tenant,
         template=need.template,
         priority=grant.line.priority,

@@ -4,7 +4,8 @@ Nobody is asked where room is being made already, and nobody elsewhere while som
 one that needs it: the node may be closed for a moment. Else the fewest on one node are, all of them
 of the lowest classes that are enough: of equally few those that lose the least work, then those of
 the node that costs the least. Each is needed: without any one of them there would not be enough
-room.
+room. Of one that was preempted before all counts since it asked first; else it would be the
+youngest each time, and lose again and again.
 """
 
 from collections.abc import Collection, Sequence
@@ -154,7 +155,7 @@ class _Search:
         return int(rows[best]), tuple(found.allocations[at] for at in sets[best])
 
     def _work(self, allocation: Allocation) -> int:
-        began = allocation.taken_at
+        began = _began_at(allocation)
         return 0 if self._now is None or began is None else (self._now - began) // WORK
 
     def _clearing(self, row: int, victims: tuple[Allocation, ...]) -> Clearing:
@@ -213,6 +214,12 @@ class _Candidates:
         return np.sort(least, axis=1)[:, : sizes.min(initial=largest)]
 
 
+def _began_at(allocation: Allocation) -> datetime | None:
+    """From when on its work counts."""
+    again = allocation.generation > 1 and allocation.queued_at
+    return again or allocation.taken_at
+
+
 def _youngest(allocation: Allocation) -> tuple[float, str]:
-    began = allocation.taken_at or allocation.created_at
+    began = _began_at(allocation) or allocation.created_at
     return -began.timestamp(), allocation.pipeline_id

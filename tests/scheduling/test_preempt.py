@@ -229,10 +229,9 @@ def fleet(*running: Allocation, nodes: int = 2, gpus: int = 2) -> Snapshot:
 
 
 def running(name: str, node_id: str, *devices: int, minutes: int = 0, **more: object) -> Allocation:
-    values: dict[str, object] = {"preemptible": True, "priority": 0} | more
+    values: dict[str, object] = {"preemptible": True, "priority": 0, "generation": 1} | more
     return Allocation(
         pipeline_id=name,
-        generation=1,
         node_id=node_id,
         resources=Resources(gpu=GpuRequest(count=len(devices))),
         gpu_devices=devices,
@@ -257,6 +256,18 @@ def test_the_lowest_class_is_asked_first_though_it_takes_more_of_them() -> None:
 def test_of_equal_ones_the_youngest_is_asked() -> None:
     snapshot = fleet(running("old", "n1", 0, 1, minutes=50), running("young", "n2", 0, 1))
     assert victims(snapshot, asked(gpus=1)) == ["young"]
+
+
+def test_one_that_was_preempted_before_is_not_the_youngest_again() -> None:
+    again = running("again", "n1", 0, 1, generation=2, queued_at=NOW - timedelta(minutes=70))
+    snapshot = fleet(again, running("first", "n2", 0, 1, minutes=50))
+    assert victims(snapshot, asked(gpus=1)) == ["first"]
+
+
+def test_what_one_waited_before_it_ran_for_the_first_time_is_no_work() -> None:
+    waited = running("waited", "n1", 0, 1, queued_at=NOW - timedelta(minutes=70))
+    snapshot = fleet(waited, running("other", "n2", 0, 1, minutes=50))
+    assert victims(snapshot, asked(gpus=1)) == ["waited"]
 
 
 def test_where_equal_work_is_lost_the_node_that_costs_less_decides() -> None:

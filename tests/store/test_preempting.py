@@ -45,6 +45,22 @@ async def test_one_of_a_higher_class_has_the_youngest_leave_and_gets_their_place
     assert await store.placements.asked_for_room() == ()
 
 
+async def test_one_that_was_preempted_is_not_again_while_a_younger_one_runs(
+    store: GamePipelineStore,
+) -> None:
+    await full(store, "a", "b")
+    high = await submit(store, "high", NOW + timedelta(seconds=30), priority=5)
+    assert high.notices == (room("b", "high"),)
+    await leave(store, "b")
+    await leave(store, "a", PipelineState.COMPLETED)
+    await submit(store, "young", NOW + timedelta(seconds=40), placement=PREEMPTIBLE)
+    await store.placements.withdraw(withdrawal("high"), now=LATER)
+    back = await come_back(store, "b", 4, generation=2)
+    assert back.status is PlaceStatus.PLACED
+    other = await submit(store, "other", NOW + timedelta(minutes=10), priority=5)
+    assert other.notices == (room("young", "other"),)
+
+
 async def test_asked_again_it_names_the_same(store: GamePipelineStore) -> None:
     await full(store, "low", "other")
     first = await submit(store, "high", priority=5)

@@ -11,6 +11,7 @@ from gamepipe.ports import NodeChange
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.holding import Holdings
 from gamepipe.scheduling.need import need_of
+from gamepipe.scheduling.order import Waiting
 from gamepipe.scheduling.policy import Capacity
 from gamepipe.wire import PlaceAnswer, PlaceStatus
 from store import capacity, placing, serving
@@ -34,7 +35,15 @@ async def test_what_was_rolled_back_was_never_there(store: GamePipelineStore) ->
         need = need_of(row.spec, row.args)
         choice = chooser.find(need)
         assert choice is not None
-        serving.allocate(tx, row, 1, need, choice, now=NOW, chooser=chooser)
+        serving.allocate(
+            tx,
+            row,
+            Waiting(pipeline_id=row.id, queued_at=NOW),
+            need,
+            choice,
+            now=NOW,
+            chooser=chooser,
+        )
         raise GamePipeError("on purpose")
 
     with pytest.raises(GamePipeError):
@@ -78,7 +87,15 @@ async def test_a_rollback_undoes_what_was_changed_and_reads_nothing_else(
         chooser, need = tx.fleet(NOW).chooser, need_of(row.spec, row.args)
         choice = chooser.find(need)
         assert choice is not None
-        serving.allocate(tx, row, 1, need, choice, now=NOW, chooser=chooser)
+        serving.allocate(
+            tx,
+            row,
+            Waiting(pipeline_id=row.id, queued_at=NOW),
+            need,
+            choice,
+            now=NOW,
+            chooser=chooser,
+        )
         assert {key[0] for key in chooser.snapshot.fleet.held} == {"p3", "p4"}
         raise ValueError("on purpose")
 
@@ -106,7 +123,15 @@ async def test_a_fleet_that_was_read_by_what_was_rolled_back_is_kept(
         chooser, need = tx.fleet(NOW).chooser, need_of(row.spec, row.args)
         choice = chooser.find(need)
         assert choice is not None
-        real(tx, row, 1, need, choice, now=NOW, chooser=chooser)
+        real(
+            tx,
+            row,
+            Waiting(pipeline_id=row.id, queued_at=NOW),
+            need,
+            choice,
+            now=NOW,
+            chooser=chooser,
+        )
         raise ValueError("on purpose")
 
     for _ in range(3):
