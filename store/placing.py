@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from gamepipe.model import reason as reasons
 from gamepipe.model.record import Allocation
@@ -38,8 +39,9 @@ def place_all(tx: Transaction, asked: Sequence[Asked]) -> Sequence[PlaceAnswer]:
     and what they write is written together.
 
     They asked at the same time. So those of a higher class go first, then those of the tenants who
-    ask for the fewest; and one after the other those of a template, which need the same: that is
-    much less to work out than for everybody something else.
+    hold the least for their weight, and of equal ones those who ask for the fewest; and one after
+    the other those of a template, which need the same: that is much less to work out than for
+    everybody something else.
     """
     ids = sorted({request.pipeline_id for request, _ in asked})
     rows = tx.preload(PipelineRow, ids)
@@ -50,34 +52,17 @@ def place_all(tx: Transaction, asked: Sequence[Asked]) -> Sequence[PlaceAnswer]:
     else:
         tx.preload(QueueEntryRow, ids)
     answers: dict[int, PlaceAnswer] = {}
-    for number in _in_turn([rows.get(request.pipeline_id) for request, _ in asked]):
+    for number in group.in_turn([rows.get(request.pipeline_id) for request, _ in asked]):
         request, now = asked[number]
         answers[number] = group.place(request, now=now)
     return [answers[number] for number in range(len(asked))]
-
-
-def _in_turn(rows: Sequence[PipelineRow | None]) -> Sequence[int]:
-    """Their places in the sequence; those of one pipeline keep their order."""
-    asks = Counter(row.tenant for row in rows if row)
-    first: dict[tuple[str, str, str], int] = {}
-    for number, row in enumerate(rows):
-        if row:
-            first.setdefault((row.tenant, row.template, row.name), number)
-
-    def turn(number: int) -> tuple[int, int, int]:
-        row = rows[number]
-        if row is None:  # it is gone
-            return 0, 0, 0
-        return -row.priority, asks[row.tenant], first[row.tenant, row.template, row.name]
-
-    return sorted(range(len(rows)), key=turn)
 
 
 class _Group:
     """The requests of one transaction."""
 
     def __init__(self, tx: Transaction, now: datetime) -> None:
-        self._tx = tx
+        self._tx, self._now = tx, now
         self._fleet = tx.fleet(now)
         self.nobody_waits = queue.is_empty(tx)
         self._notices: list[Notice] = []
@@ -85,6 +70,24 @@ class _Group:
         """An offer was taken that may be preempted from now on."""
         self._needed: tuple[Asking, Need] | None = None
         """By the last one that was asked for."""
+
+    def in_turn(self, rows: Sequence[PipelineRow | None]) -> Sequence[int]:
+        """Their places in the sequence; those of one pipeline keep their order."""
+        asks = Counter(row.tenant for row in rows if row)
+        turns = Turns([], self._fleet.chooser, self._tx.order, now=self._now)
+        tenants = {name: (turns.weighed_share(name), asks[name]) for name in asks}
+        first: dict[tuple[str, str, str], int] = {}
+        for number, row in enumerate(rows):
+            if row:
+                first.setdefault((row.tenant, row.template, row.name), number)
+
+        def turn(number: int) -> tuple[Any, ...]:
+            row = rows[number]
+            if row is None:  # it is gone
+                return 0, (0.0, 0), 0
+            return -row.priority, tenants[row.tenant], first[row.tenant, row.template, row.name]
+
+        return sorted(range(len(rows)), key=turn)
 
     def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
         answer, made, self._notices = self._place(request, now=now), self._notices, []

@@ -189,8 +189,11 @@ class Turns:
                 heapq.heappush(turns, self._turn(name, tenant))
 
     def _turn(self, name: str, tenant: "_Tenant") -> tuple[float, tuple[datetime, str], str]:
-        share = self.share(name) / self._policy.weight(name)
-        return round(share, DECIMALS), tenant.oldest.head.age, name
+        return self.weighed_share(name), tenant.oldest.head.age, name
+
+    def weighed_share(self, tenant: str) -> float:
+        """What a tenant holds for its weight: the less, the sooner it is its turn."""
+        return round(self.share(tenant) / self._policy.weight(tenant), DECIMALS)
 
     def share(self, tenant: str) -> float:
         """0..1: the largest share that a tenant holds of any resource of the fleet, with what is

@@ -5,6 +5,7 @@ import asyncio
 from gamepipe.wire import PlaceStatus
 from store.store import GamePipelineStore
 from tests.store.conftest import NOW
+from tests.store.queueing import ordered
 from tests.store.shapes import new, place_request, registration
 
 
@@ -35,3 +36,21 @@ async def test_one_of_a_small_tenant_is_not_behind_a_flood_that_asks_at_the_same
     found = await place_at_once(store, **flood, one={"tenant": "small"})
     placed = {name for name, status in found.items() if status is PlaceStatus.PLACED}
     assert placed == {"one", "f0", "f2"}
+
+
+async def test_of_those_who_ask_at_the_same_time_who_holds_less_for_its_weight_goes_first(
+    store_url: str,
+) -> None:
+    async with ordered(store_url, tenant_weights={"large": 4.0}) as store:
+        await store.nodes.register(registration("n1", cpu=10), now=NOW)
+        for name, tenant, cpu in (("h1", "large", 3.0), ("h2", "small", 1.0)):
+            await place_at_once(store, **{name: {"tenant": tenant, "cpu": cpu}})
+        ask = {"cpu": 3.0}
+        found = await place_at_once(
+            store,
+            s1={"tenant": "small"} | ask,
+            l1={"tenant": "large"} | ask,
+            l2={"tenant": "large"} | ask,
+        )
+        placed = {name for name, status in found.items() if status is PlaceStatus.PLACED}
+        assert placed == {"l1", "l2"}, "3/4 is less than 1/1"
