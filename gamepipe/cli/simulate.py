@@ -16,12 +16,13 @@ from gamepipe.cli.failure import CommandFailed, ExitStatus
 from gamepipe.cli.setting import checked
 from gamepipe.config import Settings
 from gamepipe.simulation import table
+from gamepipe.simulation.course import Course
 from gamepipe.simulation.fleet import made_nodes, made_requests
 from gamepipe.simulation.policy import DEFAULT, POLICIES
 from gamepipe.simulation.replay import NoGpu, Point, Replay, replay
 from gamepipe.simulation.report import course_report, replay_report
 from gamepipe.simulation.table import WrongTable
-from gamepipe.simulation.timeline import Course, run
+from gamepipe.simulation.timeline import run
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from gamepipe.scheduling.order_policy import OrderPolicy
+from gamepipe.simulation.course import Course, quantile
 from gamepipe.simulation.fleet import TENANTS
 from gamepipe.simulation.replay import Replay
-from gamepipe.simulation.timeline import Course, quantile
 
 
 def replay_report(policy: str, arrivals: float, runs: Sequence[Replay]) -> dict[str, Any]:
