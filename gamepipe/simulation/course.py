@@ -122,6 +122,20 @@ def count_by(group: Group, stays: Iterable[Stay]) -> dict[str, int]:
     return dict(Counter(group(one.request) for one in stays))
 
 
+def waits_of(runs: Iterable[Course], group: Group) -> dict[str, list[float]]:
+    """Of what was placed in all of these runs, in seconds."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for name, waits in run.waits_by(group).items():
+            found.setdefault(name, []).extend(waits)
+    return found
+
+
+def unserved_of(runs: Iterable[Course], group: Group) -> dict[str, int]:
+    """Of those that wait at the end of these runs."""
+    return dict(Counter(group(one) for run in runs for one in run.waiting))
+
+
 def quantile(values: Sequence[float], part: float) -> float:
     """0 where there are none."""
     return float(np.quantile(values, part)) if values else 0.0
