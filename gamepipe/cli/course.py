@@ -1,6 +1,7 @@
 """What `gamepipe simulate` prints of runs on a made-up fleet."""
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 from gamepipe.cli import show
@@ -40,15 +41,23 @@ def _row(found: dict[str, Any], waits: dict[str, list[float]]) -> list[str]:
 
 
 def _print_tenants(report: dict[str, Any]) -> None:
-    names = sorted({name for run in report["runs"] for name in run["wait_seconds"]})
+    names = sorted(_names(report, ""))
     rows = [[name, f"{report['weights'][name]:g}", *_means(report, name, "")] for name in names]
-    show.print_table(("tenant", "weight", *WAITS), rows, "no request was placed")
+    show.print_table(("tenant", "weight", *WAITS), rows, "")
 
 
 def _print_classes(report: dict[str, Any]) -> None:
-    placed = {name for run in report["runs"] for name in run["wait_seconds_by_class"]}
-    rows = [[name, *_means(report, name, "_by_class")] for name in CLASSES if name in placed]
+    names = _names(report, "_by_class")
+    rows = [[name, *_means(report, name, "_by_class")] for name in CLASSES if name in names]
     show.print_table(("class", *WAITS), rows, "")
+
+
+def _names(report: dict[str, Any], by: str) -> set[str]:
+    """Of those who were placed, or wait."""
+    runs = report["runs"]
+    return {
+        name for run in runs for name in (*run[f"wait_seconds{by}"], *run[f"still_waiting{by}"])
+    }
 
 
 def _means(report: dict[str, Any], name: str, by: str) -> list[str]:
@@ -57,8 +66,8 @@ def _means(report: dict[str, Any], name: str, by: str) -> list[str]:
     waits = [one for run in runs if (one := run[f"wait_seconds{by}"].get(name))]
     counts = [[run[f"{what}{by}"].get(name, 0) for run in runs] for what in _COUNTED]
     return [
-        *(show.span(sum(one[part] for one in waits) / len(waits)) for part in _PARTS),
-        *(f"{sum(count) / len(runs):.0f}" for count in counts),
+        *(show.span(fmean(one[part] for one in waits)) if waits else "-" for part in _PARTS),
+        *(f"{fmean(count):.0f}" for count in counts),
     ]
 
 

@@ -57,11 +57,11 @@ def plot_waits(path: Path, runs: Sequence[Course], group: Group, title: str) -> 
     for name, seconds in waits.items():
         count = len(seconds) + unserved.get(name, 0)
         done = [100 * (place + 1) / count for place in range(len(seconds))]
-        axes.step(
-            [0.0, *sorted(seconds), longest], [0.0, *done, done[-1]], where="post", label=name
-        )
+        until = [0.0, *sorted(seconds), longest]
+        axes.step(until, [0.0, *done, done[-1]], where="post", label=name)
     _set_waits(axes, longest)
-    axes.legend(loc="lower right")
+    if waits:
+        axes.legend(loc="lower right")
     axes.set_ylim(0, 105)
     figure.savefig(path)
 

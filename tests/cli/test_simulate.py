@@ -88,9 +88,10 @@ def test_nobody_is_preempted_who_may_not_be(arguments: tuple[str, ...], tmp_path
 
 def test_limits_are_written_as_in_the_settings(tmp_path: Path) -> None:
     none = '{"tenant": {"large": 0}, "label:mode": {"*": 0, "event": 3}}'
-    run, _ = play(tmp_path / "report.json", "--limits", none)
+    run, said = play(tmp_path / "report.json", "--limits", none)
     assert set(run["wait_seconds"]) == {"small", "middle"}
-    assert run["still_waiting"]["large"] > 0
+    row = next(line for line in said.splitlines() if line.startswith("large"))
+    assert row.split() == ["large", "1", "-", "-", "-", str(run["still_waiting"]["large"]), "0"]
 
 
 def test_mistakes_in_a_table_are_told_with_their_places(files: list[str], tmp_path: Path) -> None:
