@@ -45,19 +45,27 @@ def node() -> GameNode:
 
 
 def request(
-    name: str, at: float, seconds: float, *, priority: int = 0, preemptible: bool = False
+    name: str,
+    at: float,
+    seconds: float,
+    *,
+    priority: int = 0,
+    preemptible: bool = False,
+    tenant: str = "default",
 ) -> Request:
     """One that takes the whole GPU."""
     need = Need(
         resources=Resources(cpu=1.0, gpu=GpuRequest(count=1)),
         placement=PlacementRequest(player_region="tokyo", preemptible=preemptible),
+        tenant=tenant,
     )
     return Request(id=name, task=task_of(need), at=at, seconds=seconds, priority=priority)
 
 
 VICTIM = request("victim", 0.0, HOUR, preemptible=True)
 CLAIMANT = request("claimant", 60.0, 300.0, priority=10)
-OTHER = request("other", 120.0, HOUR)
+OTHER = request("other", 30.0, HOUR)
+"""It waits since before the victim was asked."""
 
 
 def played(*requests: Request, order: OrderPolicy = ON, until: float = 10 * HOUR) -> Course:
@@ -95,15 +103,18 @@ def test_a_victim_starts_anew_when_it_is_its_turn_and_has_waited_in_between() ->
 
 
 def test_a_victim_waits_at_its_old_place_before_those_who_came_later() -> None:
-    found = played(VICTIM, CLAIMANT, OTHER)
-    ended = [one.request.id for one in found.stays]
-    assert ended == ["victim", "claimant", "victim", "other", "last"]
+    found = played(VICTIM, OTHER, CLAIMANT)
+    began = [one.request.id for one in found.stays]
+    assert began == ["victim", "claimant", "victim", "other", "last"]
 
 
 def test_room_is_kept_for_the_one_that_others_left_for() -> None:
-    late = request("late", 60.0 + GRACE_SECONDS / 2, HOUR, priority=10)
-    found = played(VICTIM, CLAIMANT, late)
-    assert [one.request.id for one in found.stays][:3] == ["victim", "claimant", "late"]
+    """Though it is the turn of another tenant, which holds nothing."""
+    task = task_of(replace(VICTIM.task.need, resources=Resources(cpu=4.0)))
+    holds = Request(id="holds", task=task, at=0.0, seconds=HOUR)
+    late = request("late", CLAIMANT.at + GRACE_SECONDS / 2, HOUR, priority=10, tenant="another")
+    found = played(VICTIM, holds, CLAIMANT, late)
+    assert [one.request.id for one in found.stays][:4] == ["victim", "holds", "claimant", "late"]
 
 
 def test_one_that_is_done_within_its_grace_is_not_interrupted() -> None:
