@@ -12,7 +12,7 @@ from gamepipe.model.state import PipelineState
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.order import Turns
 from gamepipe.scheduling.preemptible import Key
-from gamepipe.scheduling.preemption import Claim
+from gamepipe.scheduling.preemption import Claim, rooms
 from gamepipe.wire import RoomAsked
 from store.table import AllocationRow, PipelineRow, QueueEntryRow
 from store.transaction import Transaction
@@ -31,11 +31,10 @@ _NOTHING: Mapping[str, str] = {}
 
 def claims(session: Session, fleet: Fleet, vacated: Mapping[str, str] = _NOTHING) -> list[Claim]:
     """Of those that wait, for whom room is made, or was made in this transaction."""
-    rooms = {one.preempted_for: one.node_id for one in sorted(_leaving(fleet), key=_when_asked)}
-    rooms |= vacated
-    if not rooms:
+    made = rooms(fleet, vacated)
+    if not made:
         return []
-    waiting = select(QueueEntryRow).where(col(QueueEntryRow.pipeline_id).in_(rooms))
+    waiting = select(QueueEntryRow).where(col(QueueEntryRow.pipeline_id).in_(made))
     oldest_first = waiting.order_by(col(QueueEntryRow.queued_at), col(QueueEntryRow.pipeline_id))
     return [
         Claim(
@@ -43,20 +42,11 @@ def claims(session: Session, fleet: Fleet, vacated: Mapping[str, str] = _NOTHING
             generation=entry.generation,
             priority=entry.priority,
             need=entry.need,
-            node_id=rooms[entry.pipeline_id],
+            node_id=made[entry.pipeline_id],
         )
         for entry in session.exec(oldest_first)
         if entry.need is not None
     ]
-
-
-def _leaving(fleet: Fleet) -> list[Allocation]:
-    return list(fleet.preemptibles.leaving.values())
-
-
-def _when_asked(one: Allocation) -> tuple[bool, datetime | None, str]:
-    """Those that were asked last count, where the ones before did not leave."""
-    return one.preempted_at is not None, one.preempted_at, one.pipeline_id
 
 
 def ask(tx: Transaction, turns: Turns, *, now: datetime) -> tuple[RoomAsked, ...]:

@@ -1,9 +1,9 @@
 """`gamepipe simulate`: placement policies on a trace, or on a made-up fleet."""
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -12,16 +12,19 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gamepipe.cli import show
+from gamepipe.cli.course import print_course
 from gamepipe.cli.failure import CommandFailed, ExitStatus
 from gamepipe.cli.setting import checked
 from gamepipe.config import Settings
 from gamepipe.simulation import table
+from gamepipe.simulation.course import Course
 from gamepipe.simulation.fleet import made_nodes, made_requests
 from gamepipe.simulation.policy import DEFAULT, POLICIES
-from gamepipe.simulation.replay import NoGpu, Point, Replay, replay
+from gamepipe.simulation.rank import Ranks
+from gamepipe.simulation.replay import NoGpu, Replay, replay
 from gamepipe.simulation.report import course_report, replay_report
 from gamepipe.simulation.table import WrongTable
-from gamepipe.simulation.timeline import Course, run
+from gamepipe.simulation.timeline import run
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -44,6 +47,20 @@ def simulate(
     first_seed: Annotated[int, typer.Option(help="Of these runs.", min=0)] = 1,
     fleet: Annotated[int, typer.Option(help="Nodes of the made-up fleet.", min=1)] = 100,
     requests: Annotated[int, typer.Option(help="That come to it.", min=1)] = 5_000,
+    urgent: Annotated[
+        float, typer.Option(help="Part of these that are of a higher class.", min=0, max=1)
+    ] = 0.05,
+    preemptible: Annotated[
+        float, typer.Option(help="Part of the others that may be preempted.", min=0, max=1)
+    ] = 0.3,
+    preemption: Annotated[
+        bool | None,
+        typer.Option(help="Whether anybody is; else GAMEPIPE_PREEMPTION says."),
+    ] = None,
+    limits: Annotated[
+        str | None,
+        typer.Option(help="In place of GAMEPIPE_LIMITS, and written as it is.", metavar="JSON"),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the results there.", metavar="FILE")
     ] = None,
@@ -64,7 +81,14 @@ def simulate(
         if nodes is not None and tasks is not None:
             _replay(nodes, tasks, policy, arrivals, chosen, json_file, plot_dir)
         else:
-            _play(fleet, requests, policy, arrivals, chosen, json_file, plot_dir)
+            world = _World(
+                nodes=fleet,
+                requests=requests,
+                load=arrivals,
+                ranks=Ranks(urgent=urgent, preemptible=preemptible),
+            )
+            settings = _settings(preemption, limits)
+            _play(world, policy, settings, chosen, json_file, plot_dir)
     except NoGpu:
         raise CommandFailed(
             "there is nothing to measure: the nodes or the tasks have no GPU", ExitStatus.USAGE
@@ -98,7 +122,7 @@ def _replay(
     titles = ("seed", "tasks", "dropped", "GPUs allocated, %")
     show.print_table(titles, [*rows, ["mean", "", "", mean]], "")
     _write(json_file, report)
-    _draw(plot_dir, policy, curves=[run.curve for run in runs])
+    _draw(plot_dir, policy, runs)
 
 
 def _read(path: Path, read: Callable[[Iterable[str], str], list[T]]) -> list[T]:
@@ -118,93 +142,50 @@ def _read(path: Path, read: Callable[[Iterable[str], str], list[T]]) -> list[T]:
 # --- on a made-up fleet -------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _World:
+    """What is made up."""
+
+    nodes: int
+    requests: int
+    load: float
+    ranks: Ranks
+
+
+def _settings(preemption: bool | None, limits: str | None) -> Settings:
+    """Those of the service, where the command line says nothing else."""
+    given: dict[str, Any] = {} if preemption is None else {"preemption": preemption}
+    if limits is not None:
+        try:
+            given["limits"] = json.loads(limits)
+        except ValueError:
+            example = '{"label:mode": {"event": 5}}'
+            raise CommandFailed(
+                f"--limits must be JSON, such as '{example}'", ExitStatus.USAGE
+            ) from None
+    return checked(Settings, given, flags={"limits": "--limits"})
+
+
 def _play(
-    count: int,
-    requests: int,
+    world: _World,
     policy: str,
-    load: float,
+    settings: Settings,
     seeds: Sequence[int],
     json_file: Path | None,
     plot_dir: Path | None,
 ) -> None:
-    order = checked(Settings).order()
+    order, grace = settings.order(), settings.grace
 
     def one(seed: int, tell: Callable[[int, int], None]) -> Course:
-        nodes = made_nodes(count, seed)
-        coming = made_requests(nodes, requests, load, seed)
-        return run(nodes, coming, policy=policy, seed=seed, order=order, tell=tell)
+        nodes = made_nodes(world.nodes, seed)
+        coming = made_requests(nodes, world.requests, world.load, seed, world.ranks)
+        return run(nodes, coming, policy=policy, seed=seed, order=order, grace=grace, tell=tell)
 
     runs = _runs(policy, seeds, one)
-    report = course_report(policy, load, runs, order)
-    titles = (
-        *("seed", "placed", "waiting", "GPUs allocated, %"),
-        *("latency p50, ms", "p95, ms", "wait p50", "p95"),
-    )
-    show.print_table(titles, [_row(found, run.waits) for found, run in _with(report, runs)], "")
-    _print_tenants(report)
+    report = course_report(policy, world.load, runs, order, world.ranks)
+    print_course(report, runs)
     _write(json_file, report)
-    _draw(
-        plot_dir,
-        policy,
-        curves=[run.curve for run in runs],
-        waits=_together(run.waits for run in runs),
-        unserved=_added(run.unserved for run in runs),
-        latencies=[ms for run in runs for ms in run.latencies],
-    )
-
-
-def _with(report: dict[str, Any], runs: Sequence[Course]) -> Iterable[tuple[Any, Course]]:
-    return zip(report["runs"], runs, strict=True)
-
-
-def _row(found: dict[str, Any], waits: dict[str, list[float]]) -> list[str]:
-    every = sorted(wait for of_tenant in waits.values() for wait in of_tenant)
-    middle, high = (every[int(part * (len(every) - 1))] if every else 0.0 for part in (0.5, 0.95))
-    latency = found["latency_ms"]
-    return [
-        *(str(found[name]) for name in ("seed", "placed", "waiting")),
-        f"{found['allocated_percent']:.2f}",
-        *(f"{latency[name]:.0f}" for name in ("p50", "p95")),
-        *(show.span(wait) for wait in (middle, high)),
-    ]
-
-
-def _print_tenants(report: dict[str, Any]) -> None:
-    """Means over the runs."""
-    found: dict[str, list[dict[str, float]]] = {}
-    runs = len(report["runs"])
-    for one in report["runs"]:
-        for tenant, waits in one["wait_seconds"].items():
-            found.setdefault(tenant, []).append(waits)
-    rows = [
-        [
-            tenant,
-            f"{report['weights'][tenant]:g}",
-            *(
-                show.span(sum(one[name] for one in waits) / len(waits))
-                for name in ("mean", "p50", "p95")
-            ),
-            f"{sum(one['still_waiting'].get(tenant, 0) for one in report['runs']) / runs:.0f}",
-        ]
-        for tenant, waits in found.items()
-    ]
-    titles = ("tenant", "weight", "mean wait", "p50", "p95", "still waiting")
-    show.print_table(titles, rows, "no request was placed")
-
-
-def _added(parts: Iterable[dict[str, int]]) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for part in parts:
-        found.update(part)
-    return found
-
-
-def _together(parts: Iterable[dict[str, list[float]]]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for part in parts:
-        for name, values in part.items():
-            found.setdefault(name, []).extend(values)
-    return found
+    _draw(plot_dir, policy, runs)
 
 
 # --- both ---------------------------------------------------------------------------------------
@@ -245,28 +226,18 @@ def _write(path: Path | None, report: dict[str, Any]) -> None:
         raise CommandFailed(f"cannot write {path}: {error.strerror}") from error
 
 
-def _draw(
-    folder: Path | None,
-    policy: str,
-    *,
-    curves: Sequence[Sequence[Point]],
-    waits: dict[str, list[float]] | None = None,
-    unserved: Mapping[str, int] | None = None,
-    latencies: Sequence[float] | None = None,
-) -> None:
+def _draw(folder: Path | None, policy: str, runs: Sequence[Replay] | Sequence[Course]) -> None:
     if folder is None:
         return
     from gamepipe.simulation import plot  # noqa: PLC0415  # slow to import, and an extra
 
+    courses = [run for run in runs if isinstance(run, Course)]
+    curves = [run.curve for run in runs]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         plot.plot_allocation(folder / "allocation.png", curves, f"Allocation, {policy}")
-        if waits is not None:
-            plot.plot_waits(
-                folder / "waits.png", waits, f"Waits by tenant, {policy}", unserved or {}
-            )
-        if latencies is not None:
-            plot.plot_latencies(folder / "latency.png", latencies, f"Latency, {policy}")
+        if courses:
+            plot.plot_courses(folder, courses, policy)
     except OSError as error:
         raise CommandFailed(f"cannot draw in {folder}: {error.strerror}") from error
     show.say(f"plots are in {folder}")

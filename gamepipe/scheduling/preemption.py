@@ -1,10 +1,11 @@
 """Preemption within one pass over the queue: who was asked to make room, and for whom."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gamepipe.model.record import Allocation
+from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.preempt import Clearing, awaited, clear, room_on
 from gamepipe.scheduling.preemptible import Key
@@ -33,6 +34,18 @@ class Preemption:
     pipeline_id: str
     """For whom."""
     victims: tuple[Key, ...]
+
+
+def rooms(fleet: Fleet, vacated: Mapping[str, str]) -> dict[str, str]:
+    """The node on which others make room, or just have made it (`vacated`), by the id of the
+    pipeline for which they do."""
+    leaving = sorted(fleet.preemptibles.leaving.values(), key=_when_asked)
+    return {one.preempted_for: one.node_id for one in leaving} | dict(vacated)
+
+
+def _when_asked(one: Allocation) -> tuple[bool, datetime | None, str]:
+    """Those that were asked last count, where the ones before did not leave."""
+    return one.preempted_at is not None, one.preempted_at, one.pipeline_id
 
 
 class Preempting:

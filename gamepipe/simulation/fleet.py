@@ -10,8 +10,10 @@ from gamepipe.model.node import GameNode, GpuFacts, Location, NodeFacts
 from gamepipe.model.spec import GpuRequest, Match, PlacementRequest, Resources
 from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.latency import Latencies, Latency, certain
+from gamepipe.scheduling.limit import Label
 from gamepipe.scheduling.need import Need
 from gamepipe.simulation.city import CITIES, CITY_OF, round_trip_ms
+from gamepipe.simulation.rank import PREEMPTIBLE, PRIORITY, Ranks, class_of, made_labels
 from gamepipe.simulation.task import Task, task_of
 
 GIB = 1 << 30
@@ -120,21 +122,42 @@ class Request:
     task: Task
     at: float
     seconds: float
+    priority: int = 0
+    labels: tuple[Label, ...] = ()
+
+    @property
+    def rank(self) -> str:
+        """Its class."""
+        return class_of(self.priority, preemptible=self.task.need.placement.preemptible)
 
 
 def made_requests(
-    nodes: Sequence[GameNode], count: int, load: float, seed: int
+    nodes: Sequence[GameNode], count: int, load: float, seed: int, ranks: Ranks | None = None
 ) -> Iterator[Request]:
-    """So many that in the long run `load` times the GPUs of the nodes would be in use."""
+    """So many that in the long run `load` times the GPUs of the nodes would be in use.
+
+    Args:
+        ranks: how many are of which class; what comes and when is the same whatever these are.
+            None: all are ordinary.
+    """
     dice = random.Random(f"requests {seed}")  # noqa: S311  # a dice
+    besides = random.Random(f"ranks {seed}")  # noqa: S311  # another one
+    ranks = ranks or Ranks()
     gpus = sum(len(node.facts.gpus) for node in nodes)
     per_second, now = load * gpus / _gpu_seconds(), 0.0
     for number in range(count):
         now += dice.expovariate(per_second)
         game = dice.choices(GAMES, [one.frequency for one in GAMES])[0]
         seconds = max(dice.lognormvariate(np.log(game.minutes * 60), 0.5), LEAST_SECONDS)
-        task = task_of(_need(game, dice))
-        yield Request(id=f"r{number:06d}", task=task, at=now, seconds=seconds)
+        rank = ranks.pick(besides)
+        yield Request(
+            id=f"r{number:06d}",
+            task=task_of(_need(game, dice, preemptible=rank == PREEMPTIBLE)),
+            at=now,
+            seconds=seconds,
+            priority=PRIORITY[rank],
+            labels=made_labels(besides),
+        )
 
 
 def _gpu_seconds() -> float:
@@ -147,12 +170,14 @@ def _gpu_seconds() -> float:
     return float(sum(per_game) / sum(one.frequency for one in GAMES))
 
 
-def _need(game: Game, dice: random.Random) -> Need:
+def _need(game: Game, dice: random.Random, *, preemptible: bool) -> Need:
     players = dice.choices(CITIES, [one.players for one in CITIES])[0]
     tenant = dice.choices([one for one, _ in TENANTS], [often for _, often in TENANTS])[0]
     return Need(
         resources=game.resources,
-        placement=PlacementRequest(player_region=players.name, match=game.match),
+        placement=PlacementRequest(
+            player_region=players.name, match=game.match, preemptible=preemptible
+        ),
         features=frozenset(("container",)),
         host_ports=game.host_ports,
         tenant=tenant,

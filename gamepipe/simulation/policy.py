@@ -49,10 +49,10 @@ class Scoring:
 
 
 class Deciding(Chooser):
-    """Serves a queue by a policy."""
+    """Serves a queue by a policy. Room is made, and kept, as the service would."""
 
-    def __init__(self, fleet: Fleet, decider: Decider) -> None:
-        super().__init__(Snapshot(fleet=fleet))
+    def __init__(self, fleet: Fleet, decider: Decider, latencies: Latencies | None = None) -> None:
+        super().__init__(Snapshot(fleet=fleet, latencies=latencies or Latencies()))
         self._decider = decider
 
     def find(self, need: Need, closed: Closed = NONE_CLOSED) -> Choice | None:  # noqa: ARG002

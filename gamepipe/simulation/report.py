@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from gamepipe.scheduling.order_policy import OrderPolicy
+from gamepipe.simulation.course import Course, Stay, count_by, quantile, rank_of, tenant_of
 from gamepipe.simulation.fleet import TENANTS
+from gamepipe.simulation.rank import Ranks
 from gamepipe.simulation.replay import Replay
-from gamepipe.simulation.timeline import Course, quantile
 
 
 def replay_report(policy: str, arrivals: float, runs: Sequence[Replay]) -> dict[str, Any]:
@@ -36,13 +37,18 @@ def replay_report(policy: str, arrivals: float, runs: Sequence[Replay]) -> dict[
 
 
 def course_report(
-    policy: str, load: float, runs: Sequence[Course], order: OrderPolicy
+    policy: str, load: float, runs: Sequence[Course], order: OrderPolicy, ranks: Ranks | None = None
 ) -> dict[str, Any]:
+    ranks = ranks or Ranks()
     return {
         "mode": "timeline",
         "policy": policy,
         "load": load,
         "weights": {tenant: order.weight(tenant) for tenant, _ in TENANTS},
+        "urgent": ranks.urgent,
+        "preemptible": ranks.preemptible,
+        "preemption": order.preemption,
+        "limits": order.limits.most,
         "allocated_percent": statistics.fmean(100 * run.allocated for run in runs),
         "runs": [_course(run) for run in runs],
     }
@@ -58,10 +64,34 @@ def _course(run: Course) -> dict[str, Any]:
         "allocated_percent": 100 * run.allocated,
         "latency_ms": _spread(run.latencies),
         "still_waiting": run.unserved,
+        "still_waiting_by_class": run.unserved_by(rank_of),
         "wait_seconds": {tenant: _spread(waits) for tenant, waits in run.waits.items()},
+        "wait_seconds_by_class": {
+            rank: _spread(waits) for rank, waits in run.waits_by(rank_of).items()
+        },
+        "preempted": count_by(tenant_of, run.preempted),
+        "preempted_by_class": count_by(rank_of, run.preempted),
+        "lost_gpu_seconds": run.lost,
+        "lost_percent": 100 * run.lost / max(run.gpu_seconds, 1e-9),
+        "preemptions": [_preemption(stay) for stay in run.preempted],
         "curve": [
             [round(100 * point.arrived, 3), round(100 * point.allocated, 3)] for point in run.curve
         ],
+    }
+
+
+def _preemption(stay: Stay) -> dict[str, Any]:
+    """Times are of the virtual clock."""
+    need = stay.request.task.need
+    return {
+        "request": stay.request.id,
+        "tenant": need.tenant,
+        "template": need.template,
+        "node": stay.node_id,
+        "for": stay.preempted_for,
+        "placed_at_seconds": stay.since,
+        "left_at_seconds": stay.until,
+        "lost_gpu_seconds": stay.lost,
     }
 
 

@@ -1,12 +1,9 @@
-"""Requests that come, wait, run and end, over virtual time."""
+"""Requests that come, wait, run and end, or make room for others, over virtual time."""
 
 import heapq
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-
-import numpy as np
 
 from gamepipe.model.node import GameNode
 from gamepipe.scheduling.choose import Choice
@@ -14,59 +11,14 @@ from gamepipe.scheduling.fleet import Fleet
 from gamepipe.scheduling.order import Grant
 from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.scheduling.unit import MILLIONTHS
+from gamepipe.simulation.course import Course, Placed, Stay
 from gamepipe.simulation.fleet import MadeLatencies, Request
 from gamepipe.simulation.policy import POLICIES, Deciding
 from gamepipe.simulation.replay import BEGIN, POINTS, NoGpu, Point, Tell
 from gamepipe.simulation.service import Service
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Placed:
-    """What became of a request; it `waited` so many seconds."""
-
-    request: Request
-    node_id: str
-    waited: float
-    latency_ms: float
-
-
-@dataclass(kw_only=True, slots=True)
-class Course:
-    """One run."""
-
-    seed: int
-    placed: list[Placed] = field(default_factory=list)
-    waiting: list[Request] = field(default_factory=list)
-    """At the end."""
-    seconds: float = 0.0
-    """Of virtual time, until the last arrival."""
-    gpu_seconds: float = 0.0
-    """That were allocated until then."""
-    gpus: int = 0
-    curve: list[Point] = field(default_factory=list)
-
-    @property
-    def allocated(self) -> float:
-        """Mean share of the GPUs over time, 0..1."""
-        return self.gpu_seconds / max(self.seconds * self.gpus, 1e-9)
-
-    @property
-    def waits(self) -> dict[str, list[float]]:
-        """By tenant, of what was placed, in seconds."""
-        found: dict[str, list[float]] = {}
-        for one in self.placed:
-            found.setdefault(one.request.task.need.tenant, []).append(one.waited)
-        return dict(sorted(found.items()))
-
-    @property
-    def unserved(self) -> dict[str, int]:
-        """By tenant, of those that wait at the end."""
-        return dict(Counter(one.task.need.tenant for one in self.waiting))
-
-    @property
-    def latencies(self) -> list[float]:
-        """In milliseconds."""
-        return [one.latency_ms for one in self.placed]
+GRACE = timedelta(seconds=10)
+"""In which one that makes room stops."""
 
 
 def run(
@@ -76,15 +28,17 @@ def run(
     policy: str,
     seed: int,
     order: OrderPolicy | None = None,
+    grace: timedelta = GRACE,
     tell: Tell = lambda _, __: None,
 ) -> Course:
     """Until the last request has come. Raises `NoGpu`.
 
     Args:
         order: by which the queue is served.
+        grace: in which one that makes room stops; all of it is used.
     """
     coming = list(requests)
-    course = _Timeline(nodes, coming, policy, order or OrderPolicy(), seed)
+    course = _Timeline(nodes, coming, policy, order or OrderPolicy(), grace=grace, seed=seed)
     every = max(len(coming) // POINTS, 1)
     for number, request in enumerate(coming, 1):
         course.come(request)
@@ -94,6 +48,24 @@ def run(
     return course.ended()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Waiting:
+    request: Request
+    since: float
+    before: float = 0.0
+    """Seconds that it had waited at other times."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Running:
+    generation: int
+    ends: float
+    """If it is let."""
+    stay: int
+    """Its number."""
+    waited: float
+
+
 class _Timeline:
     def __init__(
         self,
@@ -101,6 +73,8 @@ class _Timeline:
         requests: Sequence[Request],
         policy: str,
         order: OrderPolicy,
+        *,
+        grace: timedelta,
         seed: int,
     ) -> None:
         gpus = sum(len(node.facts.gpus) for node in nodes)
@@ -110,10 +84,15 @@ class _Timeline:
         self._fleet, self._latencies = Fleet(nodes), MadeLatencies(seed=seed)
         tasks = [request.task for request in requests]
         self._decider = POLICIES[policy](self._fleet, tasks, seed, self._latencies)
-        self._service = Service(Deciding(self._fleet, self._decider), order)
-        self._waiting: dict[str, Request] = {}
-        """By id, the oldest first."""
+        self._service = Service(Deciding(self._fleet, self._decider, self._latencies), order)
+        self._grace = grace.total_seconds()
+        self._waiting: dict[str, _Waiting] = {}
+        self._running: dict[str, _Running] = {}
+        self._placed: dict[str, Placed] = {}
+        self._leaving: dict[str, str] = {}
+        """Those that stop, and for whom."""
         self._ends: list[tuple[float, str, int]] = []
+        """When, who, and in which generation."""
         self._now, self._used, self._arrived = 0.0, 0, 0
 
     def come(self, request: Request) -> None:
@@ -122,9 +101,15 @@ class _Timeline:
         self._pass_time(request.at)
         self._arrived += request.task.gpu
         self._decider.arrived(request.task.need)
-        self._waiting[request.id] = request
-        need, now = request.task.need, _time(self._now)
-        self._start(self._service.come(request.id, need, now=now))
+        self._waiting[request.id] = _Waiting(request=request, since=self._now)
+        granted = self._service.come(
+            request.id,
+            request.task.need,
+            now=_time(self._now),
+            priority=request.priority,
+            labels=request.labels,
+        )
+        self._start(granted)
 
     def mark(self) -> None:
         """One point of the curve."""
@@ -133,31 +118,75 @@ class _Timeline:
         self._course.curve.append(point)
 
     def ended(self) -> Course:
+        waiting = [one.request for one in self._waiting.values()]
         self._course.seconds = self._now
-        self._course.waiting = list(self._waiting.values())
+        self._course.waiting = sorted(waiting, key=lambda one: (one.at, one.id))
+        self._course.placed = list(self._placed.values())
         return self._course
 
-    def _end(self, at: float, request_id: str, gpu: int) -> None:
+    def _end(self, at: float, request_id: str, generation: int) -> None:
+        """It is done, or its grace is over."""
+        running = self._running.get(request_id)
+        if running is None or running.generation != generation:
+            return  # it ended within its grace, or left before it was done
         self._pass_time(at)
-        self._used -= gpu
+        for_ = self._leaving.get(request_id, "")
+        request = self._leave(request_id, for_ if at < running.ends else "")
+        if at < running.ends:
+            self._wait_again(request, running)
+            self._start(self._service.vacate(request_id, now=_time(at)))
+            return
         self._service.end(request_id)
         if self._waiting:
-            self._start(self._service.serve(now=_time(self._now)))
+            self._start(self._service.serve(now=_time(at)))
+
+    def _leave(self, request_id: str, preempted_for: str) -> Request:
+        running = self._running.pop(request_id)
+        self._leaving.pop(request_id, None)
+        stay = self._course.stays[running.stay]
+        left = replace(stay, until=self._now, preempted_for=preempted_for)
+        self._course.stays[running.stay] = left
+        self._used -= stay.request.task.gpu
+        return stay.request
+
+    def _wait_again(self, request: Request, running: _Running) -> None:
+        del self._placed[request.id]
+        again = _Waiting(request=request, since=self._now, before=running.waited)
+        self._waiting[request.id] = again
 
     def _start(self, granted: Sequence[Grant]) -> None:
         for grant in granted:
-            request = self._waiting.pop(grant.waiting.pipeline_id)
-            self._used += request.task.gpu
-            heapq.heappush(self._ends, (self._now + request.seconds, request.id, request.task.gpu))
-            self._course.placed.append(self._placed(request, grant.choice))
+            self._run(grant, self._waiting.pop(grant.waiting.pipeline_id))
+        for preemption in self._service.hear():
+            for request_id, generation in preemption.victims:
+                self._leaving[request_id] = preemption.pipeline_id
+                heapq.heappush(self._ends, (self._now + self._grace, request_id, generation))
 
-    def _placed(self, request: Request, choice: Choice) -> Placed:
+    def _run(self, grant: Grant, was: _Waiting) -> None:
+        request, ends = was.request, self._now + was.request.seconds
+        waited = was.before + self._now - was.since
+        generation, choice = grant.waiting.generation, grant.choice
+        self._used += request.task.gpu
+        heapq.heappush(self._ends, (ends, request.id, generation))
+        self._running[request.id] = _Running(
+            generation=generation, ends=ends, stay=len(self._course.stays), waited=waited
+        )
+        self._placed[request.id] = self._placed_at(request, choice, waited)
+        stay = Stay(
+            request=request,
+            node_id=choice.node_id,
+            gpu_devices=choice.gpu_devices,
+            since=self._now,
+        )
+        self._course.stays.append(stay)
+
+    def _placed_at(self, request: Request, choice: Choice, waited: float) -> Placed:
         region = request.task.need.placement.player_region
         latency = self._latencies.toward(region, self._fleet)
         return Placed(
             request=request,
             node_id=choice.node_id,
-            waited=self._now - request.at,
+            waited=waited,
             latency_ms=float(latency.ms[self._fleet.row_of[choice.node_id]]),
         )
 
@@ -168,8 +197,3 @@ class _Timeline:
 
 def _time(seconds: float) -> datetime:
     return BEGIN + timedelta(seconds=seconds)
-
-
-def quantile(values: Sequence[float], part: float) -> float:
-    """0 where there are none."""
-    return float(np.quantile(values, part)) if values else 0.0

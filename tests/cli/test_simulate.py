@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,8 +41,57 @@ def test_a_made_up_fleet_is_played_and_drawn(tmp_path: Path) -> None:
     (run,) = json.loads(report.read_text())["runs"]
     assert run["placed"] + run["waiting"] == run["requests"] == 200
     assert {tenant for tenant in run["wait_seconds"] if tenant in done.stdout}
-    for name in ("allocation", "waits", "latency"):
+    for name in ("allocation", "waits", "waits-by-class", "latency", "preemptions"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(PNG)
+
+
+CROWDED = (
+    "--fleet",
+    "4",
+    "--requests",
+    "250",
+    "--seeds",
+    "1",
+    "--arrivals",
+    "2",
+    "--urgent",
+    "0.2",
+)
+
+
+def play(report: Path, *arguments: str) -> tuple[dict[str, Any], str]:
+    """The only run, and what was printed."""
+    done = gamepipe("simulate", *CROWDED, *arguments, "--json", str(report))
+    assert (done.returncode, done.stderr) == (0, "")
+    (run,) = json.loads(report.read_text())["runs"]
+    return run, done.stdout
+
+
+def test_preemptions_and_waits_by_class_are_reported(tmp_path: Path) -> None:
+    run, said = play(tmp_path / "report.json")
+    cut = run["preemptions"]
+    assert sum(one["lost_gpu_seconds"] for one in cut) == pytest.approx(run["lost_gpu_seconds"])
+    assert len(cut) == sum(run["preempted"].values()) == run["preempted_by_class"]["preemptible"]
+    assert set(run["wait_seconds_by_class"]) == {"urgent", "ordinary", "preemptible"}
+    assert sum(run["still_waiting_by_class"].values()) == run["waiting"]
+    hours = run["lost_gpu_seconds"] / 3600
+    assert f"{len(cut)} preemptions of " in said
+    assert f" others; {hours:.1f} GPU hours of work were lost" in said
+
+
+@pytest.mark.parametrize("arguments", [("--no-preemption",), ("--preemptible", "0")])
+def test_nobody_is_preempted_who_may_not_be(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    run, said = play(tmp_path / "report.json", *arguments)
+    assert (run["preemptions"], run["lost_gpu_seconds"]) == ([], 0)
+    assert "preemptions of" not in said
+
+
+def test_limits_are_written_as_in_the_settings(tmp_path: Path) -> None:
+    none = '{"tenant": {"large": 0}, "label:mode": {"*": 0, "event": 3}}'
+    run, said = play(tmp_path / "report.json", "--limits", none)
+    assert set(run["wait_seconds"]) == {"small", "middle"}
+    row = next(line for line in said.splitlines() if line.startswith("large"))
+    assert row.split() == ["large", "1", "-", "-", "-", str(run["still_waiting"]["large"]), "0"]
 
 
 def test_mistakes_in_a_table_are_told_with_their_places(files: list[str], tmp_path: Path) -> None:
@@ -59,6 +109,8 @@ def test_mistakes_in_a_table_are_told_with_their_places(files: list[str], tmp_pa
     ("arguments", "said"),
     [
         (("--policy", "best"), "--policy 'best' is unknown: choose fragmentation, "),
+        (("--limits", "{"), "--limits must be JSON, such as"),
+        (("--limits", '{"label:mode": 3}'), "--limits: `label:mode` must be a mapping of names"),
         (("--nodes", "nodes.csv"), "--nodes and --tasks go together"),
         (("--nodes", "no.csv", "--tasks", "no.csv"), "cannot read no.csv: No such file"),
     ],

@@ -6,9 +6,10 @@ import pytest
 
 from gamepipe.scheduling.limit import Limits
 from gamepipe.scheduling.order_policy import OrderPolicy
+from gamepipe.simulation.course import Course
 from gamepipe.simulation.fleet import made_nodes, made_requests
 from gamepipe.simulation.policy import POLICIES
-from gamepipe.simulation.timeline import Course, run
+from gamepipe.simulation.timeline import run
 
 
 def course(policy: str = "fragmentation", seed: int = 1, load: float = 1.5, **order: Any) -> Course:
