@@ -42,10 +42,12 @@ TRIES = 4
 _REMEDY = (
     "set GAMEPIPE_STORE_URL to sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 )
-_BY_INDEX = "SET enable_seqscan = off"
+_BY_INDEX = "SET enable_seqscan = off; SET jit = off"
 _PLAN_ANEW = "SET plan_cache_mode = force_custom_plan"
 """A plan that PostgreSQL made while a table was small would read all of it once it is large. What
-writes finds its rows by an index at any size, so its plans are kept; what reads is planned anew."""
+writes finds its rows by an index at any size, so its plans are kept; what reads is planned anew.
+Where a table must be read whole nevertheless, PostgreSQL before 18 takes the plan for so costly
+that it would be compiled."""
 _RETRIED_STATES = {"40001", "40P01"}
 
 
@@ -202,7 +204,7 @@ def _postgres_engine(url: URL, planned: str) -> Engine:
     engine = create_engine(
         url,
         pool_size=POSTGRES_THREADS // 2,
-        max_overflow=POSTGRES_THREADS // 2 + 1,  # who only asks has a thread of its own
+        max_overflow=POSTGRES_THREADS // 2 + 1,  # whoever only asks has a thread of its own
         pool_pre_ping=True,
         hide_parameters=True,  # they hold values of envs and secrets
         connect_args={"connect_timeout": 5},

@@ -45,8 +45,13 @@ OBSERVE_EVERY = timedelta(seconds=5)
 FAILURE_HALF_LIFE = timedelta(minutes=15)
 FAILURES_KEPT = 4 * FAILURE_HALF_LIFE
 _CLOCK = col(FleetClockRow.value)
-_READ_CLOCK = select(FleetClockRow.value)
-_TICK = update(FleetClockRow).values(value=_CLOCK + 1).returning(_CLOCK)
+_READ_CLOCK = select(FleetClockRow.value).where(FleetClockRow.id == 1)
+_TICK = (
+    update(FleetClockRow)
+    .where(col(FleetClockRow.id) == 1)
+    .values(value=_CLOCK + 1)
+    .returning(_CLOCK)
+)
 
 
 def next_revision(session: Session) -> int:
@@ -123,7 +128,8 @@ class FleetCache:
             if self._learned_at is None or abs(now - self._learned_at) >= OBSERVE_EVERY:
                 self._learned_at, self._mix = now, Mix()
                 self._learn_from_recent(session)
-                self._renew(profile=self._mix.profile)
+                if not self._mix.profile.says_as(self.chooser.snapshot.profile):
+                    self._renew(profile=self._mix.profile)
             self.mark()
             yield self.chooser
         finally:

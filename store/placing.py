@@ -1,15 +1,17 @@
 """Placing pipelines inside one transaction that holds the placement lock: many at once."""
 
-from collections import Counter
-from collections.abc import Sequence
+import heapq
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from itertools import chain
 
 from gamepipe.model import reason as reasons
 from gamepipe.model.record import Allocation
 from gamepipe.model.spec import PipelineSpec
 from gamepipe.scheduling.choose import Choice
+from gamepipe.scheduling.dominance import weighed_share
 from gamepipe.scheduling.need import Need, need_of
 from gamepipe.scheduling.order import Line, Turns, Waiting
 from gamepipe.scheduling.rule import takes_pipelines
@@ -38,10 +40,9 @@ def place_all(tx: Transaction, asked: Sequence[Asked]) -> Sequence[PlaceAnswer]:
     """One after the other, in one transaction: what all need is read with one query for each table,
     and what they write is written together.
 
-    They asked at the same time. So those of a higher class go first, then those of the tenants who
-    hold the least for their weight, and of equal ones those who ask for the fewest; and one after
-    the other those of a template, which need the same: that is much less to work out than for
-    everybody something else.
+    They asked at the same time. So those of a higher class go first, within a class the tenants
+    take turns as in the queue, and of a tenant those of a template come one after the other: they
+    need the same, and that is much less to work out than for everybody something else.
     """
     ids = sorted({request.pipeline_id for request, _ in asked})
     rows = tx.preload(PipelineRow, ids)
@@ -62,7 +63,7 @@ class _Group:
     """The requests of one transaction."""
 
     def __init__(self, tx: Transaction, now: datetime) -> None:
-        self._tx, self._now = tx, now
+        self._tx = tx
         self._fleet = tx.fleet(now)
         self.nobody_waits = queue.is_empty(tx)
         self._notices: list[Notice] = []
@@ -71,23 +72,40 @@ class _Group:
         self._needed: tuple[Asking, Need] | None = None
         """By the last one that was asked for."""
 
-    def in_turn(self, rows: Sequence[PipelineRow | None]) -> Sequence[int]:
-        """Their places in the sequence; those of one pipeline keep their order."""
-        asks = Counter(row.tenant for row in rows if row)
-        turns = Turns([], self._fleet.chooser, self._tx.order, now=self._now)
-        tenants = {name: (turns.weighed_share(name), asks[name]) for name in asks}
-        first: dict[tuple[str, str, str], int] = {}
+    def in_turn(self, rows: Sequence[PipelineRow | None]) -> Iterator[int]:
+        """Their places in the sequence, each to be placed before the next one is asked for: shares
+        follow. Those of one pipeline keep their order."""
+        classes: dict[int, dict[str, dict[tuple[str, str], list[int]]]] = {}
         for number, row in enumerate(rows):
-            if row:
-                first.setdefault((row.tenant, row.template, row.name), number)
+            if row is None:
+                yield number  # it is gone, and told so
+            else:
+                tenants = classes.setdefault(row.priority, {})
+                templates = tenants.setdefault(row.tenant, {})
+                templates.setdefault((row.template, row.name), []).append(number)
+        for _, tenants in sorted(classes.items(), reverse=True):
+            yield from self._by_share(
+                {name: deque(chain(*some.values())) for name, some in tenants.items()}
+            )
 
-        def turn(number: int) -> tuple[Any, ...]:
-            row = rows[number]
-            if row is None:  # it is gone
-                return 0, (0.0, 0), 0
-            return -row.priority, tenants[row.tenant], first[row.tenant, row.template, row.name]
+    def _by_share(self, tenants: Mapping[str, deque[int]]) -> Iterator[int]:
+        """The tenant is next that holds the least for its weight, of equal ones the one that asks
+        for the fewest."""
 
-        return sorted(range(len(rows)), key=turn)
+        def turn(name: str) -> tuple[float, int, str]:
+            fleet = self._fleet.chooser.snapshot.fleet
+            return weighed_share(name, fleet, self._tx.order), len(tenants[name]), name
+
+        if len(tenants) == 1:
+            yield from chain(*tenants.values())
+            return
+        turns = [turn(name) for name in tenants]
+        heapq.heapify(turns)
+        while turns:
+            _, _, name = heapq.heappop(turns)
+            yield tenants[name].popleft()
+            if tenants[name]:
+                heapq.heappush(turns, turn(name))
 
     def place(self, request: PlaceRequest, *, now: datetime) -> PlaceAnswer:
         answer, made, self._notices = self._place(request, now=now), self._notices, []

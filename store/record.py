@@ -133,8 +133,9 @@ def event_record(row: EventRow) -> StoredEvent:
 def load_nodes(session: Session, *ids: str) -> list[GameNode]:
     """The fleet (or these of it), each node with the numbers of what it has yet to confirm and to
     account for."""
-    orders = _counted(session, col(StopOrderRow.node_id))
-    owed = _counted(session, col(InstanceRow.node_id), col(InstanceRow.unaccounted).is_(True))
+    orders = _counted(session, ids, col(StopOrderRow.node_id))
+    lost = col(InstanceRow.unaccounted).is_(True)
+    owed = _counted(session, ids, col(InstanceRow.node_id), lost)
     wanted = (col(NodeRow.id).in_(ids),) if ids else ()
     rows = session.exec(select(NodeRow).where(*wanted).order_by(col(NodeRow.id)))
     return [
@@ -143,8 +144,10 @@ def load_nodes(session: Session, *ids: str) -> list[GameNode]:
     ]
 
 
-def _counted(session: Session, node_id: Any, *where: Any) -> dict[str, int]:
-    counts = select(node_id, func.count()).where(*where).group_by(node_id)
+def _counted(session: Session, ids: Sequence[str], node_id: Any, *where: Any) -> dict[str, int]:
+    """Rows of each node, or of each of these."""
+    wanted = (node_id.in_(ids),) if ids else ()
+    counts = select(node_id, func.count()).where(*wanted, *where).group_by(node_id)
     return {node: count for node, count in session.exec(counts)}  # noqa: C416 - typed so
 
 

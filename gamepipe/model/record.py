@@ -197,7 +197,8 @@ class Allocation:
     """None: an offer that the workflow has not taken yet."""
     released_at: datetime | None = None
     queued_at: datetime | None = None
-    """Its place in the queue: when it asked first, if it was preempted since; None: unknown."""
+    """Its place in the queue: when it asked; if it was preempted since, when it asked before that.
+    None: unknown."""
     tenant: str = "default"
     template: str = ""
     priority: int = 0

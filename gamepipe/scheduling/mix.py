@@ -29,6 +29,11 @@ class Profile:
     resources: tuple[Resources, ...] = ()
     weights: Numbers = field(default_factory=lambda: np.zeros(0))
 
+    def says_as(self, other: "Profile") -> bool:
+        """Whether it is the same mix, whatever its number."""
+        same = self.resources == other.resources
+        return same and np.array_equal(self.weights, other.weights)
+
     @property
     def amounts(self) -> Amounts:
         """[m, 3]"""

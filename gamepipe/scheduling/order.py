@@ -1,10 +1,9 @@
 """Who is served next: one queue over all tenants.
 
 Priority classes come first, the highest before the others. Within a class the tenant is next that
-holds the least of the fleet for its weight: of the resource of which it holds the largest share
-(Dominant Resource Fairness, Ghodsi et al., NSDI'11). Of a tenant the one is next that has waited
-the longest. Whoever fits nowhere is passed over, and so is everybody who asks for the same; the
-others go on. Shares follow every grant, so that the next pick is right.
+holds the least of the fleet for its weight (`dominance`). Of a tenant the one is next that has
+waited the longest. Whoever fits nowhere is passed over, and so is everybody who asks for the same;
+the others go on. Shares follow every grant, so that the next pick is right.
 
 Passed over for long enough, the oldest of a tenant *reserves*, when its turn has come: what it
 needs of one node is closed to all who come later in the order, and counts as held by its tenant. So
@@ -18,22 +17,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from itertools import groupby
-
-import numpy as np
 
 from gamepipe.model import reason as reasons
 from gamepipe.model.record import Verdict
 from gamepipe.scheduling.choose import Choice, Chooser, Closed, Refusal, verdicts
+from gamepipe.scheduling.dominance import weighed_share
 from gamepipe.scheduling.limit import LABEL, Label, kinds_of
 from gamepipe.scheduling.need import Need, kind_of
 from gamepipe.scheduling.order_policy import OrderPolicy
 from gamepipe.scheduling.preemption import Claim, Preempting, kept_from_others, said
 from gamepipe.scheduling.reservation import Reservations, reserve
-from gamepipe.scheduling.standing import DECIMALS
-from gamepipe.scheduling.unit import MILLIONTHS
-from gamepipe.scheduling.values import Amounts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,27 +183,7 @@ class Turns:
                 heapq.heappush(turns, self._turn(name, tenant))
 
     def _turn(self, name: str, tenant: "_Tenant") -> tuple[float, tuple[datetime, str], str]:
-        return self.weighed_share(name), tenant.oldest.head.age, name
-
-    def weighed_share(self, tenant: str) -> float:
-        """What a tenant holds for its weight: the less, the sooner it is its turn."""
-        return round(self.share(tenant) / self._policy.weight(tenant), DECIMALS)
-
-    def share(self, tenant: str) -> float:
-        """0..1: the largest share that a tenant holds of any resource of the fleet, with what is
-        reserved for it."""
-        return self.dominant(tenant)[0]
-
-    def dominant(self, tenant: str) -> tuple[float, int]:
-        """That share, and of which resource (by `holding.NAMES`) it is one."""
-        shares = self._fleet.holdings.of(tenant) / self._whole
-        return float(shares.max()), int(shares.argmax())
-
-    @cached_property
-    def _whole(self) -> Amounts:
-        fleet = self._fleet
-        gpus = int((fleet.devices.model >= 0).sum()) * MILLIONTHS
-        return np.maximum([*fleet.total.sum(axis=0), gpus], 1)
+        return weighed_share(name, self._fleet, self._policy), tenant.oldest.head.age, name
 
     def _find(self, line: Line) -> Choice | None:
         kind, over = kind_of(line.need), bool(self.over_limit(line))

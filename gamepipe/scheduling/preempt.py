@@ -4,7 +4,7 @@ Nobody is asked where room is being made already, and nobody elsewhere while som
 one that needs it: the node may be closed for a moment. Else the fewest on one node are, all of them
 of the lowest classes that are enough: of equally few those that lose the least work, then those of
 the node that costs the least. Each is needed: without any one of them there would not be enough
-room. Of one that was preempted before all counts since it asked first; else it would be the
+room. Of one that had to start anew all counts since its place in the queue; else it would be the
 youngest each time, and lose again and again.
 """
 

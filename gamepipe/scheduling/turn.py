@@ -14,6 +14,7 @@ from gamepipe.model.forecast import Turn
 from gamepipe.model.spec import GpuRequest
 from gamepipe.scheduling.choose import NONE_CLOSED, Choice, Chooser, Closed
 from gamepipe.scheduling.device import Devices
+from gamepipe.scheduling.dominance import dominant
 from gamepipe.scheduling.holding import NAMES, Holding, amounts_held, gpus_held
 from gamepipe.scheduling.limit import Limits
 from gamepipe.scheduling.lineup import Lineup
@@ -32,7 +33,7 @@ def turn_of(pipeline_id: str, present: Present) -> Turn | None:
     now = present.turns()
     lineup = present.lineup.where(lambda line: not now.over_limit(line) or _same(line, own))
     limited = len(present.lineup) - len(lineup)
-    share, kind = now.dominant(own.need.tenant)
+    share, kind = dominant(own.need.tenant, present.chooser.snapshot.fleet)
     above = older = others = 0
     for grant in _in_turn(lineup, present):
         if grant.waiting.pipeline_id == pipeline_id:

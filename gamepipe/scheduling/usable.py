@@ -5,7 +5,7 @@ All that goes in is in whole steps, so the sums are exact and both say the very 
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
 from math import floor, isfinite
 from typing import NamedTuple
@@ -48,8 +48,7 @@ class UsableOfOne:
             tuple((what, 1 / amount) for what, amount in enumerate(amounts) if amount)
             for amounts in profile.amounts.tolist()
         ]
-        self.of = lru_cache(KEPT)(self._of)
-        self._kinds = [
+        kinds = [
             sorted(
                 _Class(*one)
                 for one in zip(row, counts, weights, per_unit, strict=True)
@@ -57,34 +56,42 @@ class UsableOfOne:
             )
             for row in parts.tolist()
         ]
-        """The smallest part first."""
+        self.of = lru_cache(KEPT)(partial(_usable, kinds))
 
-    def _of(self, left: Sequence[float], spare: Sequence[int], kind: int, there: int) -> float:
-        """GPUs. Nodes that are alike are worked out once: what a choice left of one, too.
 
-        Args:
-            left: of each device, 0..1.
-            spare: of cores, memory and disk.
-            kind: of the node; -1: it has no device.
-            there: devices of the node.
-        """
-        ordered = sorted(left, reverse=True)
-        before = list(accumulate(ordered, initial=0.0))
-        able, usable = len(ordered), 0.0
-        ordered.append(0.0)
-        for part, devices, weight, per_unit in self._kinds[kind]:
-            while able and ordered[able - 1] < part:
-                able -= 1
-            if not able:
-                break
-            if devices in (0, 1):
-                served = _carried(able, per_unit, spare)
-                whole = int(served)
-                usable += weight * (before[whole] + (served - whole) * ordered[whole])
-            else:
-                size = max(there, 1) if devices == ALL else devices
-                usable += weight * _carried(able // size, per_unit, spare) * size
-        return usable
+def _usable(
+    kinds: Sequence[Sequence[_Class]],
+    left: Sequence[float],
+    spare: Sequence[int],
+    kind: int,
+    there: int,
+) -> float:
+    """GPUs. Nodes that are alike are worked out once: what a choice left of one, too.
+
+    Args:
+        kinds: the classes that nodes of each kind serve, those with the smallest part first.
+        left: of each device, 0..1.
+        spare: of cores, memory and disk.
+        kind: of the node; -1: it has no device.
+        there: devices of the node.
+    """
+    ordered = sorted(left, reverse=True)
+    before = list(accumulate(ordered, initial=0.0))
+    able, usable = len(ordered), 0.0
+    ordered.append(0.0)
+    for part, devices, weight, per_unit in kinds[kind]:
+        while able and ordered[able - 1] < part:
+            able -= 1
+        if not able:
+            break
+        if devices in (0, 1):
+            served = _carried(able, per_unit, spare)
+            whole = int(served)
+            usable += weight * (before[whole] + (served - whole) * ordered[whole])
+        else:
+            size = max(there, 1) if devices == ALL else devices
+            usable += weight * _carried(able // size, per_unit, spare) * size
+    return usable
 
 
 def _carried(wanted: int, per_unit: Sequence[tuple[int, float]], spare: Sequence[int]) -> float:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gamepipe.model import reason as reasons
 from gamepipe.model.spec import GpuRequest, Resources
 from gamepipe.scheduling.choose import Choice, Refusal
+from gamepipe.scheduling.dominance import dominant
 from gamepipe.scheduling.limit import Limits
 from gamepipe.scheduling.need import Need
 from gamepipe.scheduling.order import Line, Waiting
@@ -51,9 +52,10 @@ def test_the_dominant_share_decides_whatever_it_is_of() -> None:
     part = Need(resources=Resources(gpu=GpuRequest(share=0.5)), tenant="gpu")
     world.run("game", "n1", part)  # 1/8 of the GPUs
     world.run("job", "n1", need("cpu", cpu=12.0))  # 12 % of the cores
-    assert (world.turns.share("gpu"), world.turns.share("cpu")) == (0.125, 0.12)
+    fleet = world.chooser.snapshot.fleet
+    assert [dominant(tenant, fleet) for tenant in ("gpu", "cpu")] == [(0.125, 3), (0.12, 0)]
     world.end("game")
-    assert world.turns.share("gpu") == 0
+    assert dominant("gpu", fleet)[0] == 0
 
 
 def test_one_that_fits_nowhere_blocks_nobody() -> None:

@@ -41,7 +41,7 @@ async def test_one_of_a_small_tenant_is_not_behind_a_flood_that_asks_at_the_same
 async def test_of_those_who_ask_at_the_same_time_who_holds_less_for_its_weight_goes_first(
     store_url: str,
 ) -> None:
-    async with ordered(store_url, tenant_weights={"large": 4.0}) as store:
+    async with ordered(store_url, tenant_weights={"large": 8.0}) as store:
         await store.nodes.register(registration("n1", cpu=10), now=NOW)
         for name, tenant, cpu in (("h1", "large", 3.0), ("h2", "small", 1.0)):
             await place_at_once(store, **{name: {"tenant": tenant, "cpu": cpu}})
@@ -53,4 +53,16 @@ async def test_of_those_who_ask_at_the_same_time_who_holds_less_for_its_weight_g
             l2={"tenant": "large"} | ask,
         )
         placed = {name for name, status in found.items() if status is PlaceStatus.PLACED}
-        assert placed == {"l1", "l2"}, "3/4 is less than 1/1"
+        assert placed == {"l1", "l2"}, "6/8 is less than 1/1"
+
+
+async def test_a_flood_of_one_who_holds_nothing_leaves_room_for_one_who_holds_a_little(
+    store: GamePipelineStore,
+) -> None:
+    await store.nodes.register(registration("n1", cpu=100), now=NOW)
+    await place_at_once(store, held={"tenant": "small", "cpu": 1.0})
+    flood = {f"f{number}": {"tenant": "flood", "cpu": 9.0} for number in range(20)}
+    found = await place_at_once(store, **flood, one={"tenant": "small", "cpu": 9.0})
+    placed = [name for name, status in found.items() if status is PlaceStatus.PLACED]
+    assert len(placed) == 11
+    assert "one" in placed
