@@ -55,21 +55,21 @@ _DIALECT: Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # it h
 def put_rows(connection: Connection, kind: type[SQLModel], rows: Iterable[Values]) -> None:
     """Insert rows, or replace those with their primary keys; no key comes twice."""
     for names, some in _alike(rows).items():
-        insert_rows(connection, kind, some, _upsert(kind, names, _is_postgres(connection)))
+        insert_rows(connection, kind, some, _upsert(kind, names, is_postgres(connection)))
 
 
 def insert_rows(
     connection: Connection, kind: type[SQLModel], rows: Sequence[Values], statement: Any
 ) -> None:
     """Insert rows with the same columns, by an `insert_of` these."""
-    given = _pack(kind, rows) if _is_postgres(connection) else rows
+    given = _pack(kind, rows) if is_postgres(connection) else rows
     connection.execute(statement, given)
 
 
 def change_rows(connection: Connection, kind: type[SQLModel], rows: Iterable[Values]) -> None:
     """Change columns of rows that are there; each says its primary key, and no key comes twice."""
     for names, some in _alike(rows).items():
-        if _is_postgres(connection):
+        if is_postgres(connection):
             keys = [row[key_names(kind)[0]] for row in some]
             connection.execute(_update_from(kind, names), {**_pack(kind, some), _KEYS: keys})
         else:
@@ -95,7 +95,7 @@ def key_names(kind: type[SQLModel]) -> Names:
     return tuple(column.name for column in inspect(kind).primary_key)
 
 
-def _is_postgres(connection: Connection) -> bool:
+def is_postgres(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
 

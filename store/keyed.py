@@ -8,6 +8,8 @@ from sqlalchemy import ARRAY, any_, bindparam, func, inspect, tuple_
 from sqlmodel import Session, SQLModel, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from store.bulk import is_postgres
+
 Row = TypeVar("Row", bound=SQLModel)
 
 
@@ -17,7 +19,7 @@ def read_rows(
     """In the order of their keys: everybody locks them in the same one."""
     if not keys:
         return ()
-    postgres = session.get_bind().dialect.name == "postgresql"
+    postgres = is_postgres(session.connection())
     statement = _statement(table, postgres, lock)
     return session.exec(statement, params=_columns(table, keys) if postgres else {"keys": keys})
 

@@ -24,26 +24,23 @@ from tests.store.placing import check, place
 from tests.store.shapes import new, place_request, registration
 
 
+def allocate(tx: Transaction, name: str) -> None:
+    """An offer for a pipeline."""
+    row = tx.lock_pipeline(name)
+    assert row is not None
+    chooser, need = tx.fleet(NOW).chooser, need_of(row.spec, row.args)
+    choice = chooser.find(need)
+    assert choice is not None
+    waiting = Waiting(pipeline_id=name, queued_at=NOW)
+    serving.allocate(tx, row, waiting, need, choice, now=NOW, chooser=chooser)
+
+
 async def test_what_was_rolled_back_was_never_there(store: GamePipelineStore) -> None:
     await store.nodes.register(registration("n1", cpu=1), now=NOW)
     await store.pipelines.add(new("p1"), now=NOW)
 
     def fail(tx: Transaction) -> None:
-        row = tx.lock_pipeline("p1")
-        assert row is not None
-        chooser = tx.fleet(NOW).chooser
-        need = need_of(row.spec, row.args)
-        choice = chooser.find(need)
-        assert choice is not None
-        serving.allocate(
-            tx,
-            row,
-            Waiting(pipeline_id=row.id, queued_at=NOW),
-            need,
-            choice,
-            now=NOW,
-            chooser=chooser,
-        )
+        allocate(tx, "p1")
         raise GamePipeError("on purpose")
 
     with pytest.raises(GamePipeError):
@@ -82,21 +79,9 @@ async def test_a_rollback_undoes_what_was_changed_and_reads_nothing_else(
         node = tx.session.get_one(NodeRow, "n1")
         node.labels = {"disk": "gone"}
         tx.session.delete(tx.session.get_one(AllocationRow, ("p2", 1)))
-        row = tx.lock_pipeline("p3")
-        assert row is not None
-        chooser, need = tx.fleet(NOW).chooser, need_of(row.spec, row.args)
-        choice = chooser.find(need)
-        assert choice is not None
-        serving.allocate(
-            tx,
-            row,
-            Waiting(pipeline_id=row.id, queued_at=NOW),
-            need,
-            choice,
-            now=NOW,
-            chooser=chooser,
-        )
-        assert {key[0] for key in chooser.snapshot.fleet.held} == {"p3", "p4"}
+        allocate(tx, "p3")
+        held = tx.fleet(NOW).chooser.snapshot.fleet.held
+        assert {key[0] for key in held} == {"p3", "p4"}
         raise ValueError("on purpose")
 
     loads.clear()
@@ -115,23 +100,9 @@ async def test_a_fleet_that_was_read_by_what_was_rolled_back_is_kept(
 ) -> None:
     await store.nodes.register(registration("n1"), now=NOW)
     await store.pipelines.add(new("p1"), now=NOW)
-    real = serving.allocate
 
     def fail(tx: Transaction) -> None:
-        row = tx.lock_pipeline("p1")
-        assert row is not None
-        chooser, need = tx.fleet(NOW).chooser, need_of(row.spec, row.args)
-        choice = chooser.find(need)
-        assert choice is not None
-        real(
-            tx,
-            row,
-            Waiting(pipeline_id=row.id, queued_at=NOW),
-            need,
-            choice,
-            now=NOW,
-            chooser=chooser,
-        )
+        allocate(tx, "p1")
         raise ValueError("on purpose")
 
     for _ in range(3):
