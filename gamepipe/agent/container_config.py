@@ -16,12 +16,16 @@ OUTPUT = "/gamepipe/output"
 MAX_SCRIPT_BYTES = 120 * 1024
 """Linux passes no longer argument than 128 KiB."""
 SUPERVISOR = (
-    'trap "trap : TERM; kill -TERM -1 2>/dev/null" TERM; '
+    """told=; trap "trap '' TERM; told=1; kill -TERM -1 2>/dev/null" TERM; """
     '/bin/sh -e -c "$1" & child=$!; wait $child; code=$?; '
-    "while kill -0 $child 2>/dev/null; do wait $child; code=$?; done; exit $code"
+    "while kill -0 $child 2>/dev/null; do wait $child; code=$?; done; "
+    'if [ "$told" ]; then wait $child; end=$?; case $end in 127|-1) ;; *) code=$end ;; esac; fi; '
+    "exit $code"
 )
 """Process 1 of a container ignores TERM unless it handles it, and a shell handles it only between
-two commands. So the script runs as a child, and this one hands TERM on to everything inside."""
+two commands. So the script runs as a child, and this one hands TERM on to everything inside, once:
+a stop may be sent again. A `wait` that a second TERM breaks off says nothing of the child, though
+it may have seen its end; the last one knows, unless the shell forgot it (127, or -1 in bash)."""
 _NANO = 1_000_000_000
 _LOG_DRIVER = "local"
 """It keeps bytes as they are; json-file loses a character at each 16 KiB of a long line."""
