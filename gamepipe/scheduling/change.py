@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gamepipe.scheduling import gpuchange
-from gamepipe.scheduling.amount import amounts_column
+from gamepipe.scheduling.amount import amounts_of
 from gamepipe.scheduling.choose import RESERVED
 from gamepipe.scheduling.crowd import crowd
 from gamepipe.scheduling.fleet import CPU, DISK, MEMORY
@@ -73,7 +73,7 @@ def _port(case: Case) -> Iterator[Change]:
 def _amount(kind: int) -> Callable[[Case], Iterator[Change]]:
     def make(case: Case) -> Iterator[Change]:
         fleet, what = case.snapshot.fleet, _WHAT[kind]
-        asked = int(amounts_column(case.need.resources)[kind])
+        asked = amounts_of(case.need.resources)[kind]
         total, left = int(fleet.total[case.row, kind]), int(fleet.left[case.row, kind])
         up, down = (cores, cores) if kind == CPU else (size_up, size_down)
         part = (asked - left) / asked

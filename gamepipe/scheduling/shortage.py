@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from gamepipe.model.gpu import ALL
 from gamepipe.model.node import GpuFacts
 from gamepipe.model.spec import GpuRequest, Resources
-from gamepipe.scheduling.amount import amounts_column
+from gamepipe.scheduling.amount import amounts_of
 from gamepipe.scheduling.fleet import CPU, DISK, MEMORY, Fleet
 from gamepipe.scheduling.obstacle import Obstacle
 from gamepipe.scheduling.share import shortage
@@ -17,10 +17,10 @@ GIB = 1 << 30
 
 def obstacles(resources: Resources, fleet: Fleet, rows: Some) -> Iterator[Obstacle]:
     """Cores, memory, disk; then GPUs. Who asks for nothing of a thing is not short of it."""
-    asked = amounts_column(resources)
+    asked = amounts_of(resources)
     for kind, code in ((CPU, "CPU"), (MEMORY, "MEMORY"), (DISK, "DISK")):
         if asked[kind]:
-            yield _amount(fleet, rows, code, kind, int(asked[kind]))
+            yield _amount(fleet, rows, code, kind, asked[kind])
     if not resources.gpu.is_empty:
         _, enough = fleet.devices.picked(resources.gpu, rows)
         yield Obstacle(
