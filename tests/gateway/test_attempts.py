@@ -9,7 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gamepipe.v1 import log_pb2, node_pb2, node_pb2_grpc, pipeline_pb2, step_pb2
 from gamepipe.v1.pipeline_pb2_grpc import GamePipelineGRPCServiceStub
 from tests.gateway.conftest import Gateway
-from tests.gateway.test_nodes import SECRET, request
+from tests.gateway.stream import request
+from tests.gateway.test_nodes import SECRET
 from tests.gateway.test_pipelines import reason
 from tests.waiting import eventually
 from tests.workflows.node import until_stopped

@@ -15,9 +15,9 @@ from gamepipe.v1 import node_pb2
 from gamepipe.v1.node_pb2_grpc import GameNodeServiceStub
 from store.store import GamePipelineStore
 from tests.gateway.conftest import Gateway, running
+from tests.gateway.stream import opened, request
 from tests.gateway.test_latency import ONE as NEAR
 from tests.gateway.test_latency import STOCKHOLM, SWEDEN, probes
-from tests.gateway.test_nodes import Stream, hello_of, request
 from tests.temporal_fixtures import TemporalServer
 from tests.waiting import eventually
 from tests.workflows.node import now, register, until_stopped
@@ -96,9 +96,7 @@ async def test_a_node_whose_stream_is_back(gateway: Gateway, agent: GameNodeServ
     registered = await agent.Register(request())
     await gateway.store.nodes.mark("n1", Connectivity.SUSPECT, now=now())
     waiting = await queued(gateway, ONE)
-    stream = Stream(agent)
-    await stream.say(hello=hello_of("n1", registered))
-    await stream.hear("welcome")
+    await opened(agent, registered)
     assert (await gateway.http.get("/nodes/n1")).json()["connectivity"] == "online"
 
     await eventually(lambda: placed(gateway, waiting), what="it to be placed")
@@ -152,9 +150,7 @@ async def test_a_game_that_is_stopped_once_its_node_has_tidied_up(
     (game,) = (await gateway.http.get("/instances", params={"live": True})).json()
     assert (await gateway.http.post(f"/instances/{game['id']}/stop")).status_code == 202
     await eventually(lambda: gateway.store.nodes.stop_orders("n1"), what="the order to tidy up")
-    stream = Stream(agent)
-    await stream.say(hello=hello_of("n1", await agent.Register(request(facts=LARGE))))
-    await stream.hear("welcome")
+    stream = await opened(agent, await agent.Register(request(facts=LARGE)))
     order = (await stream.hear("stop_order")).stop_order
     await stream.say(stop_confirmed=node_pb2.StopConfirmed(order_id=order.order_id))
     await eventually(lambda: placed(gateway, waiting), what="it to be placed")

@@ -13,13 +13,13 @@ from gamepipe.model.state import Connectivity, PipelineState
 from gamepipe.v1 import node_pb2, node_pb2_grpc
 from tests.cli.test_usage import gamepipe
 from tests.gateway.conftest import Gateway, running
+from tests.gateway.stream import BEAT, Stream, connect, hello_of, opened, request
 from tests.gateway.test_pipelines import reason
 from tests.temporal_fixtures import TemporalServer
 from tests.waiting import eventually
 from tests.workflows.node import now
 from tests.workflows.shapes import service_up
 
-FACTS = node_pb2.NodeFacts(cpu=4, memory_bytes=1 << 33, features=["command"])
 SECRET = {
     "name": "secret",
     "envs": ["TOKEN"],
@@ -31,42 +31,6 @@ GAME = {
 }
 
 
-def request(node_id: str = "n1", **changes: object) -> node_pb2.RegisterRequest:
-    fields = {"node_id": node_id, "facts": FACTS, "protocol": 1} | changes
-    return node_pb2.RegisterRequest(**fields)  # type: ignore[arg-type]
-
-
-class Stream:
-    """One agent's stream, spoken by hand."""
-
-    def __init__(self, stub: node_pb2_grpc.GameNodeServiceStub) -> None:
-        self._call = stub.Connect()
-
-    async def say(self, **message: object) -> None:
-        await self._call.write(node_pb2.ConnectRequest(**message))  # type: ignore[arg-type]
-
-    async def hear(self, kind: str) -> node_pb2.ConnectResponse:
-        """The next message, which must be of that kind."""
-        message = await asyncio.wait_for(self._call.read(), 10)
-        assert isinstance(message, node_pb2.ConnectResponse), f"the stream ended before {kind}"
-        assert message.WhichOneof("message") == kind
-        return message
-
-    async def ends(self) -> None:
-        assert await asyncio.wait_for(self._call.read(), 10) is grpc.aio.EOF
-
-
-def hello_of(node_id: str, answer: node_pb2.RegisterResponse) -> node_pb2.Hello:
-    return node_pb2.Hello(node_id=node_id, session=answer.session, session_key=answer.session_key)
-
-
-async def connect(stub: node_pb2_grpc.GameNodeServiceStub, node_id: str = "n1") -> Stream:
-    stream = Stream(stub)
-    await stream.say(hello=hello_of(node_id, await stub.Register(request(node_id))))
-    await stream.hear("welcome")
-    return stream
-
-
 async def test_a_node_registers_and_is_seen(
     gateway: Gateway, agent: node_pb2_grpc.GameNodeServiceStub
 ) -> None:
@@ -75,12 +39,11 @@ async def test_a_node_registers_and_is_seen(
     assert answer.temporal_address == gateway.settings.temporal_address
     (node,) = (await gateway.http.get("/nodes")).json()
     assert (node["id"], node["labels"], node["facts"]["cpu"]) == ("n1", {"disk": "ssd"}, 4.0)
-    stream = await connect(agent)
-    await stream.say(heartbeat=node_pb2.Heartbeat(cpu_share=0.5, running_steps=3))
+    await connect(agent)
 
     async def beaten() -> bool:
         seen = (await gateway.http.get("/nodes/n1")).json()
-        return bool(seen["metrics"]["running_steps"] == 3)
+        return bool(seen["metrics"]["running_steps"] == BEAT.running_steps)
 
     await eventually(beaten, what="the heartbeat")
 
@@ -109,9 +72,7 @@ async def test_the_newest_session_wins(
     agent: node_pb2_grpc.GameNodeServiceStub,
 ) -> None:
     first = await agent.Register(request())
-    older = Stream(agent)
-    await older.say(hello=hello_of("n1", first))
-    await older.hear("welcome")
+    older = await opened(agent, first)
     await connect(agent)
     superseded = await older.hear("superseded")
     assert superseded.superseded.newest_session == 2
