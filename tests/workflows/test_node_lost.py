@@ -5,7 +5,7 @@ import asyncio
 from temporalio.client import WorkflowHandle
 
 from gamepipe.model.state import Connectivity, PipelineState, StepState
-from gamepipe.wire import NodeLost, ReportKind, StepAssignment, StepResult
+from gamepipe.wire import NodeBack, NodeLost, ReportKind, StepAssignment, StepResult
 from tests.waiting import eventually
 from tests.workflows.conftest import Stack
 from tests.workflows.node import ScriptedNode, done, now
@@ -98,7 +98,7 @@ async def test_wait_dispatches_the_same_attempt_again_until_the_node_is_back(
     frozen = asyncio.Event()
 
     async def dies_once(node: ScriptedNode, assignment: StepAssignment) -> StepResult:
-        if assignment.dispatch == 1:
+        if not frozen.is_set():
             frozen.set()
             await asyncio.Event().wait()
         return done()
@@ -114,6 +114,7 @@ async def test_wait_dispatches_the_same_attempt_again_until_the_node_is_back(
 
     await eventually(waiting)
     async with node.worker():
+        await handle.signal("node_back", NodeBack(node_id=node.id, generation=1))
         record = await stack.finish(handle)
     assert record.state is PipelineState.COMPLETED
     assert {a.attempt for a in node.assignments if a.step.name == "two"} == {1}
