@@ -83,7 +83,8 @@ def build_worker(
         activities=[*control.all(), *drains.all()],
         interceptors=[ErrorInterceptor()],
         max_cached_workflows=2000,
-        max_concurrent_workflow_tasks=200,
+        max_concurrent_workflow_tasks=20,
+        max_concurrent_activities=200,
         max_concurrent_local_activities=100,
         graceful_shutdown_timeout=timedelta(seconds=2),
     )

@@ -38,6 +38,7 @@ async def start_pipeline(client: Client, record: PipelineRecord, settings: RunSe
                 secret_names=record.secret_names,
                 definition_revision=record.definition_revision,
                 settings=settings,
+                recorded_saves=True,
             ),
             id=workflow_id(record.id),
             task_queue=CONTROL_QUEUE,

@@ -8,6 +8,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from gamepipe.wire.drain import Drain, DrainLook, DrainProgress, DrainState, DrainWatch
     from workflows import policy
+    from workflows.storing import ask_store
 
 
 @workflow.defn(name="DrainNode")
@@ -23,7 +24,8 @@ class DrainNode:
     @workflow.run
     async def run(self, drain: Drain) -> DrainProgress:
         """Returns once the node is empty, or somebody set it back to normal."""
-        await workflow.execute_local_activity("begin_drain", drain, **policy.STORE)
+        recorded = workflow.patched("saves-are-recorded")
+        await ask_store("begin_drain", drain, recorded=recorded)
         look = await self._watch(drain.deadline)
         if not look.is_over:
             self._state = DrainState.STOPPING

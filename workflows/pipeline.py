@@ -287,7 +287,9 @@ class GamePipeline:
             await workflow.wait_condition(workflow.all_handlers_finished)
             interrupted = self._is_canceled or self._is_interrupted(generation)
             if not context.book.dirty and not interrupted:
-                workflow.continue_as_new(replace(context.start, carried=context.carry()))
+                workflow.continue_as_new(
+                    replace(context.start, recorded_saves=True, carried=context.carry())
+                )
         await workflow.wait_condition(lambda: self._is_interrupted(generation))
 
     def _is_interrupted(self, generation: Generation) -> bool:

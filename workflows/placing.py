@@ -10,8 +10,9 @@ with workflow.unsafe.imports_passed_through():
     from gamepipe.model.state import PipelineState
     from gamepipe.wire import PlaceAnswer, Placement, PlaceStatus, WithdrawRequest
 
-from workflows import policy, searching
+from workflows import searching
 from workflows.context import HaltKind, RunContext
+from workflows.storing import ask_store
 from workflows.waiting import wait_at_most
 
 
@@ -81,14 +82,14 @@ class Placing:
     async def _give_up(self) -> None:
         """Leave the queue; an offer that crossed this is released with it."""
         context = self._context
-        await workflow.execute_local_activity(
+        await ask_store(
             "withdraw_placement",
             WithdrawRequest(
                 pipeline_id=context.start.pipeline_id,
                 incarnation=context.start.incarnation,
                 generation=context.book.generation,
             ),
-            **policy.STORE,
+            recorded=context.start.recorded_saves,
         )
         if not context.halted:
             waited = context.book.message or "no node fits"

@@ -24,10 +24,14 @@ STORE: Final[dict[str, Any]] = {
         backoff_coefficient=2.0,
         maximum_interval=timedelta(seconds=5),
     ),
+}
+"""Activities that talk to the store: retried without limit."""
+
+LOCAL: Final[dict[str, Any]] = {
     # A longer wait becomes a timer, so that a store that is down does not hold a workflow task.
     "local_retry_threshold": timedelta(seconds=1),
 }
-"""Local activities that talk to the store: retried without limit."""
+"""Besides, where they are local ones."""
 
 GATHER: Final = timedelta(milliseconds=500)
 """How long a change waits for others to share its save; news of a step's start does not wait."""

@@ -21,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     )
 
 from workflows import policy
+from workflows.storing import ask_store
 from workflows.waiting import wait_at_most
 
 
@@ -83,16 +84,13 @@ class Saver:
             return answer
 
     async def _send(self, request: SaveRequest) -> SaveAck:
-        ack = await workflow.execute_local_activity(
-            "save_progress", request, result_type=SaveAck, **policy.STORE
-        )
-        return cast(SaveAck, ack)
+        return cast(SaveAck, await self._ask_store("save_progress", request, SaveAck))
 
     async def _ask(self, request: PlaceRequest) -> PlaceAnswer:
-        answer = await workflow.execute_local_activity(
-            "place_pipeline", request, result_type=PlaceAnswer, **policy.STORE
-        )
-        return cast(PlaceAnswer, answer)
+        return cast(PlaceAnswer, await self._ask_store("place_pipeline", request, PlaceAnswer))
+
+    async def _ask_store(self, activity: str, request: object, result_type: type) -> Any:
+        return await ask_store(activity, request, result_type, recorded=self._start.recorded_saves)
 
     def _completed(self, request: SaveRequest) -> SaveRequest:
         """With every step: this run was reset, and the store has steps of the run before it."""

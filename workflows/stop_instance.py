@@ -14,6 +14,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from workflows import policy
     from workflows.answer import Rubbish, read_answer
+    from workflows.storing import ask_store
 
 
 _KEEP_TRYING = RetryPolicy(
@@ -28,9 +29,8 @@ class StopInstance:
     @workflow.run
     async def run(self, stop: InstanceStop) -> InstanceEnd:
         """Keeps trying while the node is away: a stop that was asked for is never forgotten."""
-        await workflow.execute_local_activity(
-            "begin_instance_stop", stop.order.instance_id, **policy.STORE
-        )
+        recorded = workflow.patched("saves-are-recorded")
+        await ask_store("begin_instance_stop", stop.order.instance_id, recorded=recorded)
         answer: RawValue = await workflow.execute_activity(
             "stop_instance",
             stop.order,
@@ -42,10 +42,10 @@ class StopInstance:
             summary=f"stop instance {stop.order.instance_id}"[:200],
         )
         end = _end_of(answer)
-        await workflow.execute_local_activity(
+        await ask_store(
             "end_instance",
             InstanceEnded(instance_id=stop.order.instance_id, node_id=stop.node_id, end=end),
-            **policy.STORE,
+            recorded=recorded,
         )
         return end
 

@@ -62,6 +62,8 @@ class PipelineStart:
     secret_names: tuple[str, ...] = ()
     definition_revision: int = 1
     settings: RunSettings = field(default_factory=RunSettings)
+    recorded_saves: bool = False
+    """What it asks of the store stands in its history; not so in runs that began before."""
     carried: CarriedRun | None = None
 
 

@@ -1,7 +1,6 @@
 """Two hundred pipelines of three tenants on fifty light agents: too many to run at once."""
 
 import asyncio
-import json
 import subprocess
 import sys
 from collections import Counter
@@ -9,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client, WorkflowHistory
+from temporalio.client import Client
 
 from gamepipe import searchattribute
 from gamepipe.wire import workflow_id
 from tests.e2e.holdings import Change, record_changes, recorded_changes
 from tests.e2e.stack import RunningStack, wait_for
+from tests.workflows.test_saving import activities_in
 
 AGENTS = 50
 FLOOD, SOME, FEW = "flood", "some", "few"
@@ -83,20 +82,9 @@ async def times_asked(stack: RunningStack, ids: list[str]) -> list[int]:
     async def count(pipeline_id: str) -> int:
         async with room:
             handle = client.get_workflow_handle(workflow_id(pipeline_id))
-            return placements_in(await handle.fetch_history())
+            return activities_in(await handle.fetch_history()).count("place_pipeline")
 
     return await asyncio.gather(*map(count, ids))
-
-
-def placements_in(history: WorkflowHistory) -> int:
-    """Local activities are markers."""
-    markers = [
-        event.marker_recorded_event_attributes.details["data"].payloads[0]
-        for event in history.events
-        if event.event_type == EventType.EVENT_TYPE_MARKER_RECORDED
-        and "data" in event.marker_recorded_event_attributes.details
-    ]
-    return sum(json.loads(one.data).get("activity_type") == "place_pipeline" for one in markers)
 
 
 async def shown_in_temporal(stack: RunningStack) -> tuple[int, str]:

@@ -8,18 +8,21 @@ from collections.abc import Iterator, Sequence
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+from temporalio.worker import Replayer
 
 from gamepipe.limit import LINE_BYTES, LOG_REQUEST_BYTES, MESSAGE_BYTES, UNACKNOWLEDGED_REQUESTS
 from gamepipe.logchunk import pack
 from gamepipe.model.record import LogLine, LogStream
 from gamepipe.ports import LogChunk
 from gamepipe.v1 import log_pb2, node_pb2
+from gamepipe.wire import workflow_id
 from store.log import LogStore
 from tests.gateway.conftest import Gateway
 from tests.reference.client import FACTS, ReferenceNode, key_of, now
 from tests.reference.test_node import ABORTED, OK, _renew, shown, submit
 from tests.waiting import eventually
 from tests.workflows.node import now as utc_now
+from workflows.pipeline import GamePipeline
 
 
 def lines_of(
@@ -275,6 +278,8 @@ async def test_reports_that_come_reordered_repeated_and_late_count_once_each(
         states = [one["data"]["state"] for one in events if one["kind"] == "step_state_changed"]
         assert states == ["running", "completed"]
         assert (await shown(gateway, pipeline_id))["state"] == "completed"
+        run = gateway.client.get_workflow_handle(workflow_id(pipeline_id))
+        await Replayer(workflows=[GamePipeline]).replay_workflow(await run.fetch_history())
 
 
 def _everything(node: ReferenceNode, work: node_pb2.Work, size: str, *, times: int) -> Iterator:
