@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -48,8 +49,22 @@ def ledger(tmp_path: Path) -> Path:
     return folder
 
 
-def open_gate(ledger: Path) -> None:
-    (ledger / "gate").write_text("gate open\n")
+def open_gate(ledger: Path, stack: RunningStack) -> None:
+    """Once step two waits there."""
+
+    def opened() -> bool:
+        with suppress(OSError):  # nobody reads yet
+            gate = os.open(ledger / "gate", os.O_WRONLY | os.O_NONBLOCK)
+            os.write(gate, b"gate open\n")
+            os.close(gate)
+            return True
+        return False
+
+    try:
+        wait_for(opened, what="step two to wait at the gate")
+    except AssertionError as error:
+        shown = stack.run("list", "-o", "json").stdout, stack.output()[-20_000:]
+        raise AssertionError("\n".join(shown)) from error
 
 
 def expected_lines() -> list[str]:
@@ -86,7 +101,7 @@ def test_a_pipeline_survives_the_death_of_every_process(
     pipeline_id = begin(stack, ledger)
     stack.kill_everything()
     stack.start()
-    open_gate(ledger)
+    open_gate(ledger, stack)
     hold(stack, pipeline_id, ledger)
     assert stack.interrupt() < 3
 
@@ -98,7 +113,7 @@ def test_a_pipeline_survives_the_death_of_a_process(
     stack = mended_stack
     pipeline_id = begin(stack, ledger)
     stack.kill(name)
-    open_gate(ledger)
+    open_gate(ledger, stack)
     hold(stack, pipeline_id, ledger)
 
 
