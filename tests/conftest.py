@@ -3,6 +3,7 @@
 import gc
 
 import pytest
+import structlog
 
 pytest_plugins = [
     "tests.temporal_fixtures",
@@ -17,6 +18,16 @@ pytest_plugins = [
 # Before 3.11.8, a collection in the middle of `ast.parse` that calls Python (Hypothesis watches
 # collections) fails with "AST constructor recursion depth mismatch" (python/cpython#106905).
 gc.disable()
+
+# A traceback as rich draws it takes 0.4 s, in which a gateway in this process hears nobody.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(
+            colors=False, exception_formatter=structlog.dev.plain_traceback
+        ),
+    ]
+)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

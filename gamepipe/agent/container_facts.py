@@ -141,6 +141,9 @@ class ContainerFacts:
         status = health.get("Status", "")
         outputs = [check.get("Output", "") for check in health.get("Log") or ()]
         printed, is_cut = _printed(outputs[-1] if outputs else "")
+        started_at, ended_at = parse_time(state["StartedAt"]), parse_time(state["FinishedAt"])
+        if started_at and ended_at:  # the engine notes a start after it: a short life may be over
+            ended_at = max(started_at, ended_at)
         return cls(
             id=answer["Id"],
             name=answer["Name"].removeprefix("/"),
@@ -150,8 +153,8 @@ class ContainerFacts:
             exit_code=state["ExitCode"],
             oom_killed=state.get("OOMKilled", False),
             error=state.get("Error", ""),
-            started_at=parse_time(state["StartedAt"]),
-            ended_at=parse_time(state["FinishedAt"]),
+            started_at=started_at,
+            ended_at=ended_at,
             health="" if status == "none" else status,
             health_output=printed,
             health_output_is_cut=is_cut,

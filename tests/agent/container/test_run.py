@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gamepipe.agent.container_engine import connect_docker
+from gamepipe.agent.container_facts import ContainerFacts
 from gamepipe.model import reason as reasons
 from gamepipe.model.record import LogStream
 from gamepipe.model.spec import Port, PullPolicy, StepType
@@ -12,6 +13,18 @@ from tests.agent.container.conftest import Attempt, Bench, MemorySink, next_atte
 from tests.docker_fixtures import import_image
 
 pytestmark = pytest.mark.docker
+
+
+def test_none_ends_before_it_began() -> None:
+    """Docker notes the start of one that ends at once after its end."""
+    state = {"Running": False, "ExitCode": 0}
+    times = {
+        "StartedAt": "2026-01-01T00:00:00.594370000Z",
+        "FinishedAt": "2026-01-01T00:00:00.593840000Z",
+    }
+    answer = {"Id": "1", "Name": "/one", "State": state | times, "Config": {}}
+    facts = ContainerFacts.from_inspect(answer)
+    assert facts.started_at == facts.ended_at == datetime(2026, 1, 1, 0, 0, 0, 594370, tzinfo=UTC)
 
 
 async def test_commands_run_as_one_script_in_the_workspace(bench: Bench) -> None:
