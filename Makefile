@@ -1,6 +1,7 @@
 # `make help` explains everything. Needs only Python 3.11 or newer and a package index.
 PYTHON ?= python3
 VENV := .venv
+JOBS ?= 2
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -26,8 +27,8 @@ demo: env ## run examples/quickstart.yaml on a stack of its own, with everything
 up: env ## run the whole service here, in the foreground
 	@$(BIN)/gamepipe up --allow-commands
 
-test: env ## run all tests; what this machine lacks is skipped with a reason
-	$(BIN)/python -m pytest
+test: env ## run all tests, JOBS at once; what this machine lacks is skipped with a reason
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 lint: env format types imports ## check style, types, imports and dependencies
 
