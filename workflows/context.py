@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from gamepipe.model.run import RunBook
     from gamepipe.model.spec import Step
     from gamepipe.model.state import StepState
-    from gamepipe.wire import CarriedRun, PipelineStart, Placement, Preempt
+    from gamepipe.wire import CancelOrder, CarriedRun, NodeLost, PipelineStart, Placement, Preempt
     from workflows.carrying import size_of, without_needless_outputs
     from workflows.saver import Saver
 
@@ -69,6 +69,8 @@ class RunContext:
         self.placement: Placement | None = None
         self.early_preempt: Preempt | None = None
         """It came before the answer that brings the placement which it is about."""
+        self.early_loss: NodeLost | None = None
+        """So did this."""
         self.lost_nodes: tuple[str, ...] = ()
         self.give_up_reason: tuple[str, str] | None = None
         self.redefined = 0
@@ -99,6 +101,12 @@ class RunContext:
     def grace(self) -> timedelta:
         return timedelta(seconds=self.grace_seconds)
 
+    def cancel(self, order: CancelOrder) -> None:
+        """Halt, unless it is too late for that."""
+        if not self.book.state.is_terminal:
+            message = order.reason or "canceled on request"
+            self.halt_for(HaltKind.CANCEL, message, order.grace_seconds)
+
     def halt_for(self, kind: HaltKind, message: str, grace_seconds: float | None = None) -> None:
         """Stop dispatching. The first halt decides; a later one may only shorten the grace."""
         if grace_seconds is not None and (self.halt is None or grace_seconds < self.grace_seconds):
@@ -107,8 +115,15 @@ class RunContext:
             if self.halt is None:
                 self.orderly = workflow.patched("orderly-halt")
             self.halt = Halt(kind=kind, message=message, at=workflow.time())
-            if kind is HaltKind.CANCEL and not self.book.state.is_terminal:
-                self.explain(reasons.CANCELING, message)
+            self.tell_of_cancel()
+
+    def tell_of_cancel(self) -> None:
+        """Not before the placement that is under way: its own event has its number already."""
+        halt = self.halt
+        if halt is None or halt.kind is not HaltKind.CANCEL or self.book.state.is_terminal:
+            return
+        if not self.saver.placing:
+            self.explain(reasons.CANCELING, halt.message)
 
     def silence_left(self) -> timedelta:
         """Of a halted run: until a node that says nothing counts as out of reach."""

@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from gamepipe.model.interpolation import scope_for
     from gamepipe.model.spec import OnNodeLost, Step, StepType
     from gamepipe.model.state import PipelineState, StepState
-    from gamepipe.wire import Placement, StepAssignment, StepResult
+    from gamepipe.wire import NodeLost, Placement, Preempt, StepAssignment, StepResult
 
 from workflows import policy
 from workflows.attempt import StepRun
@@ -47,9 +47,14 @@ class Generation:
         self._runs: dict[int, StepRun] = {}
         self._ancestors = ancestors(context.start.spec.steps)
         self._devices = step_devices(context.start.spec, placement.gpu_devices)
-        early = context.early_preempt
-        if early and early.generation == self.number:
-            self.preempt(early.for_pipeline)
+        self._heed(context.early_preempt, context.early_loss)
+
+    def _heed(self, preempt: Preempt | None, loss: NodeLost | None) -> None:
+        """What came before the placement did."""
+        if preempt and preempt.generation == self.number:
+            self.preempt(preempt.for_pipeline)
+        if loss and (loss.node_id, loss.generation) == (self.node_id, self.number):
+            self.mark_lost()
 
     async def drive(self) -> GenerationEnd:
         while True:

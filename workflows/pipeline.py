@@ -60,7 +60,7 @@ class GamePipeline:
             except asyncio.CancelledError:
                 # The Web UI's own button, or `GamePipelineService.cancel`: shield the cleanup.
                 self._cancel_requested = True
-                self._halt_for_cancel(CancelOrder(reason=workflow.cancellation_reason() or ""))
+                self._context.cancel(CancelOrder(reason=workflow.cancellation_reason() or ""))
         end = main.result()
         if end.state is PipelineState.CANCELED and self._cancel_requested:
             raise CancelledError(end.message or "canceled")
@@ -128,11 +128,15 @@ class GamePipeline:
         """With `on_node_lost: wait` nothing is dispatched until `node_back`, or seldom."""
         if generation := self._placed(lost):
             generation.mark_lost()
+        elif self._context.saver.placing:
+            self._context.early_loss = lost
 
     @workflow.signal(name="node_back")
     def node_back(self, back: NodeBack) -> None:
         if generation := self._placed(back):
             generation.mark_back()
+        elif self._context.early_loss and self._context.early_loss.node_id == back.node_id:
+            self._context.early_loss = None
 
     def _placed(self, news: NodeLost | NodeBack) -> Generation | None:
         """The generation that news of a node is about, if it is current and still placed there."""
@@ -144,7 +148,7 @@ class GamePipeline:
     @workflow.signal(name="cancel_pipeline")
     def cancel_pipeline(self, order: CancelOrder) -> None:
         """Like Temporal's own cancel, with a grace; a second one only shortens it."""
-        self._halt_for_cancel(order)
+        self._context.cancel(order)
 
     @workflow.update(name="step_status")
     async def step_status(self, status: StepStatus) -> StepRecord:
@@ -177,12 +181,6 @@ class GamePipeline:
             progress=book.progress(),
             steps=tuple(book.steps),
         )
-
-    def _halt_for_cancel(self, order: CancelOrder) -> None:
-        if self._context.book.state.is_terminal:
-            return
-        message = order.reason or "canceled on request"
-        self._context.halt_for(HaltKind.CANCEL, message, order.grace_seconds)
 
     # --- the run --------------------------------------------------------------------------------
 

@@ -40,6 +40,8 @@ class Placing:
                 context.lost_nodes, context.start.definition_revision
             )
             self._redefine(answer)
+            if context.start.recorded_saves:
+                context.tell_of_cancel()
             if answer.status is PlaceStatus.CLOSED:
                 context.halt_for(HaltKind.CLOSED, "the store closed the pipeline")
                 return None

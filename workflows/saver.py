@@ -37,6 +37,8 @@ class Saver:
         self._hurried = False
         self.closed = False
         """The store refused a save: the pipeline ended or belongs to another run."""
+        self.placing = False
+        """The store is asked for a placement: what it answers is the next thing to be told."""
 
     async def follow(self) -> None:
         """Save what changed, for as long as the run lasts. The end of a step waits a moment for
@@ -77,9 +79,11 @@ class Saver:
                 placed=placed,
                 avoid=avoid,
             )
+            self.placing = self._start.recorded_saves
             answer = await self._ask(request)
             if answer.status is PlaceStatus.INCOMPLETE:
                 answer = await self._ask(replace(request, saved=self._completed(saved)))
+            self.placing = False
             self._take(answer)
             return answer
 
