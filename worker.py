@@ -45,7 +45,7 @@ with uncollected():
     from gamepipe.ports import Store
     from gamepipe.setting import read_settings
     from gamepipe.stopping import Stopper
-    from gamepipe.wire import CONTROL_QUEUE, CleanUp
+    from gamepipe.wire import CONTROL_QUEUE, DRAIN_QUEUE, CleanUp
     from store.store import GamePipelineStore
     from workflows.drain import DrainNode
     from workflows.pipeline import GamePipeline
@@ -54,6 +54,8 @@ with uncollected():
 
 _log = structlog.get_logger()
 
+MOST_DRAINS = 10_000
+"""At once, on this worker: each waits for a node."""
 RETENTION_EVERY = timedelta(hours=1)
 SHORTEST_LEASE = timedelta(seconds=3)
 """How long nobody sweeps after the one who did was killed, or three intervals if that is longer."""
@@ -68,15 +70,25 @@ def build_emptier(client: Client, store: Store, grace: timedelta) -> NodeEmptier
     return NodeEmptier(store=store, stopper=stopper, grace=grace)
 
 
-def build_worker(
+@asynccontextmanager
+async def build_worker(
     client: Client, store: Store, *, grace: timedelta = timedelta(seconds=10)
-) -> Worker:
-    """The Temporal worker on the control queue; `grace` is that of games on a drained node."""
+) -> AsyncIterator[None]:
+    """The Temporal workers of the control side, for as long as the block runs; `grace` is that of
+    games on a drained node."""
     emptier = build_emptier(client, store, grace)
     notices = NoticeSender(client)
     drains = DrainActivities(store=store, emptier=emptier, notices=notices, now=utc_now)
     control = ControlActivities(store=store, client=client, notices=notices, now=utc_now)
-    return Worker(
+    waiting = Worker(
+        client,
+        task_queue=DRAIN_QUEUE,
+        activities=drains.all(),
+        interceptors=[ErrorInterceptor()],
+        max_concurrent_activities=MOST_DRAINS,
+        max_concurrent_activity_task_polls=1,
+    )
+    control_worker = Worker(
         client,
         task_queue=CONTROL_QUEUE,
         workflows=[GamePipeline, StopInstance, Retention, DrainNode],
@@ -88,6 +100,8 @@ def build_worker(
         max_concurrent_local_activities=100,
         graceful_shutdown_timeout=timedelta(seconds=2),
     )
+    async with waiting, control_worker:
+        yield
 
 
 class Sweeper:

@@ -56,6 +56,8 @@ class ControlActivities:
     @activity.defn(name="place_pipeline")
     async def place_pipeline(self, request: PlaceRequest) -> PlaceAnswer:
         """See `PlaceRequest`; a run that was reset takes the row over first."""
+        saved, placed = _by_its_run(request.saved), _by_its_run(request.placed)
+        request = replace(request, run_id=saved.run_id, saved=saved, placed=placed)
         try:
             return await self._place(request)
         except Exception as error:
@@ -72,6 +74,7 @@ class ControlActivities:
     @activity.defn(name="save_progress")
     async def save_progress(self, request: SaveRequest) -> SaveAck:
         """See `SaveRequest`; a run that was reset takes the row over first."""
+        request = _by_its_run(request)
         try:
             return await self._save(request)
         except Exception as error:
@@ -153,6 +156,11 @@ class ControlActivities:
             return False
         await self._store.pipelines.take_over(pipeline_id, run_id=run_id, now=self._now())
         return True
+
+
+def _by_its_run(request: SaveRequest) -> SaveRequest:
+    """A reset hands what was on its way to the new run, with the id of the old one in it."""
+    return replace(request, run_id=activity.info().workflow_run_id or request.run_id)
 
 
 async def _in_batches(remove: Callable[[], Awaitable[int]], limit: int) -> int:

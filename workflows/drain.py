@@ -6,6 +6,7 @@ from typing import cast
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from gamepipe.wire import DRAIN_QUEUE
     from gamepipe.wire.drain import Drain, DrainLook, DrainProgress, DrainState, DrainWatch
     from workflows import policy
     from workflows.storing import ask_store
@@ -49,6 +50,7 @@ class DrainNode:
             "watch_drain",
             DrainWatch(drain=self._drain, until=until),
             result_type=DrainLook,
+            task_queue=DRAIN_QUEUE,
             start_to_close_timeout=policy.UNLIMITED,
             heartbeat_timeout=policy.WATCH_HEARTBEAT,
             retry_policy=policy.DELIVER,

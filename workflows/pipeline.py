@@ -284,7 +284,7 @@ class GamePipeline:
             await context.saver.save(only_if_dirty=True)
             await workflow.wait_condition(workflow.all_handlers_finished)
             interrupted = self._is_canceled or self._is_interrupted(generation)
-            if not context.book.dirty and not interrupted:
+            if not (context.book.dirty or context.saver.under_way or interrupted):
                 workflow.continue_as_new(
                     replace(context.start, recorded_saves=True, carried=context.carry())
                 )

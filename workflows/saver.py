@@ -1,6 +1,8 @@
 """Saves what changed: one save in flight per pipeline, retried without limit, nothing twice."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -21,7 +23,7 @@ with workflow.unsafe.imports_passed_through():
     )
 
 from workflows import policy
-from workflows.storing import ask_store
+from workflows.storing import ask_store, size_of
 from workflows.waiting import wait_at_most
 
 
@@ -39,10 +41,12 @@ class Saver:
         """The store refused a save: the pipeline ended or belongs to another run."""
         self.placing = False
         """The store is asked for a placement: what it answers is the next thing to be told."""
+        self.under_way = 0
+        """Saves and placements that are asked for or wait for their turn."""
 
     async def follow(self) -> None:
         """Save what changed, for as long as the run lasts. The end of a step waits a moment for
-        the start of the next one: a save holds back the workflow task that it is part of."""
+        the start of the next one: each save has its price in history."""
         while True:
             await workflow.wait_condition(lambda: self._book.dirty)
             await wait_at_most(lambda: self._hurried, policy.GATHER, summary="gather changes")
@@ -55,7 +59,7 @@ class Saver:
 
     async def save(self, *, only_if_dirty: bool = False, **flags: Any) -> None:
         """Save now; returns when the store acknowledged it."""
-        async with self._lock:
+        async with self._turn():
             if only_if_dirty and not self._book.dirty:
                 return
             request = self._request(self._book.take_unsaved(), **flags)
@@ -66,7 +70,7 @@ class Saver:
 
     async def place(self, avoid: tuple[str, ...], definition_revision: int) -> PlaceAnswer:
         """Ask for a placement; the same transaction saves `pending`, or `running` with room."""
-        async with self._lock:
+        async with self._turn():
             saved = self._request(self._book.take_unsaved())
             self._book.preview_running()
             placed = self._request(self._book.take_unsaved(), state=PipelineState.RUNNING)
@@ -87,14 +91,31 @@ class Saver:
             self._take(answer)
             return answer
 
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        self.under_way += 1
+        try:
+            async with self._lock:
+                yield
+        finally:
+            self.under_way -= 1
+
     async def _send(self, request: SaveRequest) -> SaveAck:
-        return cast(SaveAck, await self._ask_store("save_progress", request, SaveAck))
+        return cast(SaveAck, await self._ask_store("save_progress", request, SaveAck, request))
 
     async def _ask(self, request: PlaceRequest) -> PlaceAnswer:
-        return cast(PlaceAnswer, await self._ask_store("place_pipeline", request, PlaceAnswer))
+        parts = request.saved, request.placed
+        return cast(
+            PlaceAnswer, await self._ask_store("place_pipeline", request, PlaceAnswer, *parts)
+        )
 
-    async def _ask_store(self, activity: str, request: object, result_type: type) -> Any:
-        return await ask_store(activity, request, result_type, recorded=self._start.recorded_saves)
+    async def _ask_store(
+        self, activity: str, request: object, result_type: type, *parts: SaveRequest
+    ) -> Any:
+        records = sum(len(part.steps) + len(part.events) for part in parts)
+        fits = records <= policy.FEW_RECORDS or size_of(request) <= policy.RECORDED_BYTES
+        recorded = self._start.recorded_saves and fits
+        return await ask_store(activity, request, result_type, recorded=recorded)
 
     def _completed(self, request: SaveRequest) -> SaveRequest:
         """With every step: this run was reset, and the store has steps of the run before it."""

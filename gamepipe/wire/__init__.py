@@ -16,7 +16,7 @@ from gamepipe.wire.control import (
     SaveStatus,
     WithdrawRequest,
 )
-from gamepipe.wire.name import CONTROL_QUEUE, node_identity, node_queue, workflow_id
+from gamepipe.wire.name import CONTROL_QUEUE, DRAIN_QUEUE, node_identity, node_queue, workflow_id
 from gamepipe.wire.node import (
     ORDER_HEARTBEAT_SECONDS,
     CleanWorkspace,
@@ -50,6 +50,7 @@ from gamepipe.wire.run import (
 
 __all__ = [
     "CONTROL_QUEUE",
+    "DRAIN_QUEUE",
     "ORDER_HEARTBEAT_SECONDS",
     "CancelOrder",
     "CarriedRun",

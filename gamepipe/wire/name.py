@@ -1,6 +1,8 @@
 """Names that both sides of Temporal derive: task queues and workflow ids."""
 
 CONTROL_QUEUE = "gamepipe"
+DRAIN_QUEUE = "gamepipe-drains"
+"""Of activities that wait for a node to empty, for days maybe: no save waits behind them."""
 
 
 def node_queue(node_id: str) -> str:

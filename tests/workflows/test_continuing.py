@@ -97,8 +97,6 @@ class LastSave:
 
 
 async def _arrived(handle: Handle, kind: EventType.ValueType) -> None:
-    """The server hands it to the run only with the next heartbeat of its workflow task."""
-
     async def there() -> bool:
         return any([event.event_type == kind async for event in handle.fetch_history_events()])
 
@@ -123,6 +121,26 @@ async def test_a_cancel_that_comes_meanwhile_counts(
     record = await stack.finish(handle)
     assert (record.state, record.message) == (PipelineState.CANCELED, "stop it")
     assert len(node.assignments) < 8
+
+
+async def test_what_comes_during_the_last_save_is_saved(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own save has begun when the one that was waited for is through."""
+    last_save = LastSave(stack, monkeypatch)
+    node = await stack.node()
+    handle = await stack.submit(EIGHT.replace("steps:", "on_node_lost: wait\nsteps:"))
+    await asyncio.wait_for(last_save.begun.wait(), 30)
+    await handle.signal("node_lost", NodeLost(node_id=node.id, generation=1))
+    await handle.query("progress")
+    last_save.go_on.set()
+    await eventually(lambda: _has_continued(handle), what=f"{handle.id} to continue as new")
+    await handle.signal("node_back", NodeBack(node_id=node.id, generation=1))
+    record = await stack.finish(handle)
+    assert record.state is PipelineState.COMPLETED
+    events = [e for e in await stack.store.events.read(pipeline_id=record.id) if e.number]
+    assert [event.number for event in events] == list(range(1, len(events) + 1))
+    assert "WAITING_FOR_NODE" in [event.data.get("reason") for event in events]
 
 
 async def _replay_first_and_last(stack: Stack, handle: Handle) -> None:

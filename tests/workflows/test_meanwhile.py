@@ -1,18 +1,32 @@
-"""What reaches a run while the store is about to answer where it is placed."""
+"""What reaches a run while the store answers it, and what its history cannot hold."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 
 import pytest
 from temporalio.client import WorkflowHandle
+from temporalio.testing import ActivityEnvironment
 
+from activities.control import ControlActivities
 from gamepipe.model.record import EventKind
 from gamepipe.model.state import Connectivity, PipelineState
-from gamepipe.wire import CancelOrder, NodeBack, NodeLost, PlaceAnswer, PlaceRequest
+from gamepipe.notice import NoticeSender
+from gamepipe.wire import (
+    CancelOrder,
+    NodeBack,
+    NodeLost,
+    PlaceAnswer,
+    PlaceRequest,
+    SaveRequest,
+    SaveStatus,
+)
 from store.placement import PlacementStore
+from tests.waiting import eventually
 from tests.workflows.conftest import Stack
 from tests.workflows.node import now
 from tests.workflows.test_replay import replay_and_record
@@ -93,3 +107,44 @@ async def test_a_loss_that_is_over(stack: Stack, monkeypatch: pytest.MonkeyPatch
             await handle.signal(name, news(node_id=node.id, generation=1))
     record = await stack.finish(handle)
     assert (record.state, record.generation) == (PipelineState.COMPLETED, 1)
+
+
+async def test_what_is_too_large_for_history(stack: Stack) -> None:
+    """The end of five hundred steps at once, each with a long reason, is 6 MB."""
+    steps = [{"name": f"s{number}", "type": "command", "command": "true"} for number in range(500)]
+    handle = await stack.submit(json.dumps({"name": "large", "steps": steps}))
+
+    async def waits() -> bool:
+        return bool(await stack.store.placements.queue())
+
+    await eventually(waits)
+    reason = "\N{CYRILLIC SMALL LETTER ZHE}" * 1000
+    await handle.signal("cancel_pipeline", CancelOrder(reason=reason))
+    record = await stack.finish(handle)
+    assert (record.state, record.message) == (PipelineState.CANCELED, reason)
+    assert record.steps[-1].message == reason
+
+
+async def test_what_a_reset_hands_on_is_the_new_runs(stack: Stack) -> None:
+    """The request was written by the run of before; Temporal tells for whom it is carried out."""
+    handle = await stack.submit(FILE)
+    record = await stack.record(handle)
+    await handle.terminate()
+    told = ActivityEnvironment()
+    told.info = replace(told.info, workflow_run_id="new")
+    request = SaveRequest(
+        pipeline_id=record.id,
+        incarnation=record.incarnation,
+        run_id="old",
+        revision=1000,
+        state=PipelineState.PENDING,
+        generation=1,
+        progress=record.progress,
+    )
+    control = ControlActivities(
+        store=stack.store, client=stack.client, notices=NoticeSender(stack.client), now=now
+    )
+    await stack.store.pipelines.take_over(record.id, run_id="new", now=now())
+    ack = await told.run(control.save_progress, request)
+    assert ack.status is not SaveStatus.STALE_RUN
+    assert (await stack.record(handle)).run_id == "new"

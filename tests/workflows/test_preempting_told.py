@@ -36,17 +36,12 @@ async def test_what_a_node_does_not_confirm_is_held_until_it_does(stack: Stack) 
 
 
 async def told_to_make_room(handle: Handle) -> int:
-    """As often as its history says; what comes amid a workflow task appears behind it."""
+    """As often as its history says. A signal that comes amid a workflow task is there behind it,
+    which is when a query is answered."""
+    await handle.query("progress")
     history = await handle.fetch_history()
     signals = [event.workflow_execution_signaled_event_attributes for event in history.events]
     return sum(one.signal_name == "preempt" for one in signals)
-
-
-async def until_told(handle: Handle, times: int) -> None:
-    async def told() -> bool:
-        return await told_to_make_room(handle) == times
-
-    await eventually(told, what=f"{handle.id} to be told {times} times")
 
 
 async def test_one_that_waits_elsewhere_for_its_old_node_to_confirm_hears_no_more(
@@ -80,14 +75,17 @@ async def test_one_that_takes_its_time_to_leave_is_told_again_now_and_then(stack
     await running(stack, victim)
     await stack.submit(high())
 
-    await until_told(victim, 1)
+    async def told() -> bool:
+        return await told_to_make_room(victim) == 1
+
+    await eventually(told)
     sweep = sweep_of(stack, lambda: now() + ahead)
-    for _ in range(3):
+    for expected in (2, 2, 2):
         await sweep.run_once()
-    await until_told(victim, 2)
+        assert await told_to_make_room(victim) == expected
     ahead += TELL_AGAIN
     await sweep.run_once()
-    await until_told(victim, 3)
+    assert await told_to_make_room(victim) == 3
     gate.set()
 
 
