@@ -4,7 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from temporalio.client import Client, WorkflowQueryFailedError
+from temporalio.client import (
+    Client,
+    RPCTimeoutOrCancelledError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+)
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -57,7 +62,7 @@ class DrainService:
             ignore_instances=ignore_instances,
         )
         try:
-            await self._client.start_workflow(
+            handle = await self._client.start_workflow(
                 "DrainNode",
                 drain,
                 id=drain_id(node_id),
@@ -65,7 +70,8 @@ class DrainService:
                 id_conflict_policy=WorkflowIDConflictPolicy.TERMINATE_EXISTING,
                 rpc_timeout=RPC_TIMEOUT,
             )
-        except (RPCError, RuntimeError) as error:
+            await _begun(handle)
+        except (RPCError, RPCTimeoutOrCancelledError, RuntimeError) as error:
             raise unavailable(error) from error
         return await self.report(node_id)
 
@@ -82,3 +88,12 @@ class DrainService:
                 raise NotFound("drain of node", node_id) from error
             raise unavailable(error) from error
         return DrainReport(progress=progress, left=await look_at(self._store, progress.drain))
+
+
+async def _begun(handle: WorkflowHandle[object, object]) -> None:
+    """Until nothing new comes to the node."""
+    try:
+        await handle.execute_update("begun", rpc_timeout=RPC_TIMEOUT)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:  # it is over already
+            raise

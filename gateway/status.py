@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.client import Client, RPCTimeoutOrCancelledError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
@@ -102,7 +102,7 @@ class StatusService:
             raise errors.NotFound("workflow", record.id) from error
         except WorkflowUpdateFailedError as error:
             raise _refused(error, record.id) from error
-        except RPCError as error:
+        except (RPCError, RPCTimeoutOrCancelledError) as error:
             raise errors.TemporalUnavailable(f"the update was not answered: {error}") from error
         except RuntimeError as error:  # no connection was ever made
             raise errors.TemporalUnavailable(f"Temporal does not answer: {error}") from error

@@ -21,12 +21,14 @@ class DrainNode:
         self._drain = drain
         self._state = DrainState.DRAINING
         self._started_at = workflow.now()
+        self._begun = False
 
     @workflow.run
     async def run(self, drain: Drain) -> DrainProgress:
         """Returns once the node is empty, or somebody set it back to normal."""
         recorded = workflow.patched("saves-are-recorded")
         await ask_store("begin_drain", drain, recorded=recorded)
+        self._begun = True
         look = await self._watch(drain.deadline)
         if not look.is_over:
             self._state = DrainState.STOPPING
@@ -44,6 +46,11 @@ class DrainNode:
     @workflow.query(name="progress")
     def progress(self) -> DrainProgress:
         return DrainProgress(drain=self._drain, state=self._state, started_at=self._started_at)
+
+    @workflow.update(name="begun")
+    async def begun(self) -> None:
+        """Returns once nothing new comes to the node."""
+        await workflow.wait_condition(lambda: self._begun)
 
     async def _watch(self, until: datetime | None) -> DrainLook:
         look = await workflow.execute_activity(

@@ -173,7 +173,7 @@ async def test_the_timeout_and_grace_of_a_changed_definition_count(stack: Stack)
         handle,
         """
 name: changed
-timeouts: {pipeline: 2s, grace: 7s}
+timeouts: {pipeline: 6s, grace: 7s}
 steps:
   - {name: uno, type: command, command: "true"}
 """,

@@ -201,7 +201,7 @@ async def test_the_whole_pipeline_has_a_timeout(stack: Stack, states: States) ->
     record = await stack.finish(
         await stack.submit("""
 name: endless
-timeouts: {pipeline: 1s}
+timeouts: {pipeline: 5s}
 steps:
   - {name: endless, type: command, command: "sleep 1000"}
   - {name: never, type: command, command: "true"}
