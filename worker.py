@@ -83,7 +83,7 @@ async def build_worker(
     waiting = Worker(
         client,
         task_queue=DRAIN_QUEUE,
-        activities=drains.all(),
+        activities=[drains.watch_drain],
         interceptors=[ErrorInterceptor()],
         max_concurrent_activities=MOST_DRAINS,
         max_concurrent_activity_task_polls=1,

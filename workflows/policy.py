@@ -36,9 +36,6 @@ LOCAL: Final[dict[str, Any]] = {
 RECORDED_BYTES: Final = 1024 * 1024
 """The largest request to the store that history has; Temporal takes 2 MB."""
 
-FEW_RECORDS: Final = 50
-"""So many steps and events always fit: a text of theirs has a few thousand bytes."""
-
 GATHER: Final = timedelta(milliseconds=500)
 """How long a change waits for others to share its save; news of a step's start does not wait."""
 

@@ -101,20 +101,13 @@ class Saver:
             self.under_way -= 1
 
     async def _send(self, request: SaveRequest) -> SaveAck:
-        return cast(SaveAck, await self._ask_store("save_progress", request, SaveAck, request))
+        return cast(SaveAck, await self._ask_store("save_progress", request, SaveAck))
 
     async def _ask(self, request: PlaceRequest) -> PlaceAnswer:
-        parts = request.saved, request.placed
-        return cast(
-            PlaceAnswer, await self._ask_store("place_pipeline", request, PlaceAnswer, *parts)
-        )
+        return cast(PlaceAnswer, await self._ask_store("place_pipeline", request, PlaceAnswer))
 
-    async def _ask_store(
-        self, activity: str, request: object, result_type: type, *parts: SaveRequest
-    ) -> Any:
-        records = sum(len(part.steps) + len(part.events) for part in parts)
-        fits = records <= policy.FEW_RECORDS or size_of(request) <= policy.RECORDED_BYTES
-        recorded = self._start.recorded_saves and fits
+    async def _ask_store(self, activity: str, request: object, result_type: type) -> Any:
+        recorded = self._start.recorded_saves and size_of(request) <= policy.RECORDED_BYTES
         return await ask_store(activity, request, result_type, recorded=recorded)
 
     def _completed(self, request: SaveRequest) -> SaveRequest:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,6 @@ from gamepipe.wire import (
     CancelOrder,
     NodeBack,
     NodeLost,
-    SaveRequest,
     StepAssignment,
     StepResult,
     StepStatus,
@@ -30,6 +28,7 @@ from tests.agent.node import Node
 from tests.store_fixtures import NewStore
 from tests.waiting import eventually
 from tests.workflows.conftest import FAST, Stack
+from tests.workflows.lastsave import SUGGESTED_AFTER, LastSave
 from tests.workflows.node import ScriptedNode, complete, done, failed, register
 from tests.workflows.shapes import service_up
 from tests.workflows.test_limits import first_run_of
@@ -38,8 +37,6 @@ from tests.workflows.test_replay import replay_and_record
 from worker import build_worker
 
 Handle = WorkflowHandle[object, object]
-SUGGESTED_AFTER = 20
-"""Events of history after which the server suggests to continue as new."""
 EIGHT = "name: eight\nsteps:\n" + "".join(
     f"  - {{name: s{i}, type: command, command: 'true'}}\n" for i in range(8)
 )
@@ -71,29 +68,6 @@ async def stack(
 async def _has_continued(handle: Handle) -> bool:
     description = await handle.describe()
     return description.run_id != first_run_of(description)
-
-
-class LastSave:
-    """Holds back the save with which a run ends that continues as new."""
-
-    def __init__(self, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._stack = stack
-        self._save = stack.store.pipelines.save
-        self.begun = asyncio.Event()
-        self.go_on = asyncio.Event()
-        monkeypatch.setattr(stack.store.pipelines, "save", self.save)
-
-    async def save(self, request: SaveRequest, *, now: datetime) -> object:
-        if not self.begun.is_set() and await self._is_the_one(request):
-            self.begun.set()
-            await self.go_on.wait()
-        return await self._save(request, now=now)
-
-    async def _is_the_one(self, request: SaveRequest) -> bool:
-        if request.release or request.progress.current:
-            return False
-        handle = self._stack.client.get_workflow_handle(f"pipeline-{request.pipeline_id}")
-        return (await handle.describe()).history_length >= SUGGESTED_AFTER
 
 
 async def _arrived(handle: Handle, kind: EventType.ValueType) -> None:
